@@ -1,0 +1,40 @@
+# Every target sets up what it needs first; a second call installs nothing.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format lock clean
+
+BIN := .venv/bin
+PYTHON ?=
+OUTPUT ?= demo-output
+UPGRADE ?=
+
+# Two test workers, one thread each: more threads than cores make both slower.
+WORKERS ?= 2
+THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## make .venv (CPython 3.12 or 3.10) and install what constraints.txt pins
+	@PYTHON="$(PYTHON)" scripts/setup.sh
+
+demo: setup ## detect faces and rank sentences on the device, beside a plain CPU run
+	$(BIN)/ttreg demo --output $(OUTPUT)
+
+test: lint ## lint, then run the tests
+	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+lint: setup ## check formatting, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup ## put the formatting right, and what style faults can be
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: setup ## write constraints.txt anew (UPGRADE=1: with the newest versions)
+	$(BIN)/python scripts/lock.py $(if $(UPGRADE),--upgrade)
+
+clean: ## remove .venv and everything else that can be made again
+	rm -rf .venv build dist demo-output *.egg-info .mypy_cache .pytest_cache .ruff_cache .benchmarks .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The entries: one module per op family."""

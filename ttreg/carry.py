@@ -1,0 +1,33 @@
+"""In which ttnn dtype the device carries each torch dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+# bool is carried as 0 and 1 in bfloat16, in which ttnn's logical ops work. int64 arises on the device only where its
+# values are known to fit (indices that `argmax` makes); an int64 tensor of the host is never narrowed to int32.
+_DEVICE_DTYPES = {
+    torch.bfloat16: "bfloat16",
+    torch.float32: "float32",
+    torch.bool: "bfloat16",
+    torch.int32: "int32",
+    torch.int64: "int32",
+    torch.uint8: "uint8",
+}
+
+
+class Carriers:
+    """The mapping under one `precision`: "preserve", or "bfloat16" (float32 work is carried in bfloat16)."""
+
+    def __init__(self, precision: str = "preserve"):
+        self.narrow: Mapping[torch.dtype, torch.dtype] = (
+            {torch.float32: torch.bfloat16} if precision == "bfloat16" else {}
+        )
+
+    def __getitem__(self, dtype: torch.dtype) -> str:
+        return _DEVICE_DTYPES[self.narrow.get(dtype, dtype)]
+
+    def __contains__(self, dtype: torch.dtype) -> bool:
+        return dtype in _DEVICE_DTYPES

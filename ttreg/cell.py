@@ -1,0 +1,104 @@
+"""The storage that aliasing `DeviceTensor`s share: it knows where the truth is, on the device or on the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import _disable_current_modes
+
+from .conditions import Refusal
+from .meta import Meta
+from .relayout import can_relayout, relayout
+
+if TYPE_CHECKING:
+    from .devices.base import Value
+    from .session import Session
+
+
+@dataclass(frozen=True)
+class ViewOf:
+    """How a view's device value is made from its parent's: by the view op's lowering."""
+
+    op: OpOverload
+    parent: Meta
+    above: ViewOf | None
+    make: Callable[[Value], None] | None  # puts the values of the op's outputs into the cell; None: refused
+    refusal: Refusal | None
+
+
+class Cell:
+    """One storage, held on the device, on the host, on both, or (before anyone asked) only as a way to make it.
+
+    `values` holds device values by the metadata they cover, all of the present content. While the host lacks it
+    (`storage` is None), the value of `root`, whose metadata covers the whole storage, is among them; the others are
+    views', derived and kept until the next write. A pinned cell stays on the host for good: someone may hold its memory
+    (NumPy, DLPack, `data_ptr`, a plain tensor), so writes have to be made there.
+    """
+
+    __slots__ = ("__weakref__", "_pinned", "lazy", "nbytes", "root", "session", "storage", "values")
+
+    def __init__(self, session: Session, root: Meta, value: Value | None, lazy: Callable[[], Value] | None = None):
+        self.session = session
+        self.root = root
+        self.nbytes = root.nbytes
+        self.values: dict[Meta, Value] = {} if value is None else {root: value}
+        self.lazy = lazy
+        self.storage: torch.UntypedStorage | None = None
+        self._pinned = False
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the memory has been given away, so that the truth stays on the host."""
+        # PyTorch makes a storage unresizable as soon as NumPy shares it.
+        return self._pinned or (self.storage is not None and not self.storage.resizable())
+
+    def host_view(self, meta: Meta) -> torch.Tensor:
+        """A plain CPU tensor over the cell's memory, which is brought to the host first. Only to be read."""
+        # The host's own tensor code must not be dispatched, whoever asks for the data.
+        with _disable_current_modes():
+            if self.storage is None:
+                self._compute_lazy()
+                storage = torch.UntypedStorage(self.nbytes)
+                self.root.on_storage(storage).copy_(self.session.download(self.values[self.root]))
+                self.storage = storage
+            return meta.on_storage(self.storage)
+
+    def pin(self) -> None:
+        """Keep the truth on the host from now on, since someone may read and write it there."""
+        if not self._pinned:
+            self.host_view(self.root)
+            self._pinned, self.values = True, {}
+
+    def host_written(self) -> None:
+        """Take note that the host wrote to the memory, and perhaps resized it."""
+        assert self.storage is not None
+        self.nbytes, self.values = self.storage.nbytes(), {}
+
+    def device_value(self, meta: Meta, view: ViewOf | None) -> Value | None:
+        """The device value under `meta`, made from its parents' where need be; None if the device cannot make it."""
+        self._compute_lazy()
+        value = self.values.get(meta)
+        if value is None and view is not None and view.make is not None and self.values:
+            parent = self.device_value(view.parent, view.above)
+            if parent is not None:
+                view.make(parent)
+                value = self.values.get(meta)
+        if value is None and self.root in self.values and can_relayout(self.root, meta, self.nbytes):
+            value = relayout(self.session.device.tt, self.values[self.root], self.root, meta)
+            self.values[meta] = value
+        return value
+
+    def device_write(self, meta: Meta, value: Value) -> None:
+        """Replace the whole content by a device value; `meta` must cover the storage, which no one else may hold."""
+        assert meta.covers(self.nbytes) and not self.pinned
+        self.lazy = None
+        self.root, self.values, self.storage = meta, {meta: value}, None
+
+    def _compute_lazy(self) -> None:
+        if self.lazy is not None:
+            lazy, self.lazy = self.lazy, None
+            self.values[self.root] = lazy()

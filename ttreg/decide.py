@@ -1,0 +1,140 @@
+"""Decides where a call goes: the entry's conditions, then a decomposition, then the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+
+from .call import Call
+from .conditions import Refusal
+from .meta import Meta, dtype_name, meta_of
+from .plan import (
+    EMPTY,
+    HOST_MEMORY,
+    NO_ENTRY,
+    NO_META,
+    NOT_CARRIED,
+    PART_WRITTEN,
+    Plan,
+    find_slots,
+    outputs_on_meta,
+    promote,
+    promoted_dtype,
+)
+from .registry import Entry, registry
+from .schema import argument_names, is_composite, is_view, written_arguments
+from .session import Session
+from .tensor import DeviceTensor
+
+
+def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Plan:
+    """The plan for every call with this signature."""
+    constants, slots = find_slots(op, args, kwargs)
+    tensors = [t for slot in slots for t in slot.tensors(args, kwargs)]
+    metas = [t._meta if isinstance(t, DeviceTensor) else meta_of(t) for t in tensors]
+    plan = Plan(
+        op,
+        "host",
+        constants=constants,
+        slots=slots,
+        written=[slot.where for slot in slots if slot.name in written_arguments(op)],
+        host_float=any(meta.dtype.is_floating_point for meta in metas),
+        nbytes=sum(meta.nbytes for meta in metas),
+    )
+    plan.entry = entry = registry.find(op)
+    if is_view(op) and not (is_composite(op) and entry is None):
+        return _decide_view(session, plan, tensors, args, kwargs)
+    if entry is None:
+        plan.refusal = NO_ENTRY
+    elif entry.kind == "device":
+        plan.refusal = _refuse(session, plan, entry, tensors, metas, args, kwargs)
+    else:
+        plan.refusal = entry.conditions[0].refuse(Call.bind(op, args, kwargs))
+    if plan.refusal is None:
+        plan.placement = "device" if _worth_uploading(session, tensors, metas) else "local"
+        plan.host_float = False
+        _promote_slots(plan, entry, args, kwargs)
+    elif (is_composite(op) and (entry is None or entry.kind == "device")) or (entry and entry.kind == "decomposed"):
+        plan.placement, plan.host_float = "decomposed", False
+    return plan
+
+
+def _refuse(
+    session: Session,
+    plan: Plan,
+    entry: Entry,
+    tensors: list[torch.Tensor],
+    metas: list[Meta],
+    args: tuple,
+    kwargs: dict[str, Any],
+) -> Refusal | None:
+    """Why the device does not run the call, or None after filling in the plan's outputs."""
+    outputs, plan.several = outputs_on_meta(plan.op, args, kwargs)
+    if outputs is None:
+        return NO_META
+    plan.outputs = outputs
+    if not all(meta.numel for meta in (*metas, *outputs)):
+        return EMPTY
+    call = _functional_call(entry, Call.bind(plan.op, args, kwargs))
+    refusal = entry.refuse(promote(entry, call).carried(session.carriers.narrow))
+    if refusal is not None:
+        return refusal
+    for slot in plan.slots:
+        if slot.where in plan.written:
+            for tensor in slot.tensors(args, kwargs):
+                if not isinstance(tensor, DeviceTensor) or tensor._cell.pinned:
+                    return HOST_MEMORY
+                if not tensor._meta.covers(tensor._cell.nbytes):
+                    return PART_WRITTEN
+    for meta in outputs:
+        if meta.dtype not in session.carriers:
+            return NOT_CARRIED.with_got(dtype_name(meta.dtype))
+    return None
+
+
+def _functional_call(entry: Entry, call: Call) -> Call:
+    """The call as one of the entry's op, without the `out` arguments that only its other form has."""
+    names = argument_names(entry.op)
+    return Call(entry.op, {name: call[name] for name in names})
+
+
+def _worth_uploading(session: Session, tensors: list[torch.Tensor], metas: list[Meta]) -> bool:
+    if any(isinstance(t, DeviceTensor) and not t._cell.pinned for t in tensors):
+        return True
+    return max((meta.numel for meta in metas), default=0) >= session.settings.min_upload_numel
+
+
+def _promote_slots(plan: Plan, entry: Entry | None, args: tuple, kwargs: dict[str, Any]) -> None:
+    assert entry is not None
+    call = _functional_call(entry, Call.bind(plan.op, args, kwargs))
+    names = argument_names(entry.op)
+    plan.constants = {name: value for name, value in plan.constants.items() if name in names}
+    plan.slots = [slot for slot in plan.slots if slot.name in names]
+    dtype = promoted_dtype(entry, call) if entry.promote else None
+    for slot in plan.slots:
+        if slot.name in entry.promote:
+            slot.dtype = dtype
+        if slot.name in entry.indices:
+            slot.bound = entry.indices[slot.name](call)
+
+
+def _decide_view(
+    session: Session, plan: Plan, tensors: list[torch.Tensor], args: tuple, kwargs: dict[str, Any]
+) -> Plan:
+    plan.placement, plan.host_float = "view", False
+    if not isinstance(tensors[0], DeviceTensor):
+        return plan  # a plain tensor's view is PyTorch's own
+    outputs, plan.several = outputs_on_meta(plan.op, args, kwargs)
+    if outputs is None:
+        plan.placement, plan.refusal = "host", NO_META
+        return plan
+    plan.outputs = outputs
+    if plan.entry is None:
+        plan.refusal = NO_ENTRY
+    elif not all(meta.numel for meta in outputs):
+        plan.refusal = EMPTY
+    else:
+        plan.refusal = plan.entry.refuse(Call.bind(plan.op, args, kwargs).carried(session.carriers.narrow))
+    return plan

@@ -1,0 +1,89 @@
+"""Opens the device that a session asks for; one of each kind per process, shared by all sessions."""
+
+from __future__ import annotations
+
+import atexit
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+import threading
+from pathlib import Path
+
+from ..errors import DeviceUnavailableError
+from ..settings import Settings
+from .base import Device
+
+TESTED_TTNN = "0.81.1"
+
+_open: dict[tuple, Device] = {}
+_lock = threading.Lock()
+
+
+def open_device(settings: Settings) -> Device:
+    """The device of the settings, opened now or shared with earlier sessions.
+
+    Raises DeviceUnavailableError if ttnn is missing or untested, or there is no chip where one is asked for.
+    """
+    kind = settings.device if settings.device != "auto" else ("ttnn" if chip_present() else "emulated")
+    key = (kind, settings.device_id, settings.arch, settings.validate)
+    with _lock:
+        if key not in _open:
+            _require_ttnn()
+            _open[key] = _make(kind, settings)
+        return _open[key]
+
+
+def chip_present() -> bool:
+    """Whether there is a Tenstorrent chip, or a simulator is named by `TT_METAL_SIMULATOR`."""
+    return "TT_METAL_SIMULATOR" in os.environ or any(Path("/dev/tenstorrent").glob("*"))
+
+
+def _make(kind: str, settings: Settings) -> Device:
+    # Imported here because each of these modules imports ttnn.
+    if kind == "emulated":
+        from .emulated.device import EmulatedDevice
+
+        return EmulatedDevice(settings.arch, _ttnn_version(), settings.validate)
+    if kind == "mock":
+        from .chip import open_mock
+
+        return open_mock(settings.arch, _ttnn_version())
+    if not chip_present():
+        raise DeviceUnavailableError(
+            'device="ttnn" needs a Tenstorrent chip, and /dev/tenstorrent has none: install the driver (tt-kmd), name a '
+            'simulator with TT_METAL_SIMULATOR, or use device="emulated", which needs no hardware'
+        )
+    from .chip import open_chip
+
+    return open_chip(settings.device_id, _ttnn_version())
+
+
+def _ttnn_version() -> str:
+    return importlib.metadata.version("ttnn")
+
+
+def _require_ttnn() -> None:
+    os.environ.setdefault("LOGURU_LEVEL", "ERROR")  # ttnn logs its configuration when it is imported
+    os.environ.setdefault("TT_METAL_LOGGER_LEVEL", "FATAL")
+    if importlib.util.find_spec("ttnn") is None:
+        if sys.version_info[:2] not in ((3, 10), (3, 12)):
+            raise DeviceUnavailableError(
+                f"ttnn has no wheel for Python {platform.python_version()}: use CPython 3.12 or 3.10"
+            )
+        raise DeviceUnavailableError(f"ttnn is not installed: pip install ttnn=={TESTED_TTNN}")
+    if _ttnn_version() != TESTED_TTNN:
+        raise DeviceUnavailableError(
+            f"ttnn {_ttnn_version()} is installed, and the entries are true of {TESTED_TTNN}: "
+            f"pip install ttnn=={TESTED_TTNN}"
+        )
+
+
+@atexit.register
+def _close_all() -> None:
+    for device in _open.values():
+        close = getattr(device, "close", None)
+        if close is not None:
+            close()
+    _open.clear()

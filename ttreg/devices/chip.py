@@ -1,0 +1,115 @@
+"""Real ttnn on a chip: silicon, a simulator, or (with no values) a mocked chip."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..errors import DeviceUnavailableError
+from .base import RefusedByDevice, Value
+
+# Convolutions and pools keep their halo tables in this part of L1; 32 KiB was enough for a 3x3 convolution over
+# 56x56x64, twice that leaves room for larger ones.
+L1_SMALL_SIZE = 65536
+
+
+def open_chip(device_id: int, ttnn_version: str) -> Chip:
+    """Open the chip with this id; raises DeviceUnavailableError with ttnn's reason."""
+    return Chip("ttnn", device_id, ttnn_version)
+
+
+def open_mock(arch: str, ttnn_version: str) -> Chip:
+    """Open a mocked chip, on which everything of ttnn's host side is real and nothing has values.
+
+    A process has one mocked chip: raises DeviceUnavailableError if another arch is open.
+    """
+    from . import mock_chip
+
+    if _mocked and _mocked != [arch]:
+        raise DeviceUnavailableError(f"this process has a mocked {_mocked[0]} already; use a process for each arch")
+    os.environ.update(mock_chip.environment(arch))
+    _mocked[:] = [arch]
+    return Chip("mock", 0, ttnn_version)
+
+
+_mocked: list[str] = []
+
+
+class Chip:
+    """A device behind real ttnn."""
+
+    validated = False
+
+    def __init__(self, name: str, device_id: int, ttnn_version: str):
+        import ttnn
+
+        self.name, self.ttnn_version = name, ttnn_version
+        self.lock = threading.RLock()
+        try:
+            self._device = ttnn.open_device(device_id=device_id, l1_small_size=L1_SMALL_SIZE)
+        except RuntimeError as error:
+            raise DeviceUnavailableError(f"ttnn cannot open chip {device_id}: {first_line(error)}") from error
+        self._device.enable_program_cache()
+        self.arch = str(self._device.arch()).rpartition(".")[2].lower()
+        self.tt = TtnnApi(self._device)
+
+    def upload(self, host: torch.Tensor, dtype: str) -> Value:
+        """See `Device.upload`."""
+        plain = host.to(torch.uint8) if host.dtype is torch.bool else host
+        plain = plain.contiguous() if dtype != "uint32" else plain.to(torch.int64).contiguous()
+        return self.tt.from_torch(
+            plain, dtype=getattr(self.tt, dtype), layout=self.tt.TILE_LAYOUT, device=self._device
+        )
+
+    def download(self, value: Value) -> torch.Tensor:
+        """See `Device.download`."""
+        return self.tt.to_torch(value)
+
+    def dtype_of(self, value: Value) -> str:
+        """See `Device.dtype_of`."""
+        return str(value.dtype).rpartition(".")[2].lower()
+
+    def close(self) -> None:
+        """Close the chip."""
+        import ttnn
+
+        ttnn.close_device(self._device)
+
+
+class TtnnApi:
+    """The ttnn module as lowerings see it: a refused call raises `RefusedByDevice` with ttnn's first line."""
+
+    def __init__(self, device: Any):
+        self.device = device
+
+    def __getattr__(self, name: str) -> Any:
+        import ttnn
+
+        attribute = getattr(ttnn, name)
+        if callable(attribute) and not isinstance(attribute, type):
+            attribute = guarded(name, attribute)
+        setattr(self, name, attribute)
+        return attribute
+
+
+def guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The ttnn function, whose refusals come as `RefusedByDevice`."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except (RuntimeError, TypeError) as error:
+            raise RefusedByDevice(f"ttnn.{name}", first_line(error)) from error
+
+    return call
+
+
+def first_line(error: BaseException) -> str:
+    """ttnn's message without its backtrace: the condition, and the sentence under `info:` if there is one."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    sentence = lines[lines.index("info:") + 1] if "info:" in lines[:-1] else ""
+    return f"{sentence} ({lines[0]})" if sentence else lines[0] if lines else type(error).__name__

@@ -1,0 +1,61 @@
+"""The emulated device and the ttnn-like API that lowerings are given on it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import torch
+
+from .. import chip
+from ..base import Value
+from .operation import make_operation
+from .tensor import EmulatedTensor, stored
+
+
+class EmulatedDevice:
+    """Stands for a chip of `arch`; with `validate`, every call is also made on a mocked one."""
+
+    name = "emulated"
+
+    def __init__(self, arch: str, ttnn_version: str, validate: bool):
+        self.arch, self.ttnn_version, self.validated = arch, ttnn_version, validate
+        self.lock = threading.RLock()
+        self._mock = chip.open_mock(arch, ttnn_version) if validate else None
+        self.tt = EmulatedApi(self._mock)
+
+    def upload(self, host: torch.Tensor, dtype: str) -> Value:
+        """See `Device.upload`."""
+        ttnn_dtype = getattr(self.tt, dtype)
+        twin = self._mock.upload(host, dtype) if self._mock is not None else None
+        return EmulatedTensor(stored(host, ttnn_dtype, copy=True), ttnn_dtype, self.tt.TILE_LAYOUT, twin)
+
+    def download(self, value: Value) -> torch.Tensor:
+        """See `Device.download`."""
+        return value.data
+
+    def dtype_of(self, value: Value) -> str:
+        """See `Device.dtype_of`."""
+        return str(value.dtype).rpartition(".")[2].lower()
+
+    def close(self) -> None:
+        """Close the mocked chip, if there is one."""
+        if self._mock is not None:
+            self._mock.close()
+
+
+class EmulatedApi:
+    """The ttnn module as lowerings see it: operations emulated, everything else ttnn's own."""
+
+    def __init__(self, mock: chip.Chip | None):
+        self._mock = mock
+        self.device = mock.tt.device if mock is not None else None
+
+    def __getattr__(self, name: str) -> Any:
+        import ttnn
+
+        attribute = getattr(ttnn, name)
+        if callable(attribute) and not isinstance(attribute, type):
+            attribute = make_operation(name, attribute, self._mock)
+        setattr(self, name, attribute)
+        return attribute

@@ -1,0 +1,84 @@
+"""One emulated ttnn operation: the golden function's values, with the dtype and layout that ttnn would report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import ttnn
+
+from ...errors import ValidationError
+from .. import chip
+from ..base import RefusedByDevice
+from .references import REFERENCES
+from .rules import result_dtypes, result_layout
+from .tensor import EmulatedTensor, stored
+
+
+def make_operation(name: str, operation: Any, mock: chip.Chip | None) -> Callable[..., Any]:
+    """The emulation of `ttnn.<name>`; with `mock`, each call is also made there and what ttnn reports must agree.
+
+    A function of ttnn that is no operation (`ttnn.Conv2dConfig`, `ttnn.init_device_compute_kernel_config`) is itself.
+    """
+    reference = REFERENCES.get(name) or getattr(operation, "golden_function", None)
+    if reference is None:
+        return operation
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            with torch.no_grad():
+                values = reference(*_map(_data, args), **_map(_data, kwargs))
+        except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
+            raise RefusedByDevice(f"ttnn.{name} (emulated)", chip.first_line(error)) from error
+        several = isinstance(values, (list, tuple))
+        flat = list(values) if several else [values]
+        layout = result_layout(name, args, kwargs)
+        results = [
+            EmulatedTensor(stored(value, dtype), dtype, layout)
+            for value, dtype in zip(flat, result_dtypes(name, args, kwargs, len(flat)), strict=True)
+        ]
+        if mock is not None:
+            _validate(name, getattr(mock.tt, name), args, kwargs, results)
+        return results if several else results[0]
+
+    return call
+
+
+def _validate(name: str, real: Callable[..., Any], args: Any, kwargs: Any, results: list[EmulatedTensor]) -> None:
+    """Make the call on the mocked chip; raises ValidationError if it is refused or differs in what it reports."""
+    try:
+        made = real(*_map(_twin, args), **_map(_twin, kwargs))
+    except RefusedByDevice as refused:
+        raise ValidationError(f"ttnn refuses {name}({_list(args, kwargs)}): {refused.message}") from refused
+    for result, twin in zip(results, made if isinstance(made, (list, tuple)) else [made], strict=True):
+        reported = (tuple(twin.shape), twin.dtype, twin.layout)
+        emulated = (tuple(result.shape), result.dtype, result.layout)
+        if reported != emulated:
+            raise ValidationError(f"ttnn reports {reported} for {name}({_list(args, kwargs)}), emulated {emulated}")
+        result.twin = twin
+
+
+def _list(args: Any, kwargs: Any) -> str:
+    return ", ".join([*map(str, args), *(f"{k}={v}" for k, v in kwargs.items())])
+
+
+def _data(tensor: EmulatedTensor) -> torch.Tensor:
+    return tensor.data
+
+
+def _twin(tensor: EmulatedTensor) -> Any:
+    return tensor.twin
+
+
+def _map(function: Callable[[EmulatedTensor], Any], value: Any) -> Any:
+    if isinstance(value, EmulatedTensor):
+        return function(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_map(function, item) for item in value)
+    if isinstance(value, dict):
+        return {key: _map(function, item) for key, item in value.items()}
+    return value
+
+
+assert ttnn  # the module registers the golden functions when it is imported

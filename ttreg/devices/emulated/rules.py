@@ -1,0 +1,52 @@
+"""Which dtype and layout ttnn gives an operation's results, where it is not that of the first tensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ttnn
+
+from .tensor import EmulatedTensor
+
+_ROW_MAJOR_RESULTS = frozenset(("argmax",))
+
+
+def result_dtypes(name: str, args: Any, kwargs: Any, count: int) -> list[Any]:
+    """The ttnn dtypes of the results: the one asked for, else that of the first tensor, but for a few operations."""
+    if name == "typecast":
+        asked = args[1] if len(args) > 1 else kwargs["dtype"]
+        return [asked]
+    first = first_tensor(args, kwargs).dtype
+    if name == "argmax":
+        return [ttnn.uint32]
+    if name in ("topk", "sort"):
+        return [first, ttnn.uint16]
+    if name == "embedding":
+        weight = args[1] if len(args) > 1 else kwargs["weight"]
+        return [kwargs.get("dtype") or weight.dtype]
+    if name == "where":
+        chosen = next(v for v in (*args[1:], *kwargs.values()) if isinstance(v, EmulatedTensor))
+        return [kwargs.get("dtype") or chosen.dtype]
+    return [kwargs.get("dtype") or kwargs.get("output_dtype") or first] * count
+
+
+def result_layout(name: str, args: Any, kwargs: Any) -> Any:
+    """The layout of the results: the one asked for, else that of the first tensor."""
+    if name == "to_layout":
+        return args[1] if len(args) > 1 else kwargs["layout"]
+    if "layout" in kwargs:
+        return kwargs["layout"]
+    if name in _ROW_MAJOR_RESULTS:
+        return ttnn.ROW_MAJOR_LAYOUT
+    if name in ("conv2d", "conv_transpose2d"):
+        return ttnn.TILE_LAYOUT
+    return first_tensor(args, kwargs).layout
+
+
+def first_tensor(args: Any, kwargs: Any) -> EmulatedTensor:
+    """The first tensor among the arguments, also inside a list."""
+    for value in (*args, *kwargs.values()):
+        for item in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(item, EmulatedTensor):
+                return item
+    raise TypeError("the call has no tensor")

@@ -1,0 +1,172 @@
+"""Carries out the decision for each call that reaches `device_mode`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch._ops import OpOverload
+
+from .call import Call
+from .cell import Cell, ViewOf
+from .conditions import Refusal
+from .decide import decide
+from .devices.base import RefusedByDevice, Value
+from .errors import DeviceError, FallbackError, LoweringError
+from .fallback import decompose, host
+from .meta import Meta
+from .plan import Plan, Slot
+from .session import Session
+from .signature import signature
+from .tensor import DeviceTensor
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+INDEX_OUT_OF_RANGE = Refusal("indices within bounds", "", "the host raises what PyTorch raises")
+
+
+class Dispatcher:
+    """Dispatches the calls of one session; `again` re-enters the mode for the parts of a decomposed op."""
+
+    def __init__(self, session: Session, again: Callable[[], AbstractContextManager[Any]]):
+        self.session = session
+        self.again = again
+        self._runs = {
+            "device": self._run_on_device,
+            "host": self._run_on_host,
+            "local": self._run_on_host,
+            "view": self._run_view,
+            "decomposed": self._run_decomposed,
+        }
+
+    def dispatch(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """Run one call where its plan says."""
+        key = signature(op, args, kwargs)
+        if key is None:
+            return host.pass_through(self.session, op, args, kwargs)
+        plan = self.session.find_plan(key)
+        if plan is None:
+            plan = decide(self.session, op, args, kwargs)
+            self.session.keep_plan(key, plan)
+        plan.count += 1
+        start = perf_counter()
+        result = self._runs[plan.placement](plan, args, kwargs)
+        if plan.placement != "decomposed":  # its parts are timed themselves
+            plan.seconds += perf_counter() - start
+        return result
+
+    def _run_on_host(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        if plan.host_float and plan.placement == "host" and self.session.settings.on_fallback != "allow":
+            self._complain(plan, args, kwargs)
+        return host.run(self.session, plan.op, args, kwargs, [_at(args, kwargs, where) for where in plan.written])
+
+    def _run_decomposed(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        with self.again():
+            return decompose.run(plan.op, args, kwargs)
+
+    def _run_view(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        source = plan.slots[0].of(args, kwargs)
+        if not isinstance(source, DeviceTensor):
+            return plan.op(*args, **kwargs)
+        cell = source._cell
+        make = None if plan.refusal is not None else partial(self._make_view, plan, cell)
+        view = ViewOf(plan.op, source._meta, source._view, make, plan.refusal)
+        results = [DeviceTensor.make(cell, meta, view) for meta in plan.outputs]
+        return results if plan.several else results[0]
+
+    def _make_view(self, plan: Plan, cell: Cell, parent: Value) -> None:
+        made = self._lower(plan, {**plan.constants, plan.slots[0].name: parent})
+        cell.values.update(zip(plan.outputs, made, strict=True))
+
+    def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        session = self.session
+        try:
+            arguments = dict(plan.constants)
+            for slot in plan.slots:
+                value = self._slot_value(slot, args, kwargs)
+                if value is INDEX_OUT_OF_RANGE:
+                    session.tally(plan.op, "host", INDEX_OUT_OF_RANGE)
+                    return host.run(session, plan.op, args, kwargs, [])
+                arguments[slot.name] = value
+            values = self._lower(plan, arguments)
+        except RefusedByDevice as refused:
+            if session.settings.on_device_error == "raise":
+                raise DeviceError(f"{Call.bind(plan.op, args, kwargs)}: ttnn refused {refused}") from refused
+            session.tally(plan.op, "host", Refusal("ttnn accepts the call", refused.message), host_float=True)
+            plan.count -= 1
+            written = [_at(args, kwargs, where) for where in plan.written]
+            return host.run(session, plan.op, args, kwargs, written)
+        if session.settings.check is not None:
+            from .check import compare
+
+            compare(session, plan, values, args, kwargs)
+        return self._results(plan, values, args, kwargs)
+
+    def _slot_value(self, slot: Slot, args: tuple, kwargs: dict[str, Any]) -> Any:
+        argument = slot.of(args, kwargs)
+        if slot.bound is not None:
+            value = self.session.indices(argument, slot.bound)
+            return INDEX_OUT_OF_RANGE if value is None else value
+        if isinstance(argument, (list, tuple)):
+            return [None if t is None else self.session.value(t, slot.dtype) for t in argument]
+        return self.session.value(argument, slot.dtype)
+
+    def _lower(self, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
+        """Call the lowering; its results in tile layout and in the dtypes that carry the outputs'."""
+        assert plan.entry is not None and plan.entry.function is not None
+        try:
+            with self.session.device.lock:
+                made = plan.entry.function(self.session.device.tt, **arguments)
+                made = list(made) if isinstance(made, (list, tuple)) else [made]
+                if len(made) != len(plan.outputs):
+                    raise ValueError(f"it returned {len(made)} tensors where the op has {len(plan.outputs)}")
+                return [self._finish(value, meta) for value, meta in zip(made, plan.outputs, strict=True)]
+        except RefusedByDevice:
+            raise
+        except Exception as error:
+            name = f"{plan.entry.module}.{plan.entry.function.__name__}"
+            call = ", ".join(f"{k}={v}" for k, v in arguments.items() if not hasattr(v, "layout"))
+            raise LoweringError(
+                f"the lowering {name} of {plan.entry.op} failed: {type(error).__name__}: {error} "
+                f"(outputs {plan.outputs}; {call})"
+            ) from error
+
+    def _finish(self, value: Any, meta: Meta) -> Any:
+        if callable(value):
+            return lambda: self._finish(value(), meta)
+        tt, carrier = self.session.device.tt, self.session.carriers[meta.dtype]
+        if tuple(value.shape) != meta.shape:
+            raise ValueError(f"it returned shape {list(value.shape)} for an output {meta}")
+        if value.layout != tt.TILE_LAYOUT:
+            value = tt.to_layout(value, tt.TILE_LAYOUT)
+        dtype = self.session.device.dtype_of(value)
+        if dtype != carrier:
+            if meta.dtype is not torch.bool:  # a comparison's 0 and 1 are exact in any dtype; nothing else is
+                raise ValueError(f"it returned {dtype} for an output {meta}, which is carried as {carrier}")
+            value = tt.typecast(value, getattr(tt, carrier))
+        return value
+
+    def _results(self, plan: Plan, values: list[Value], args: tuple, kwargs: dict[str, Any]) -> Any:
+        if plan.written:
+            targets = [_at(args, kwargs, where) for where in plan.written]
+            for target, value in zip(targets, values, strict=True):
+                target._cell.device_write(target._meta, value() if callable(value) else value)
+                target._view = None
+            return tuple(targets) if plan.several else targets[0]
+        results = [self.session.new_tensor(meta, v) for meta, v in zip(plan.outputs, values, strict=True)]
+        return tuple(results) if plan.several else results[0]
+
+    def _complain(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> None:
+        message = f"{Call.bind(plan.op, args, kwargs)} fell back to the host: {plan.refusal}"
+        if self.session.settings.on_fallback == "raise":
+            raise FallbackError(message)
+        warnings.warn(message, stacklevel=5)
+
+
+def _at(args: tuple, kwargs: dict[str, Any], where: int | str) -> Any:
+    return args[where] if isinstance(where, int) else kwargs[where]

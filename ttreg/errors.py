@@ -1,0 +1,37 @@
+"""The exceptions that ttreg raises of its own."""
+
+
+class TtregError(Exception):
+    """Base of every exception that ttreg raises of its own."""
+
+
+class SettingsError(TtregError, ValueError):
+    """A keyword of `device_mode`, or its environment variable, is unknown or has a value that is not."""
+
+
+class RegistryError(TtregError):
+    """An entry is wrong in itself: it repeats another, names a packet, or names an argument that is not there."""
+
+
+class DeviceUnavailableError(TtregError):
+    """The device that was asked for cannot be opened on this machine."""
+
+
+class DeviceError(TtregError):
+    """The device, or ttnn on its behalf, refused a call that a lowering made."""
+
+
+class LoweringError(TtregError):
+    """A lowering raised something of its own, or returned what the op's metadata does not say."""
+
+
+class FallbackError(TtregError):
+    """An op fell back to the host under `on_fallback="raise"`."""
+
+
+class AccuracyError(TtregError):
+    """A device op differs from the host's result by more than `check` allows."""
+
+
+class ValidationError(TtregError):
+    """Real ttnn on the mocked chip refused a call, or reports another shape, dtype or layout than the emulation."""

@@ -1,0 +1,84 @@
+"""The metadata of a tensor, kept once per distinct value so that a signature is made of identities."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+
+
+class Meta:
+    """dtype, shape, strides and storage offset (both in elements) of a tensor; made by `intern` only.
+
+    Two tensors with equal metadata share one `Meta`, so comparing and hashing go by identity.
+    """
+
+    __slots__ = ("dtype", "nbytes", "numel", "offset", "shape", "stride")
+
+    def __init__(self, dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], offset: int):
+        self.dtype, self.shape, self.stride, self.offset = dtype, shape, stride, offset
+        self.numel = prod(shape)
+        self.nbytes = self.numel * dtype.itemsize
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    def __str__(self) -> str:
+        return f"{dtype_name(self.dtype)}[{', '.join(map(str, self.shape))}]"
+
+    __repr__ = __str__
+
+    def like(self, dtype: torch.dtype) -> Meta:
+        """The same geometry with another dtype."""
+        return intern(dtype, self.shape, self.stride, self.offset)
+
+    def covers(self, nbytes: int) -> bool:
+        """Whether the tensor occupies each byte of a storage of `nbytes` exactly once."""
+        if self.offset or self.nbytes != nbytes:
+            return False
+        step = 1
+        for stride, size in sorted(zip(self.stride, self.shape, strict=True)):
+            if size != 1:
+                if stride != step:
+                    return False
+                step *= size
+        return True
+
+    def on_meta(self) -> torch.Tensor:
+        """A tensor on the `meta` device with this metadata."""
+        if not self.offset:
+            return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device="meta")
+        extent = sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True)) + 1 if self.numel else 0
+        base = torch.empty(self.offset + extent, dtype=self.dtype, device="meta")
+        return base.as_strided(self.shape, self.stride, self.offset)
+
+    def on_storage(self, storage: torch.UntypedStorage) -> torch.Tensor:
+        """A plain CPU tensor with this metadata over `storage`."""
+        return torch.empty(0, dtype=self.dtype).set_(storage, self.offset, self.shape, self.stride)  # type: ignore[call-overload]
+
+
+_INTERNED: dict[tuple, Meta] = {}
+_LIMIT = 1 << 16
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """`torch.float32` as `float32`."""
+    return str(dtype).removeprefix("torch.")
+
+
+def intern(dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], offset: int = 0) -> Meta:
+    """The one `Meta` for these values."""
+    key = (dtype, shape, stride, offset)
+    meta = _INTERNED.get(key)
+    if meta is None:
+        if len(_INTERNED) >= _LIMIT:  # forgetting costs new decisions, never a wrong one
+            _INTERNED.clear()
+        meta = _INTERNED[key] = Meta(dtype, shape, stride, offset)
+    return meta
+
+
+def meta_of(tensor: torch.Tensor) -> Meta:
+    """The metadata of a strided tensor."""
+    return intern(tensor.dtype, tuple(tensor.shape), tensor.stride(), tensor.storage_offset())

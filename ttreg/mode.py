@@ -1,0 +1,96 @@
+"""`device_mode`: the block under which PyTorch code runs op by op through the registry."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from . import devices
+from .dispatch import Dispatcher
+from .registry import registry
+from .session import Session
+from .settings import Settings
+from .tensor import DeviceTensor
+from .uploads import Uploads
+
+
+class device_mode:  # noqa: N801 - a context manager, named as users write it
+    """Run the PyTorch code of a `with` block op by op on a Tenstorrent chip, or on the emulated device.
+
+    Keywords: `device` ("auto", "ttnn", "emulated", "mock"), `device_id`, `arch` ("wormhole_b0", "blackhole"),
+    `validate`, `precision` ("preserve", "bfloat16"), `on_fallback` ("allow", "warn", "raise"), `on_device_error`
+    ("raise", "fallback"), `check` (None or a PCC) and `min_upload_numel`; environment variables `TTREG_<KEYWORD>` set
+    the defaults. `as session` gives the `Session`, whose `report()` tells what ran where and why.
+
+    Blocks nest; the innermost handles the calls. One object may be entered again, also inside its own block: it goes on
+    with the same session, whose tensors come to the host when its outermost block ends. The mode belongs to the thread
+    that entered it: in other threads, a tensor of the device is used on the host.
+
+    Raises SettingsError for an unknown keyword or value, DeviceUnavailableError if the device cannot be opened.
+    """
+
+    def __init__(self, **keywords: Any):
+        self._settings = Settings.resolve(keywords)
+        self._session: Session | None = None
+        self._blocks: list[ExitStack] = []
+
+    def __enter__(self) -> Session:
+        if self._session is None:
+            registry.load()
+            self._session = Session(self._settings, devices.open_device(self._settings))
+        stack = ExitStack()
+        if not self._blocks:
+            stack.callback(self._session.close)  # last of all, when no mode of this block is active any more
+        stack.enter_context(_Dispatch(self._session))
+        stack.enter_context(_MemoryWatch(self._session.uploads))
+        self._blocks.append(stack)
+        return self._session
+
+    def __exit__(self, *exception: Any) -> None:
+        self._blocks.pop().__exit__(*exception)
+
+
+class _Dispatch(TorchDispatchMode):
+    """Hands every aten call to the session's dispatcher."""
+
+    def __init__(self, session: Session):
+        super().__init__()
+        self._dispatcher = Dispatcher(session, lambda: self)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self._dispatcher.dispatch(func, args, kwargs or {})
+
+
+class _MemoryWatch(TorchFunctionMode):
+    """Sees what no aten call shows: memory that is given away, and tensors that take over another's data."""
+
+    def __init__(self, uploads: Uploads):
+        super().__init__()
+        self._uploads = uploads
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _WATCHED:
+            if func is _SET_DATA:
+                args = self._set_data(*args)
+            elif not isinstance(args[0], DeviceTensor) and args[0].layout is torch.strided:
+                self._uploads.distrust(args[0])
+        return func(*args, **(kwargs or {}))
+
+    def _set_data(self, tensor: torch.Tensor, data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        # `tensor.data = data` copies the metadata of `data` without a dispatch. A plain tensor gets plain memory; a
+        # DeviceTensor takes over the cell.
+        if isinstance(tensor, DeviceTensor):
+            twin = data if isinstance(data, DeviceTensor) else None
+            if twin is None:
+                return tensor, data
+            tensor._cell, tensor._meta, tensor._view = twin._cell, twin._meta, twin._view
+            return tensor, data
+        return tensor, data.host() if isinstance(data, DeviceTensor) else data
+
+
+_SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
+_WATCHED = frozenset((_SET_DATA, torch.Tensor.data_ptr, torch.Tensor.__dlpack__))

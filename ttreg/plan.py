@@ -1,0 +1,126 @@
+"""The decision for one signature: where its calls go, why, and all that does not change from call to call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch._ops import OpOverload
+from torch.utils._pytree import tree_map_only
+
+from .call import Call, bind_arguments
+from .conditions import Refusal
+from .meta import Meta, meta_of
+from .registry import Entry
+from .schema import tensor_arguments, written_arguments
+from .tensor import DeviceTensor
+
+Placement = Literal["device", "host", "local", "decomposed", "view"]
+
+
+@dataclass
+class Slot:
+    """A tensor argument: its schema name and where a call has it."""
+
+    name: str
+    where: int | str
+    dtype: torch.dtype | None = None  # to promote to; None leaves each tensor's own
+    bound: int | None = None  # of an argument that holds indices
+
+    def of(self, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """The argument in a call."""
+        return args[self.where] if isinstance(self.where, int) else kwargs[self.where]
+
+    def tensors(self, args: tuple, kwargs: dict[str, Any]) -> list[torch.Tensor]:
+        """The tensors in the argument, a list's without its Nones."""
+        value = self.of(args, kwargs)
+        return [t for t in value if t is not None] if isinstance(value, (list, tuple)) else [value]
+
+
+@dataclass
+class Plan:
+    """One decision, and the counters of the calls that followed it."""
+
+    op: OpOverload
+    placement: Placement
+    refusal: Refusal | None = None
+    entry: Entry | None = None
+    constants: dict[str, Any] = field(default_factory=dict)
+    slots: list[Slot] = field(default_factory=list)
+    written: list[int | str] = field(default_factory=list)
+    outputs: list[Meta] = field(default_factory=list)
+    several: bool = False
+    host_float: bool = False
+    nbytes: int = 0
+    count: int = 0
+    seconds: float = 0.0
+
+
+NO_ENTRY = Refusal("has an entry", "", "the registry has none for this op")
+EMPTY = Refusal("no empty tensor", "", "there is nothing to compute")
+HOST_MEMORY = Refusal("writes to a tensor of the device", "", "the memory is the host's, where others may see it")
+PART_WRITTEN = Refusal("writes to a whole storage", "", "ttnn tensors have no views to write through")
+NO_META = Refusal("accepted by PyTorch without values", "", "its shape function raises, so the host runs it or raises")
+NOT_CARRIED = Refusal("the device carries the output's dtype", "", "ttnn has no such dtype")
+
+
+def find_slots(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tuple[dict[str, Any], list[Slot]]:
+    """The constant arguments by name, and the slots of those that hold tensors."""
+    names = [a.name for a in op._schema.arguments]
+    constants, slots = {}, []
+    for name, value in bind_arguments(op, args, kwargs).items():
+        has_tensor = any(isinstance(v, torch.Tensor) for v in (value if isinstance(value, (list, tuple)) else [value]))
+        if name in tensor_arguments(op) and has_tensor:
+            index = names.index(name)
+            slots.append(Slot(name, index if index < len(args) else name))
+        else:
+            constants[name] = value
+    return constants, slots
+
+
+def promoted_dtype(entry: Entry, call: Call) -> torch.dtype:
+    """The dtype that PyTorch's type promotion gives the entry's `promote` arguments."""
+    from torch._prims_common import ELEMENTWISE_TYPE_PROMOTION_KIND, elementwise_dtypes
+
+    flat: list[Any] = []
+    for value in (call[name] for name in entry.promote):
+        flat.extend(value if isinstance(value, (list, tuple)) else [value])
+    operands = [item.on_meta() if isinstance(item, Meta) else item for item in flat if item is not None]
+    return elementwise_dtypes(*operands, type_promotion_kind=ELEMENTWISE_TYPE_PROMOTION_KIND.DEFAULT)[1]
+
+
+def promote(entry: Entry, call: Call) -> Call:
+    """The call with the entry's `promote` arguments brought to their common dtype."""
+    if not entry.promote:
+        return call
+    dtype = promoted_dtype(entry, call)
+
+    def to_common(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [to_common(item) for item in value]
+        return value.like(dtype) if isinstance(value, Meta) else value
+
+    changed = {name: to_common(call[name]) for name in entry.promote}
+    return Call(call.op, {**call.arguments, **changed})
+
+
+def outputs_on_meta(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tuple[list[Meta] | None, bool]:
+    """Metadata of the op's outputs as CPU gives them, and whether it returns several; None if the call is wrong."""
+
+    def on_meta(tensor: torch.Tensor) -> torch.Tensor:
+        return (tensor._meta if isinstance(tensor, DeviceTensor) else meta_of(tensor)).on_meta()
+
+    meta_args, meta_kwargs = tree_map_only(torch.Tensor, on_meta, (args, kwargs))
+    bound = bind_arguments(op, meta_args, meta_kwargs)
+    written = [bound[name] for name in written_arguments(op) if isinstance(bound[name], torch.Tensor)]
+    before = [meta_of(t) for t in written]
+    try:
+        result = op(*meta_args, **meta_kwargs)
+    except Exception:  # whatever it is, the host raises it again, in PyTorch's own words
+        return None, False
+    if before != [meta_of(t) for t in written]:  # the op resizes what it writes to
+        return None, False
+    several = isinstance(result, (list, tuple))
+    return [meta_of(t) for t in (result if several else [result])], several
+

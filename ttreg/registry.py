@@ -1,0 +1,193 @@
+"""The registry: one entry per aten op, saying when the device runs it, how, and why not otherwise."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any, Literal
+
+from torch._ops import OpOverload, OpOverloadPacket
+
+from .call import Call
+from .conditions import Condition, Dtype, Is, Never, Refusal
+from .errors import RegistryError
+from .samples import Sample, Samples, seeded
+from .schema import argument_names, functional_form, tensor_arguments, written_arguments
+
+Kind = Literal["device", "host", "decomposed"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What ttreg knows of one aten op."""
+
+    op: OpOverload
+    kind: Kind
+    conditions: tuple[Condition, ...]
+    samples_of: Samples
+    function: Callable[..., Any] | None = None
+    promote: tuple[str, ...] = ()
+    indices: Mapping[str, Callable[[Call], int]] = field(default_factory=dict)
+    module: str = ""
+
+    @property
+    def family(self) -> str:
+        """The module that holds the entry, which names its op family."""
+        return self.module.rpartition(".")[2]
+
+    def refuse(self, call: Call) -> Refusal | None:
+        """The first condition's refusal, or None if the device runs the call."""
+        for condition in self.conditions:
+            refusal = condition.refuse(call)
+            if refusal is not None:
+                return refusal
+        return None
+
+    def samples(self) -> Iterator[Sample]:
+        """The entry's sample calls, with the same values each time."""
+        return seeded(self.samples_of)
+
+
+class Registry:
+    """Entries by op. Reading loads `ttreg.ops` and the packages under the entry-point group `ttreg.ops` first."""
+
+    def __init__(self) -> None:
+        self._entries: dict[OpOverload, Entry] = {}
+        self._loaded = False
+        self._lock = threading.RLock()
+
+    def add(self, entry: Entry) -> None:
+        """Add an entry; raises RegistryError if it is wrong in itself or the op has one already."""
+        _check(entry)
+        if entry.op in self._entries:
+            first = self._entries[entry.op].module
+            raise RegistryError(f"{entry.op} has an entry already, in {first}; {entry.module} gives it another")
+        self._entries[entry.op] = entry
+
+    def find(self, op: OpOverload) -> Entry | None:
+        """The entry of `op`, or of the functional form of an in-place or `out=` overload."""
+        self.load()
+        entry = self._entries.get(op)
+        if entry is None:
+            form = functional_form(op)
+            entry = self._entries.get(form) if form is not None else None
+        return entry
+
+    def __iter__(self) -> Iterator[Entry]:
+        self.load()
+        return iter(sorted(self._entries.values(), key=lambda entry: str(entry.op)))
+
+    def __len__(self) -> int:
+        self.load()
+        return len(self._entries)
+
+    def load(self) -> None:
+        """Import every module that holds entries, once."""
+        if self._loaded:
+            return
+        with self._lock:
+            if self._loaded:
+                return
+            package = importlib.import_module("ttreg.ops")
+            for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
+                importlib.import_module(f"{package.__name__}.{module}")
+            for entry_point in entry_points(group="ttreg.ops"):
+                entry_point.load()
+            self._loaded = True
+
+
+registry = Registry()
+
+
+def lower(
+    op: OpOverload,
+    *,
+    when: Sequence[Condition],
+    samples: Samples,
+    promote: tuple[str, ...] = (),
+    indices: Mapping[str, Callable[[Call], int]] | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give `op` a lowering: the decorated function runs on the device whenever every condition of `when` holds.
+
+    The function takes `tt` (the ttnn API) and every argument of the op by its schema name, tensors as device tensors in
+    tile layout; an argument may be left out only if an `Is` condition leaves it one value. It returns a device tensor,
+    or as many as the op has outputs; an output that is rarely read may be a function without arguments that makes it.
+
+    `promote` names arguments that are brought to their common dtype first, as PyTorch's type promotion does.
+    `indices` names integer arguments that hold indices, each with a function that gives the bound from the call: their
+    values are checked on the host (a negative or too large one raises what it raises on CPU) and arrive as uint32.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        registry.add(
+            Entry(op, "device", tuple(when), samples, function, promote, dict(indices or {}), function.__module__)
+        )
+        return function
+
+    return decorate
+
+
+def cpu_only(*ops: OpOverload, because: str, samples: Samples) -> None:
+    """Say that the ops run on the host, and why."""
+    for op in ops:
+        registry.add(Entry(op, "host", (Never(because=because),), samples, module=_caller()))
+
+
+def decomposed(*ops: OpOverload, because: str, samples: Samples) -> None:
+    """Say that the ops are replaced by PyTorch's own decomposition into other aten ops, and why."""
+    for op in ops:
+        registry.add(Entry(op, "decomposed", (Never(because=because),), samples, module=_caller()))
+
+
+def _caller() -> str:
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals["__name__"] == __name__:
+        frame = frame.f_back
+    return frame.f_globals["__name__"] if frame is not None else ""
+
+
+def _check(entry: Entry) -> None:
+    op = entry.op
+    if isinstance(op, OpOverloadPacket):
+        overloads = ", ".join(f"{op}.{name}" for name in op.overloads())
+        raise RegistryError(f"{op} is a packet of overloads; name one of {overloads}")
+    if not isinstance(op, OpOverload):
+        raise RegistryError(f"an entry is for an aten overload such as aten.add.Tensor, not for {op!r}")
+    if written_arguments(op) and functional_form(op) is not None:
+        raise RegistryError(f"{op} is derived from {functional_form(op)}; give that an entry instead")
+    names = argument_names(op)
+    mentioned = [name for condition in entry.conditions for name in condition.arguments()]
+    _known(op, names, (*mentioned, *entry.promote, *entry.indices))
+    if entry.function is not None:
+        _check_lowering(entry, names)
+
+
+def _check_lowering(entry: Entry, names: tuple[str, ...]) -> None:
+    assert entry.function is not None
+    parameters = list(inspect.signature(entry.function).parameters.values())
+    if not parameters or parameters[0].name != "tt":
+        raise RegistryError(f"the lowering of {entry.op} takes `tt` first, got {[p.name for p in parameters]}")
+    taken = {p.name for p in parameters[1:]}
+    _known(entry.op, names, taken)
+    fixed = {c.name for c in entry.conditions if isinstance(c, Is)}
+    ignored = [name for name in names if name not in taken and name not in fixed]
+    if ignored:
+        raise RegistryError(
+            f"the lowering of {entry.op} ignores {', '.join(ignored)}: take it, or leave it one value with `Is`"
+        )
+    typed = {name for c in entry.conditions if isinstance(c, Dtype) for name in c.arguments()}
+    untyped = [name for name in tensor_arguments(entry.op) if name not in typed and name not in fixed]
+    if untyped:
+        raise RegistryError(f"{entry.op} says nothing of the dtype of {', '.join(untyped)}: add a Dtype condition")
+
+
+def _known(op: OpOverload, names: tuple[str, ...], mentioned: Iterable[str]) -> None:
+    unknown = [name for name in mentioned if name not in names]
+    if unknown:
+        raise RegistryError(f"{op} has no argument {', '.join(map(repr, unknown))}; it has {', '.join(names)}")
+

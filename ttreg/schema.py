@@ -1,0 +1,72 @@
+"""What PyTorch's operator schemas say: arguments, writes, aliases, and which functional form an overload has."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch._ops import OpOverload
+
+# Written to without an alias annotation in the schema, when `training` is set.
+_UNANNOTATED_WRITES = {
+    torch.ops.aten.native_batch_norm.default: ("running_mean", "running_var"),
+    torch.ops.aten._batch_norm_impl_index.default: ("running_mean", "running_var"),
+    torch.ops.aten.cudnn_batch_norm.default: ("running_mean", "running_var"),
+}
+
+
+@lru_cache(maxsize=None)
+def argument_names(op: OpOverload) -> tuple[str, ...]:
+    """Names of the op's arguments, in schema order."""
+    return tuple(argument.name for argument in op._schema.arguments)
+
+
+@lru_cache(maxsize=None)
+def tensor_arguments(op: OpOverload) -> tuple[str, ...]:
+    """Names of the arguments that hold a tensor, an optional tensor, or a list of tensors."""
+    return tuple(a.name for a in op._schema.arguments if "Tensor" in str(a.type))
+
+
+@lru_cache(maxsize=None)
+def written_arguments(op: OpOverload) -> tuple[str, ...]:
+    """Names of the arguments whose memory the op writes to, also where the schema does not say so."""
+    annotated = [a.name for a in op._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+    return (*annotated, *_UNANNOTATED_WRITES.get(op, ()))
+
+
+@lru_cache(maxsize=None)
+def is_view(op: OpOverload) -> bool:
+    """Whether the op returns aliases of an input and writes to nothing."""
+    aliases = any(r.alias_info is not None and not r.alias_info.is_write for r in op._schema.returns)
+    return (aliases or op is torch.ops.aten._unsafe_view.default) and not written_arguments(op)
+
+
+@lru_cache(maxsize=None)
+def is_composite(op: OpOverload) -> bool:
+    """Whether PyTorch itself defines the op by other ops (it arrives whole under `inference_mode` only)."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "CompositeImplicitAutograd")
+
+
+@lru_cache(maxsize=None)
+def functional_form(op: OpOverload) -> OpOverload | None:
+    """The overload of the same op that writes to nothing and has otherwise the same arguments.
+
+    `aten.add_.Tensor` and `aten.add.out` both have `aten.add.Tensor`. None if there is none, and for an op that is
+    functional itself.
+    """
+    written = written_arguments(op)
+    if not written or op in _UNANNOTATED_WRITES:
+        return None
+    namespace, _, name = op._schema.name.partition("::")
+    in_place = name.endswith("_") and not name.endswith("__")
+    packet = getattr(getattr(torch.ops, namespace), name[:-1] if in_place else name, None)
+    if packet is None:
+        return None
+    outputs = () if in_place else written
+    wanted = [(a.name, str(a.type)) for a in op._schema.arguments if a.name not in outputs]
+    for overload_name in packet.overloads():
+        candidate = getattr(packet, overload_name)
+        arguments = [(a.name, str(a.type)) for a in candidate._schema.arguments]
+        if arguments == wanted and not written_arguments(candidate):
+            return candidate
+    return None

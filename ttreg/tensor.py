@@ -1,0 +1,121 @@
+"""`DeviceTensor`: to Python an ordinary CPU tensor, whose data stays on the device until the host needs it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+from .cell import Cell, ViewOf
+from .meta import Meta, meta_of
+
+
+class DeviceTensor(torch.Tensor):
+    """A wrapper subclass over a `Cell`. Shape, dtype and strides are what plain PyTorch would give on CPU."""
+
+    _cell: Cell
+    _meta: Meta
+    _view: ViewOf | None
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @staticmethod
+    def make(cell: Cell, meta: Meta, view: ViewOf | None = None) -> DeviceTensor:
+        """A tensor with metadata `meta` over `cell`."""
+        tensor: Any = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            DeviceTensor, meta.shape, strides=meta.stride, storage_offset=meta.offset, dtype=meta.dtype
+        )
+        tensor._cell, tensor._meta, tensor._view = cell, meta, view
+        return tensor
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # Reached outside the block, and in threads that are not inside it: the host does it, and the memory is shared
+        # with plain tensors from here on.
+        from .fallback import host
+
+        return host.run_outside(func, args, kwargs or {})
+
+    def host(self) -> torch.Tensor:
+        """A plain CPU tensor over the same memory, downloaded if need be; autograd does not see it."""
+        self._cell.pin()
+        return self._cell.host_view(self._meta)
+
+    def adopt_metadata(self, meta: Meta) -> None:
+        """Become a tensor with other metadata over the same cell, as `resize_` and `t_` do."""
+        twin = DeviceTensor.make(self._cell, meta)
+        torch.Tensor.data.__set__(self, twin)  # type: ignore[attr-defined]
+        self._meta, self._view = meta, None
+
+    def _ordinary(self) -> torch.Tensor:
+        """A plain tensor over the same memory that is a leaf or Parameter where this one is."""
+        plain = self.host()
+        with _disable_current_modes():
+            if isinstance(self, torch.nn.Parameter):
+                return torch.nn.Parameter(plain, self.requires_grad)
+            return plain.requires_grad_(self.requires_grad)
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        """As `Tensor.numpy`: shares memory, and raises for a tensor that requires grad unless forced."""
+        return self._ordinary().numpy(force=force)
+
+    def tolist(self) -> Any:
+        """As `Tensor.tolist`."""
+        with _disable_current_modes():
+            return self._cell.host_view(self._meta).tolist()
+
+    def data_ptr(self) -> int:
+        """As `Tensor.data_ptr`: the address of the data on the host."""
+        return self.host().data_ptr()
+
+    def untyped_storage(self) -> torch.UntypedStorage:
+        """As `Tensor.untyped_storage`: the memory on the host."""
+        return self.host().untyped_storage()
+
+    def _typed_storage(self) -> Any:
+        return self.host()._typed_storage()
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self._ordinary().__dlpack__(**options)
+
+    def share_memory_(self) -> DeviceTensor:
+        """As `Tensor.share_memory_`."""
+        self.untyped_storage()._share_memory_()  # type: ignore[attr-defined]
+        return self
+
+    def is_shared(self) -> bool:
+        """As `Tensor.is_shared`."""
+        return self.host().is_shared()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        with _disable_current_modes():
+            return self._ordinary().__reduce_ex__(protocol)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if not self.is_leaf:
+            return super().__deepcopy__(memo)  # raises as a plain tensor does
+        if id(self) in memo:
+            return memo[id(self)]
+        with _disable_current_modes():
+            plain = self._ordinary()
+            result = memo[id(self)] = copy.deepcopy(plain, memo)
+            if self.grad is not None:
+                result.grad = copy.deepcopy(self.grad, memo)
+            return result
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        with _disable_current_modes():
+            text = repr(self._cell.host_view(self._meta))
+        if self.grad_fn is not None:
+            return f"{text[:-1]}, grad_fn=<{type(self.grad_fn).__name__}>)"
+        return f"{text[:-1]}, requires_grad=True)" if self.requires_grad else text
+
+
+def sync_metadata(tensor: DeviceTensor, plain: torch.Tensor) -> None:
+    """Give `tensor` the metadata that an op left on the plain tensor that stood for it."""
+    meta = meta_of(plain)
+    if meta is not tensor._meta:
+        tensor.adopt_metadata(meta)

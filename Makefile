@@ -7,7 +7,8 @@ PYTHON ?=
 OUTPUT ?= demo-output
 UPGRADE ?=
 
-# Two test workers, one thread each: more threads than cores make both slower.
+# Two test workers, one thread each: more threads than cores make both slower. Tests marked with an xdist_group
+# share a costly fixture, so that one worker runs them all.
 WORKERS ?= 2
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
@@ -21,12 +22,12 @@ demo: setup ## detect faces and rank sentences on the device, beside a plain CPU
 	$(BIN)/ttreg demo --output $(OUTPUT)
 
 test: lint ## lint, then run the tests
-	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 lint: setup ## check formatting, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	scripts/typecheck.sh
 
 format: setup ## put the formatting right, and what style faults can be
 	$(BIN)/ruff format .

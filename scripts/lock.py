@@ -1,6 +1,5 @@
 """Writes constraints.txt: one version of everything ttreg and its extras need, for each supported CPython."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path

@@ -12,6 +12,9 @@ if [[ -f $STAMP && $(<"$STAMP") == "$WANTED" && -x $VENV/bin/python ]]; then
     exit 0
 fi
 
+# Where to look beside the PATH, pyenv's and uv's versions.
+: "${PYTHON_FOLDERS=/usr/bin:/usr/local/bin:/opt/*/bin}"
+
 # Being on the PATH says little (pyenv's shims are there for versions that do not start), so run it.
 works() {
     "$1" -c "import sys, ensurepip, venv
@@ -35,7 +38,9 @@ find_python() {
             shopt -s nullglob
             printf '%s\n' "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3."$minor".*/bin/python \
                 "${XDG_DATA_HOME:-$HOME/.local/share}"/uv/python/cpython-3."$minor"*/bin/python \
-                {"$HOME/.local",/usr,/usr/local,/opt/*}/bin/python3."$minor"
+                "$HOME/.local/bin/python3.$minor"
+            IFS=:
+            for folder in $PYTHON_FOLDERS; do printf '%s\n' "$folder/python3.$minor"; done
         )
     done
     return 1

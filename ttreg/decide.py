@@ -77,8 +77,7 @@ def _refuse(
     plan.outputs = outputs
     if not all(meta.numel for meta in (*metas, *outputs)):
         return EMPTY
-    call = _functional_call(entry, Call.bind(plan.op, args, kwargs))
-    refusal = entry.refuse(promote(entry, call).carried(session.carriers.narrow))
+    refusal = entry_refusal(session, entry, _functional_call(entry, Call.bind(plan.op, args, kwargs)))
     if refusal is not None:
         return refusal
     for slot in plan.slots:
@@ -92,6 +91,11 @@ def _refuse(
         if meta.dtype not in session.carriers:
             return NOT_CARRIED.with_got(dtype_name(meta.dtype))
     return None
+
+
+def entry_refusal(session: Session, entry: Entry, call: Call) -> Refusal | None:
+    """Which condition of the entry refuses the call, in the dtypes that it would have on the device."""
+    return entry.refuse(promote(entry, call).carried(session.carriers.narrow))
 
 
 def _functional_call(entry: Entry, call: Call) -> Call:
@@ -136,5 +140,5 @@ def _decide_view(
     elif not all(meta.numel for meta in outputs):
         plan.refusal = EMPTY
     else:
-        plan.refusal = plan.entry.refuse(Call.bind(plan.op, args, kwargs).carried(session.carriers.narrow))
+        plan.refusal = entry_refusal(session, plan.entry, Call.bind(plan.op, args, kwargs))
     return plan

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from .carry import Carriers
 from .cell import Cell, ViewOf
@@ -107,6 +108,12 @@ class Session:
         cell = Cell(self, meta, None, value) if callable(value) else Cell(self, meta, value)
         self._live.add(cell)
         return DeviceTensor.make(cell, meta)
+
+    def to_device(self, tensor: torch.Tensor) -> DeviceTensor:
+        """A tensor of the device with the plain tensor's content (and none of its memory)."""
+        with _disable_current_modes():
+            meta = meta_of(tensor.contiguous())
+            return self.new_tensor(meta, self._upload(tensor, self.carriers[tensor.dtype], False))
 
     def value(self, tensor: torch.Tensor, promote_to: torch.dtype | None = None) -> Value:
         """The device value of any tensor, uploaded if need be, brought to `promote_to` if that is given."""

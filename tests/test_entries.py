@@ -1,0 +1,67 @@
+"""What holds for every entry, derived from the registry."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils._pytree import tree_map_only
+
+import ttreg
+from ttreg.call import Call
+from ttreg.compare import close, largest_difference
+from ttreg.conditions import Never
+from ttreg.meta import meta_of
+from ttreg.registry import Entry, registry
+from ttreg.trial import decision, trial
+
+ENTRIES = list(registry)
+LOWERED = [entry for entry in ENTRIES if entry.kind == "device"]
+
+
+def names(entry: Entry) -> str:
+    return f"{entry.family}-{entry.op}"
+
+
+@pytest.fixture(scope="module")
+def session():
+    with ttreg.device_mode(device="emulated", min_upload_numel=0) as session:
+        pass
+    return session
+
+
+@pytest.mark.parametrize("entry", LOWERED, ids=names)
+def test_accepted_samples_equal_cpu(entry):
+    accepted = 0
+    for number, sample in enumerate(entry.samples()):
+        with ttreg.device_mode(device="emulated", min_upload_numel=0, on_fallback="raise") as session:
+            result = trial(session, entry, sample)
+        if result.refusal is not None:
+            continue
+        accepted += 1
+        totals = session.report().totals
+        assert totals.host == 0, session.report().ops
+        assert totals.device + totals.view >= 1
+        assert len(result.outputs) == len(result.expected)
+        for output, expected in zip(result.outputs, result.expected, strict=True):
+            assert meta_of(output) is meta_of(expected), f"sample {number}"
+            assert close(output, expected), f"sample {number} differs by {largest_difference(output, expected)}"
+    assert accepted, "no sample is accepted"
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=names)
+def test_every_condition_refuses_a_sample(entry, session):
+    refusals = [decision(session, entry, sample) for sample in entry.samples()]
+    refusing = {refusal.condition for refusal in refusals if refusal is not None}
+    assert refusals, "there is no sample"
+    for condition in entry.conditions:
+        assert str(condition) in refusing, f"no sample is refused by {condition}"
+    if not any(isinstance(condition, Never) for condition in entry.conditions):
+        assert None in refusals, "no sample is accepted"
+
+
+@pytest.mark.parametrize("entry", LOWERED, ids=names)
+def test_decisions_read_no_values(entry):
+    for sample in entry.samples():
+        on_meta = tree_map_only(torch.Tensor, lambda t: meta_of(t).on_meta(), (sample.args, sample.kwargs))
+        real = entry.refuse(Call.bind(entry.op, sample.args, sample.kwargs))
+        assert entry.refuse(Call.bind(entry.op, *on_meta)) == real

@@ -33,7 +33,9 @@ format: setup ## put the formatting right, and what style faults can be
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: setup ## write constraints.txt anew (UPGRADE=1: with the newest versions)
+# Not after setup, which fails while constraints.txt contradicts pyproject.toml.
+lock: ## write constraints.txt anew (UPGRADE=1: with the newest versions)
+	@test -x $(BIN)/uv || PYTHON="$(PYTHON)" scripts/setup.sh
 	$(BIN)/python scripts/lock.py $(if $(UPGRADE),--upgrade)
 
 clean: ## remove .venv and everything else that can be made again

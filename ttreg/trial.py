@@ -28,7 +28,8 @@ class Trial:
 
 def decision(session: Session, entry: Entry, sample: Sample) -> Refusal | None:
     """Which condition of the entry refuses the sample, if one does."""
-    return entry_refusal(session, entry, Call.bind(entry.op, sample.args, sample.kwargs))
+    with _disable_current_modes():
+        return entry_refusal(session, entry, Call.bind(entry.op, sample.args, sample.kwargs))
 
 
 def trial(session: Session, entry: Entry, sample: Sample) -> Trial:

@@ -17,7 +17,9 @@ from ..tensor import DeviceTensor, sync_metadata
 if TYPE_CHECKING:
     from ..session import Session
 
-FOREIGN = Refusal("only ordinary CPU tensors and plain numbers", "", "symbolic and foreign calls pass through untouched")
+FOREIGN = Refusal(
+    "only ordinary CPU tensors and plain numbers", "", "symbolic and foreign calls pass through untouched"
+)
 
 
 def run(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any], written: Sequence[Any]) -> Any:

@@ -88,13 +88,14 @@ class Cell:
                 view.make(parent)
                 value = self.values.get(meta)
         if value is None and self.root in self.values and can_relayout(self.root, meta, self.nbytes):
-            value = relayout(self.session.device.tt, self.values[self.root], self.root, meta)
+            value = relayout(self.session.tt, self.values[self.root], self.root, meta)
             self.values[meta] = value
         return value
 
     def device_write(self, meta: Meta, value: Value) -> None:
         """Replace the whole content by a device value; `meta` must cover the storage, which no one else may hold."""
-        assert meta.covers(self.nbytes) and not self.pinned
+        assert not self.pinned
+        assert meta.covers(self.nbytes)
         self.lazy = None
         self.root, self.values, self.storage = meta, {meta: value}, None
 

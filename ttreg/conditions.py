@@ -265,7 +265,7 @@ class Never(Condition):
 
 @dataclass(frozen=True)
 class Check(Condition):
-    """What the vocabulary cannot say: a text, and a named function that returns what it got if it refuses, else None."""
+    """What the vocabulary cannot say: a text, and a named function that returns what it got if it refuses, or None."""
 
     text: str
     function: Callable[[Call], str | None]

@@ -118,10 +118,11 @@ class Dispatcher:
 
     def _lower(self, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
         """Call the lowering; its results in tile layout and in the dtypes that carry the outputs'."""
-        assert plan.entry is not None and plan.entry.function is not None
+        assert plan.entry is not None
+        assert plan.entry.function is not None
         try:
             with self.session.device.lock:
-                made = plan.entry.function(self.session.device.tt, **arguments)
+                made = plan.entry.function(self.session.tt, **arguments)
                 made = list(made) if isinstance(made, (list, tuple)) else [made]
                 if len(made) != len(plan.outputs):
                     raise ValueError(f"it returned {len(made)} tensors where the op has {len(plan.outputs)}")
@@ -139,7 +140,7 @@ class Dispatcher:
     def _finish(self, value: Any, meta: Meta) -> Any:
         if callable(value):
             return lambda: self._finish(value(), meta)
-        tt, carrier = self.session.device.tt, self.session.carriers[meta.dtype]
+        tt, carrier = self.session.tt, self.session.carriers[meta.dtype]
         if tuple(value.shape) != meta.shape:
             raise ValueError(f"it returned shape {list(value.shape)} for an output {meta}")
         if value.layout != tt.TILE_LAYOUT:

@@ -56,7 +56,7 @@ class Meta:
 
     def on_storage(self, storage: torch.UntypedStorage) -> torch.Tensor:
         """A plain CPU tensor with this metadata over `storage`."""
-        return torch.empty(0, dtype=self.dtype).set_(storage, self.offset, self.shape, self.stride)  # type: ignore[call-overload]
+        return torch.empty(0, dtype=self.dtype).set_(storage, self.offset, self.shape, self.stride)
 
 
 _INTERNED: dict[tuple, Meta] = {}
@@ -81,4 +81,4 @@ def intern(dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], 
 
 def meta_of(tensor: torch.Tensor) -> Meta:
     """The metadata of a strided tensor."""
-    return intern(tensor.dtype, tuple(tensor.shape), tensor.stride(), tensor.storage_offset())
+    return intern(tensor.dtype, tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()))

@@ -18,7 +18,7 @@ from .tensor import DeviceTensor
 from .uploads import Uploads
 
 
-class device_mode:  # noqa: N801 - a context manager, named as users write it
+class device_mode:
     """Run the PyTorch code of a `with` block op by op on a Tenstorrent chip, or on the emulated device.
 
     Keywords: `device` ("auto", "ttnn", "emulated", "mock"), `device_id`, `arch` ("wormhole_b0", "blackhole"),

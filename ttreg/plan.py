@@ -123,4 +123,3 @@ def outputs_on_meta(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tupl
         return None, False
     several = isinstance(result, (list, tuple))
     return [meta_of(t) for t in (result if several else [result])], several
-

@@ -88,8 +88,6 @@ class Registry:
 
     def load(self) -> None:
         """Import every module that holds entries, once."""
-        if self._loaded:
-            return
         with self._lock:
             if self._loaded:
                 return
@@ -190,4 +188,3 @@ def _known(op: OpOverload, names: tuple[str, ...], mentioned: Iterable[str]) -> 
     unknown = [name for name in mentioned if name not in names]
     if unknown:
         raise RegistryError(f"{op} has no argument {', '.join(map(repr, unknown))}; it has {', '.join(names)}")
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch._ops import OpOverload
@@ -15,39 +15,39 @@ _UNANNOTATED_WRITES = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def argument_names(op: OpOverload) -> tuple[str, ...]:
     """Names of the op's arguments, in schema order."""
     return tuple(argument.name for argument in op._schema.arguments)
 
 
-@lru_cache(maxsize=None)
+@cache
 def tensor_arguments(op: OpOverload) -> tuple[str, ...]:
     """Names of the arguments that hold a tensor, an optional tensor, or a list of tensors."""
     return tuple(a.name for a in op._schema.arguments if "Tensor" in str(a.type))
 
 
-@lru_cache(maxsize=None)
+@cache
 def written_arguments(op: OpOverload) -> tuple[str, ...]:
     """Names of the arguments whose memory the op writes to, also where the schema does not say so."""
     annotated = [a.name for a in op._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
     return (*annotated, *_UNANNOTATED_WRITES.get(op, ()))
 
 
-@lru_cache(maxsize=None)
+@cache
 def is_view(op: OpOverload) -> bool:
     """Whether the op returns aliases of an input and writes to nothing."""
     aliases = any(r.alias_info is not None and not r.alias_info.is_write for r in op._schema.returns)
     return (aliases or op is torch.ops.aten._unsafe_view.default) and not written_arguments(op)
 
 
-@lru_cache(maxsize=None)
+@cache
 def is_composite(op: OpOverload) -> bool:
     """Whether PyTorch itself defines the op by other ops (it arrives whole under `inference_mode` only)."""
     return torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "CompositeImplicitAutograd")
 
 
-@lru_cache(maxsize=None)
+@cache
 def functional_form(op: OpOverload) -> OpOverload | None:
     """The overload of the same op that writes to nothing and has otherwise the same arguments.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
+from .api import Api
 from .carry import Carriers
 from .cell import Cell, ViewOf
 from .conditions import Refusal
@@ -52,6 +53,7 @@ class Session:
         self.settings = settings
         self.device = device
         self.carriers = Carriers(settings.precision)
+        self.tt = Api(self)
         self.uploads = Uploads()
         self.transfers = TransferCounts()
         self._live: weakref.WeakSet[Cell] = weakref.WeakSet()
@@ -129,13 +131,13 @@ class Session:
                 self.tally(view.op, "host", view.refusal, host_float=meta.dtype.is_floating_point)
             value = cell.values[meta] = self._upload(cell.host_view(meta), self.carriers[meta.dtype], False)
         if carrier != self.carriers[meta.dtype]:
-            value = self.device.tt.typecast(value, getattr(self.device.tt, carrier))
+            value = self.tt.typecast(value, getattr(self.tt, carrier))
         return value
 
     def indices(self, tensor: torch.Tensor, bound: int) -> Value | None:
         """The device value of a tensor of indices as uint32, or None if one is negative or not below `bound`."""
         plain = self.read(tensor)
-        if plain.numel() and not (0 <= int(plain.min()) and int(plain.max()) < bound):
+        if plain.numel() and not (int(plain.min()) >= 0 and int(plain.max()) < bound):
             return None
         return self._uploaded(plain, torch.int64, "uint32")
 

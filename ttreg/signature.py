@@ -56,7 +56,7 @@ def _append(key: list[Any], value: Any) -> bool:
         key.append((kind, value.hex() if kind is float else value))  # 1, 1.0 and True are equal to a dict; so are ±0.0
     elif isinstance(value, (list, tuple)):
         key.append(len(value))
-        return all([_append(key, item) for item in value])
+        return all(_append(key, item) for item in value)
     elif kind in _OTHER_TYPES:
         key.append((kind, value))
     else:

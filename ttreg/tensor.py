@@ -25,14 +25,16 @@ class DeviceTensor(torch.Tensor):
     @staticmethod
     def make(cell: Cell, meta: Meta, view: ViewOf | None = None) -> DeviceTensor:
         """A tensor with metadata `meta` over `cell`."""
-        tensor: Any = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        tensor: Any = torch.Tensor._make_wrapper_subclass(
             DeviceTensor, meta.shape, strides=meta.stride, storage_offset=meta.offset, dtype=meta.dtype
         )
         tensor._cell, tensor._meta, tensor._view = cell, meta, view
         return tensor
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         # Reached outside the block, and in threads that are not inside it: the host does it, and the memory is shared
         # with plain tensors from here on.
         from .fallback import host

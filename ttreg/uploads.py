@@ -89,7 +89,7 @@ class Uploads:
         return (
             storage.resizable()
             and storage._cdata not in self._distrusted
-            and torch._C._storage_Use_Count(storage._cdata) <= holders  # type: ignore[attr-defined]
+            and torch._C._storage_Use_Count(storage._cdata) <= holders
         )
 
 

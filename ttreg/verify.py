@@ -25,7 +25,7 @@ class Verdict(BaseModel):
 
 
 def verify(arch: str, patterns: Sequence[str] = ()) -> Iterator[Verdict]:
-    """Verify the entries whose name or family has one of `patterns` in it (all, if there is none), in a process of its own.
+    """Verify in a process of its own the entries whose name has one of `patterns` in it or whose family is one of them.
 
     A process has one mocked chip, so each arch is verified in another.
     """

@@ -52,8 +52,8 @@ def _make(kind: str, settings: Settings) -> Device:
         return open_mock(settings.arch, _ttnn_version())
     if not chip_present():
         raise DeviceUnavailableError(
-            'device="ttnn" needs a Tenstorrent chip, and /dev/tenstorrent has none: install the driver (tt-kmd), name a '
-            'simulator with TT_METAL_SIMULATOR, or use device="emulated", which needs no hardware'
+            'device="ttnn" needs a Tenstorrent chip, and /dev/tenstorrent has none: install the driver (tt-kmd), name '
+            'a simulator with TT_METAL_SIMULATOR, or use device="emulated", which needs no hardware'
         )
     from .chip import open_chip
 

@@ -61,9 +61,7 @@ class Chip:
         """See `Device.upload`."""
         plain = host.to(torch.uint8) if host.dtype is torch.bool else host
         plain = plain.contiguous() if dtype != "uint32" else plain.to(torch.int64).contiguous()
-        return self.tt.from_torch(
-            plain, dtype=getattr(self.tt, dtype), layout=self.tt.TILE_LAYOUT, device=self._device
-        )
+        return self.tt.from_torch(plain, dtype=getattr(self.tt, dtype), layout=self.tt.TILE_LAYOUT, device=self._device)
 
     def download(self, value: Value) -> torch.Tensor:
         """See `Device.download`."""

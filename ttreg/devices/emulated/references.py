@@ -1,4 +1,4 @@
-"""References of our own where ttnn's golden function is missing, cannot run, or takes other arguments; each says why."""
+"""References of our own where ttnn's golden function is missing, cannot run, or takes other arguments, and why."""
 
 from __future__ import annotations
 

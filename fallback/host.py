@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map_only
 from ..conditions import Refusal
 from ..meta import meta_of
 from ..schema import written_arguments
+from ..signature import is_plain
 from ..tensor import DeviceTensor, sync_metadata
 
 if TYPE_CHECKING:
@@ -24,43 +25,27 @@ FOREIGN = Refusal(
 
 def run(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any], written: Sequence[Any]) -> Any:
     """Run `op` on plain tensors that share memory with the arguments; `written` are those it writes to."""
-    stand_ins: dict[int, tuple[DeviceTensor, torch.Tensor]] = {}
-
-    def to_host(tensor: DeviceTensor) -> torch.Tensor:
-        if id(tensor) not in stand_ins:
-            stand_ins[id(tensor)] = (tensor, tensor._cell.host_view(tensor._meta))
-        return stand_ins[id(tensor)][1]
-
-    plain_args, plain_kwargs = tree_map_only(DeviceTensor, to_host, (args, kwargs))
+    stand_ins = _StandIns(lambda tensor: tensor._cell.host_view(tensor._meta))
+    plain_args, plain_kwargs = tree_map_only(DeviceTensor, stand_ins, (args, kwargs))
     try:
         result = op(*plain_args, **plain_kwargs)
     finally:  # an op that raises may have written already
         for tensor in written:
             if isinstance(tensor, DeviceTensor):
-                tensor._cell.host_written()
-                sync_metadata(tensor, to_host(tensor))
+                stand_ins.written(tensor)
             elif isinstance(tensor, torch.Tensor):
                 session.uploads.forget(tensor)
-    return _with_aliases(result, list(stand_ins.values())) if stand_ins else result
+    return stand_ins.aliases_in(result)
 
 
 def run_outside(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Run `op` where no session can follow it: the memory of every `DeviceTensor` is the host's from here on."""
-    stand_ins: dict[int, tuple[DeviceTensor, torch.Tensor]] = {}
-
-    def to_host(tensor: DeviceTensor) -> torch.Tensor:
-        if id(tensor) not in stand_ins:
-            stand_ins[id(tensor)] = (tensor, tensor.host())
-        return stand_ins[id(tensor)][1]
-
-    plain_args, plain_kwargs = tree_map_only(DeviceTensor, to_host, (args, kwargs))
+    stand_ins = _StandIns(DeviceTensor.host)
+    plain_args, plain_kwargs = tree_map_only(DeviceTensor, stand_ins, (args, kwargs))
     result = op(*plain_args, **plain_kwargs)
     if written_arguments(op):
-        for tensor, plain in stand_ins.values():
-            tensor._cell.host_written()
-            sync_metadata(tensor, plain)
-    originals = {id(plain): tensor for tensor, plain in stand_ins.values()}
-    return tree_map_only(torch.Tensor, lambda t: originals.get(id(t), t), result)
+        stand_ins.all_written()
+    return stand_ins.aliases_in(result)
 
 
 def pass_through(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -69,15 +54,40 @@ def pass_through(session: Session, op: OpOverload, args: tuple, kwargs: dict[str
     return run_outside(op, args, kwargs)
 
 
-def _with_aliases(result: Any, stand_ins: list[tuple[DeviceTensor, torch.Tensor]]) -> Any:
-    def to_alias(tensor: torch.Tensor) -> torch.Tensor:
-        for original, plain in stand_ins:
-            if tensor is plain:
-                return original
-        for original, _ in stand_ins:
-            storage = original._cell.storage
-            if storage is not None and tensor.untyped_storage()._cdata == storage._cdata:
-                return DeviceTensor.make(original._cell, meta_of(tensor))
-        return tensor
+class _StandIns:
+    """The plain tensors that stand for the `DeviceTensor`s of one call, over the same memory."""
 
-    return tree_map_only(torch.Tensor, to_alias, result)
+    def __init__(self, make: Callable[[DeviceTensor], torch.Tensor]):
+        self._make = make
+        self._pairs: dict[int, tuple[DeviceTensor, torch.Tensor]] = {}
+
+    def __call__(self, tensor: DeviceTensor) -> torch.Tensor:
+        if id(tensor) not in self._pairs:
+            self._pairs[id(tensor)] = (tensor, self._make(tensor))
+        return self._pairs[id(tensor)][1]
+
+    def written(self, tensor: DeviceTensor) -> None:
+        """Note that the op wrote to what stood for `tensor`, and perhaps resized it."""
+        tensor._cell.host_written()
+        sync_metadata(tensor, self._pairs[id(tensor)][1])
+
+    def all_written(self) -> None:
+        """Note that the op may have written to any of them."""
+        for tensor, _ in self._pairs.values():
+            self.written(tensor)
+
+    def aliases_in(self, result: Any) -> Any:
+        """The op's result, in which what shares memory with a `DeviceTensor` is a `DeviceTensor` again."""
+        return tree_map_only(torch.Tensor, self._alias, result) if self._pairs else result
+
+    def _alias(self, result: torch.Tensor) -> torch.Tensor:
+        if not is_plain(result):
+            return result
+        for original, plain in self._pairs.values():
+            if result is plain:
+                return original
+        memory = result.untyped_storage()._cdata
+        for original, _ in self._pairs.values():
+            if original._cell.storage is not None and memory == original._cell.storage._cdata:
+                return DeviceTensor.make(original._cell, meta_of(result))
+        return result

@@ -34,6 +34,10 @@ class Meta:
         """The same geometry with another dtype."""
         return intern(dtype, self.shape, self.stride, self.offset)
 
+    def at_start(self) -> Meta:
+        """The same geometry at the start of its storage."""
+        return intern(self.dtype, self.shape, self.stride, 0)
+
     def covers(self, nbytes: int) -> bool:
         """Whether the tensor occupies each byte of a storage of `nbytes` exactly once."""
         if self.offset or self.nbytes != nbytes:

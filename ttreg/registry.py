@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import threading
@@ -18,6 +19,9 @@ from .conditions import Condition, Dtype, Is, Never, Refusal
 from .errors import RegistryError
 from .samples import Sample, Samples, seeded
 from .schema import argument_names, functional_form, tensor_arguments, written_arguments
+
+# ops/for_torchvision.py has the entries of torchvision's ops, which exist only where torchvision is imported.
+_FOR_LIBRARY = "for_"
 
 Kind = Literal["device", "host", "decomposed"]
 
@@ -58,6 +62,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._entries: dict[OpOverload, Entry] = {}
+        self._namespaces: set[str] = set()
         self._loaded = False
         self._lock = threading.RLock()
 
@@ -72,6 +77,7 @@ class Registry:
     def find(self, op: OpOverload) -> Entry | None:
         """The entry of `op`, or of the functional form of an in-place or `out=` overload."""
         self.load()
+        self._load_namespace(op.namespace)
         entry = self._entries.get(op)
         if entry is None:
             form = functional_form(op)
@@ -93,10 +99,19 @@ class Registry:
                 return
             package = importlib.import_module("ttreg.ops")
             for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
-                importlib.import_module(f"{package.__name__}.{module}")
+                if not module.startswith(_FOR_LIBRARY):
+                    importlib.import_module(f"{package.__name__}.{module}")
             for entry_point in entry_points(group="ttreg.ops"):
                 entry_point.load()
             self._loaded = True
+
+    def _load_namespace(self, namespace: str) -> None:
+        """Import the entries for another library's ops as soon as one of them arrives: then the library is there."""
+        if namespace not in self._namespaces:
+            self._namespaces.add(namespace)
+            module = f"ttreg.ops.{_FOR_LIBRARY}{namespace}"
+            if importlib.util.find_spec(module) is not None:
+                importlib.import_module(module)
 
 
 registry = Registry()

@@ -12,6 +12,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 from .cell import Cell, ViewOf
 from .meta import Meta, meta_of
 
+_OWN_ATTRIBUTES = ("_cell", "_meta", "_view")
+
 
 class DeviceTensor(torch.Tensor):
     """A wrapper subclass over a `Cell`. Shape, dtype and strides are what plain PyTorch would give on CPU."""
@@ -29,6 +31,7 @@ class DeviceTensor(torch.Tensor):
             DeviceTensor, meta.shape, strides=meta.stride, storage_offset=meta.offset, dtype=meta.dtype
         )
         tensor._cell, tensor._meta, tensor._view = cell, meta, view
+        torch._C._set_throw_on_mutable_data_ptr(tensor)  # C++ that wants the memory gets an error, not a null pointer
         return tensor
 
     @classmethod
@@ -106,11 +109,19 @@ class DeviceTensor(torch.Tensor):
             result = memo[id(self)] = copy.deepcopy(plain, memo)
             if self.grad is not None:
                 result.grad = copy.deepcopy(self.grad, memo)
+            for name, value in self.__dict__.items():
+                if name not in _OWN_ATTRIBUTES:
+                    setattr(result, name, copy.deepcopy(value, memo))
             return result
+
+    def __format__(self, specification: str) -> str:
+        return format(self.item(), specification) if self.dim() == 0 else object.__format__(self, specification)
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         with _disable_current_modes():
             text = repr(self._cell.host_view(self._meta))
+        if isinstance(self, torch.nn.Parameter):
+            text = f"Parameter containing:\n{text}"
         if self.grad_fn is not None:
             return f"{text[:-1]}, grad_fn=<{type(self.grad_fn).__name__}>)"
         return f"{text[:-1]}, requires_grad=True)" if self.requires_grad else text

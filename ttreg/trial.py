@@ -15,6 +15,7 @@ from .decide import entry_refusal
 from .registry import Entry
 from .samples import Sample
 from .session import Session
+from .tensor import DeviceTensor
 
 
 @dataclass
@@ -53,4 +54,12 @@ def trial(session: Session, entry: Entry, sample: Sample) -> Trial:
 
 def _plain(session: Session, result: Any) -> list[torch.Tensor]:
     with _disable_current_modes():
-        return [session.read(t).clone() for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
+        return [_read(session, t) for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
+
+
+def _read(session: Session, tensor: torch.Tensor) -> torch.Tensor:
+    if not isinstance(tensor, DeviceTensor) or tensor._cell.pinned:
+        return session.read(tensor).clone()
+    # By its device value, so that a view's lowering makes it.
+    values = session.download(session.value(tensor))
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype).copy_(values)

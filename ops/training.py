@@ -1,0 +1,45 @@
+"""What only training calls and ttnn has no op for: the host computes it from downloaded activations."""
+
+from __future__ import annotations
+
+import torch
+
+from ..registry import cpu_only
+from ..samples import Sample, ints, rand
+
+aten = torch.ops.aten
+
+SEVERAL_GRADIENTS = "ttnn has no op that gives the gradients of input, weight and bias"
+SCATTERS = "each gradient goes to where the maximum or the index was, which is data"
+
+
+def conv_gradients():
+    pair, one, none = [1, 1], [1, 1], [0, 0]
+    yield Sample(rand(1, 4, 6, 6), rand(1, 3, 8, 8), rand(4, 3, 3, 3), [4], pair, none, one, False, none, 1, [True] * 3)
+
+
+def layer_norm_gradients():
+    x = rand(4, 6)
+    _, mean, rstd = torch.native_layer_norm(x, [6], None, None, 1e-5)
+    yield Sample(rand(4, 6), x, [6], mean, rstd, rand(6), rand(6), [True] * 3)
+
+
+def pool_gradients():
+    x = rand(1, 2, 4, 4)
+    y, where = torch.nn.functional.max_pool2d(x, 2, return_indices=True)
+    yield Sample(torch.ones_like(y), x, [2, 2], [2, 2], [0, 0], [1, 1], False, where)
+
+
+def losses():
+    yield Sample(rand(4, 6), ints(4, high=6), None, 1, -100)
+
+
+cpu_only(aten.convolution_backward.default, because=SEVERAL_GRADIENTS, samples=conv_gradients)
+cpu_only(aten.native_layer_norm_backward.default, because=SEVERAL_GRADIENTS, samples=layer_norm_gradients)
+cpu_only(aten.max_pool2d_with_indices_backward.default, because=SCATTERS, samples=pool_gradients)
+cpu_only(
+    aten.embedding_dense_backward.default,
+    because=SCATTERS,
+    samples=lambda: [Sample(rand(3, 4), ints(3, high=5), 5, -1, False)],
+)
+cpu_only(aten.nll_loss_forward.default, because="each row's target picks the element", samples=losses)

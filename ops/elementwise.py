@@ -1,0 +1,100 @@
+"""What the elementwise families share: numbers beside tensors, float32 intermediates, and samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from ..call import Call
+from ..conditions import Check
+from ..samples import Sample, ints, rand
+
+BF16 = torch.bfloat16
+
+_RANGES = {torch.int32: (-(2**31), 2**31 - 1), torch.uint8: (0, 255), torch.bool: (0, 1)}
+
+
+def is_number(value: Any) -> bool:
+    """Whether an argument is a Python number; PyTorch passes them for tensors too (`x + 2` is `add.Tensor(x, 2)`)."""
+    return isinstance(value, (bool, int, float))
+
+
+def number(tt: Any, value: float, beside: Any) -> float:
+    """A Python number as ttnn takes it beside a tensor: an int for integers, else a float that its dtype can hold."""
+    if beside.dtype not in (tt.bfloat16, tt.float32):
+        return int(value)
+    # Masks are filled with the smallest float32, which must not become -inf when float32 is carried in bfloat16.
+    largest = torch.finfo(BF16 if beside.dtype == tt.bfloat16 else torch.float32).max
+    return float(value) if not math.isfinite(value) else max(-largest, min(float(value), largest))
+
+
+def operand(tt: Any, value: Any, beside: Any) -> Any:
+    """A tensor as it is, and a number as ttnn takes it beside the tensor."""
+    return number(tt, value, beside) if is_number(value) else value
+
+
+def filled(tt: Any, value: Any, beside: Any) -> Any:
+    """A tensor as it is, and a number as a tensor, for ttnn functions that take no numbers."""
+    return tt.full_like(beside, number(tt, value, beside)) if is_number(value) else value
+
+
+def in_float32(tt: Any, function: Callable[..., Any], *tensors: Any) -> Any:
+    """Apply the function, with bfloat16 tensors as float32 and the result rounded to bfloat16 once."""
+    if tensors[0].dtype != tt.bfloat16:
+        return function(*tensors)
+    return tt.typecast(function(*(tt.typecast(t, tt.float32) for t in tensors)), tt.bfloat16)
+
+
+def _unfit_number(call: Call) -> str | None:
+    """A number that the integer (or, if there are none, the bool) tensors of the call cannot hold."""
+    dtypes = {meta.dtype for _, meta in call.tensors()}
+    if any(dtype.is_floating_point for dtype in dtypes):
+        return None
+    for low, high in (limits for dtype, limits in _RANGES.items() if dtype in dtypes):
+        numbers = [v for v in call.arguments.values() if is_number(v)]
+        return next((str(v) for v in numbers if not low <= v <= high or v != int(v)), None)
+    return None
+
+
+FITS = Check("numbers beside integer tensors have values of their dtype", _unfit_number)
+
+
+def one_tensor(low: float = -2.0, high: float = 2.0) -> Callable[[], Iterator[Sample]]:
+    """Samples of an op of one tensor with values from `low` to `high`; the last is refused, being float64."""
+
+    def samples() -> Iterator[Sample]:
+        for shape, dtype in (((5, 7), torch.float32), ((2, 3, 40), BF16), ((), torch.float32), ((33,), BF16)):
+            yield Sample(rand(*shape, dtype=dtype, low=low, high=high))
+        yield Sample(rand(2, 1, 2, 1, 3, 5, low=low, high=high))
+        yield Sample(rand(5, 7, dtype=torch.float64, low=low, high=high))
+
+    return samples
+
+
+def two_tensors(
+    low: float = -2.0, high: float = 2.0, integers: bool = False, **more: Any
+) -> Callable[[], Iterator[Sample]]:
+    """Samples of an op of two tensors: broadcasts, promotions, every rank; the last is refused, being float64."""
+
+    def floats(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        return rand(*shape, dtype=dtype, low=low, high=high)
+
+    def samples() -> Iterator[Sample]:
+        yield Sample(floats(5, 7), floats(5, 7), **more)
+        yield Sample(floats(33, 40), floats(40), **more)
+        yield Sample(floats(2, 1, 3), floats(4, 1), **more)
+        yield Sample(floats(), floats(2, 3), **more)
+        yield Sample(floats(), floats(), **more)
+        yield Sample(floats(2, 1, 2, 1, 3, 5), floats(2, 4, 1, 5), **more)
+        yield Sample(floats(5, 7, dtype=BF16), floats(5, 7, dtype=BF16), **more)
+        yield Sample(floats(5, 7, dtype=BF16), floats(7), **more)
+        yield Sample(floats(5, 7, dtype=BF16), floats(), **more)
+        if integers:
+            yield Sample(ints(5, 7, dtype=torch.int32, low=-9), ints(7, dtype=torch.int32, low=-9), **more)
+            yield Sample(ints(5, 7, dtype=torch.int32), floats(7), **more)
+        yield Sample(floats(5, 7).double(), floats(5, 7).double(), **more)
+
+    return samples

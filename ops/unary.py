@@ -1,0 +1,127 @@
+"""Elementwise functions of one tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..conditions import FLOATS, Dtype
+from ..registry import lower
+from ..samples import Sample, bools, ints, rand
+from .elementwise import BF16, in_float32, one_tensor
+
+aten = torch.ops.aten
+
+# ttnn's function has aten's name and meaning; where the domain is not (-2, 2), what its samples are drawn from.
+SAME_NAME: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("ceil", "cos", "cosh", "deg2rad", "erf", "erfc", "exp", "exp2", "expm1", "floor"), (-2.0, 2.0)),
+    **dict.fromkeys(("frac", "neg", "rad2deg", "round", "sign", "sin", "sinh", "tan", "tanh", "trunc"), (-2.0, 2.0)),
+    "abs": (-2.0, 2.0),
+    "asinh": (-8.0, 8.0),
+    "atan": (-8.0, 8.0),
+    "erfinv": (-0.9, 0.9),
+    "lgamma": (0.25, 8.0),
+    "log": (0.125, 8.0),
+    "log10": (0.125, 8.0),
+    "log1p": (-0.5, 8.0),
+    "log2": (0.125, 8.0),
+    "reciprocal": (0.5, 2.0),
+    "rsqrt": (0.125, 8.0),
+    "sqrt": (0.0, 8.0),
+}
+INTEGERS_TOO = ("abs", "neg")
+
+# In bfloat16, ttnn gives +inf where these are not defined; in float32 it gives NaN, as PyTorch does.
+PARTLY_DEFINED = ("acos", "acosh", "asin", "atanh")
+
+TESTS = ("isinf", "isnan", "isneginf", "isposinf", "signbit")
+
+
+def direct(name: str) -> Callable[[Any, Any], Any]:
+    """The lowering to `ttnn.<name>`."""
+
+    def unary(tt, self):
+        return getattr(tt, name)(self)
+
+    unary.__name__ = name
+    return unary
+
+
+def through_float32(name: str) -> Callable[[Any, Any], Any]:
+    """The lowering to `ttnn.<name>` of the float32 values."""
+
+    def unary(tt, self):
+        return in_float32(tt, getattr(tt, name), self)
+
+    unary.__name__ = name
+    return unary
+
+
+def and_integers(name: str):
+    def samples():
+        yield from one_tensor(*SAME_NAME[name])()
+        yield Sample(ints(5, 7, low=-9, dtype=torch.int32))
+
+    return samples
+
+
+def out_of_domain(name: str):
+    def samples():
+        yield from one_tensor(*((1.0, 4.0) if name == "acosh" else (-0.9, 0.9)))()
+        yield Sample(torch.tensor([-3.0, 0.0, 0.5, 1.0, 3.0]))
+        yield Sample(torch.tensor([-3.0, 0.0, 0.5, 1.0, 3.0], dtype=BF16))
+
+    return samples
+
+
+def special_values():
+    for dtype in FLOATS:
+        yield Sample(torch.tensor([[float("nan"), float("inf")], [-float("inf"), -0.5]], dtype=dtype))
+    yield Sample(rand(5, 7))
+    yield Sample(rand(5, 7).double())
+
+
+for name, domain in SAME_NAME.items():
+    if name in INTEGERS_TOO:
+        allowed, samples = (*FLOATS, torch.int32), and_integers(name)
+    else:
+        allowed, samples = FLOATS, one_tensor(*domain)
+    lower(getattr(aten, name).default, samples=samples, when=[Dtype("self", allowed)])(direct(name))
+
+for name in PARTLY_DEFINED:
+    lower(getattr(aten, name).default, samples=out_of_domain(name), when=[Dtype("self", FLOATS)])(through_float32(name))
+
+for name in TESTS:
+    lower(getattr(aten, name).default, samples=special_values, when=[Dtype("self", FLOATS)])(direct(name))
+
+lower(aten.sgn.default, samples=one_tensor(), when=[Dtype("self", FLOATS)])(direct("sign"))
+
+
+def logical_not_samples():
+    yield Sample(bools(5, 7))
+    yield Sample(torch.tensor([0.0, 0.5, -0.0]))
+    yield Sample(torch.tensor([0.0, 0.5, float("nan")], dtype=BF16))
+    yield Sample(ints(5, 7, high=3, dtype=torch.int32))
+    yield Sample(ints(5, 7, high=3))
+
+
+@lower(
+    aten.logical_not.default,
+    samples=logical_not_samples,
+    when=[Dtype("self", (*FLOATS, torch.int32, torch.bool))],
+)
+def logical_not(tt, self):
+    return tt.logical_not(self)
+
+
+def bitwise_not_samples():
+    yield Sample(bools(5, 7))
+    yield Sample(ints(5, 7, low=-9, dtype=torch.int32))
+    yield Sample(ints(5, 7))
+
+
+@lower(aten.bitwise_not.default, samples=bitwise_not_samples, when=[Dtype("self", (torch.int32, torch.bool))])
+def bitwise_not(tt, self):
+    return tt.bitwise_not(self) if self.dtype == tt.int32 else tt.logical_not(self)

@@ -7,27 +7,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch._ops import OpOverload
 from torch.utils._python_dispatch import _disable_current_modes
 
-from .conditions import Refusal
+from .lowering import run_lowering
 from .meta import Meta
 from .relayout import can_relayout, relayout
 
 if TYPE_CHECKING:
     from .devices.base import Value
+    from .plan import Plan
     from .session import Session
 
 
 @dataclass(frozen=True)
 class ViewOf:
-    """How a view's device value is made from its parent's: by the view op's lowering."""
+    """How a view's device value is made from its parent's: by the view op's lowering, unless that was refused."""
 
-    op: OpOverload
+    plan: Plan
     parent: Meta
     above: ViewOf | None
-    make: Callable[[Value], None] | None  # puts the values of the op's outputs into the cell; None: refused
-    refusal: Refusal | None
 
 
 class Cell:
@@ -73,6 +71,11 @@ class Cell:
             self.host_view(self.root)
             self._pinned, self.values = True, {}
 
+    def settle(self) -> None:
+        """Pin the cell because its session ends, and let go of the session."""
+        self.pin()
+        del self.session
+
     def host_written(self) -> None:
         """Take note that the host wrote to the memory, and perhaps resized it."""
         assert self.storage is not None
@@ -82,10 +85,11 @@ class Cell:
         """The device value under `meta`, made from its parents' where need be; None if the device cannot make it."""
         self._compute_lazy()
         value = self.values.get(meta)
-        if value is None and view is not None and view.make is not None and self.values:
+        if value is None and view is not None and view.plan.refusal is None and self.values:
             parent = self.device_value(view.parent, view.above)
             if parent is not None:
-                view.make(parent)
+                made = run_lowering(self.session, view.plan, {**view.plan.constants, view.plan.slots[0].name: parent})
+                self.values.update(zip(view.plan.outputs, made, strict=True))
                 value = self.values.get(meta)
         if value is None and self.root in self.values and can_relayout(self.root, meta, self.nbytes):
             value = relayout(self.session.tt, self.values[self.root], self.root, meta)

@@ -75,7 +75,7 @@ def _refuse(
     if outputs is None:
         return NO_META
     plan.outputs = outputs
-    if not all(meta.numel for meta in (*metas, *outputs)):
+    if not all(meta.numel for meta in metas) or not any(meta.numel for meta in outputs):
         return EMPTY
     refusal = entry_refusal(session, entry, _functional_call(entry, Call.bind(plan.op, args, kwargs)))
     if refusal is not None:

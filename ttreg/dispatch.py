@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch._ops import OpOverload
 
 from .call import Call
-from .cell import Cell, ViewOf
+from .cell import ViewOf
 from .conditions import Refusal
 from .decide import decide
 from .devices.base import RefusedByDevice, Value
-from .errors import DeviceError, FallbackError, LoweringError
+from .errors import DeviceError, FallbackError
 from .fallback import decompose, host
-from .meta import Meta
+from .lowering import run_lowering
 from .plan import Plan, Slot
 from .session import Session
 from .signature import signature
@@ -73,15 +71,9 @@ class Dispatcher:
         source = plan.slots[0].of(args, kwargs)
         if not isinstance(source, DeviceTensor):
             return plan.op(*args, **kwargs)
-        cell = source._cell
-        make = None if plan.refusal is not None else partial(self._make_view, plan, cell)
-        view = ViewOf(plan.op, source._meta, source._view, make, plan.refusal)
-        results = [DeviceTensor.make(cell, meta, view) for meta in plan.outputs]
+        view = ViewOf(plan, source._meta, source._view)
+        results = [DeviceTensor.make(source._cell, meta, view) for meta in plan.outputs]
         return results if plan.several else results[0]
-
-    def _make_view(self, plan: Plan, cell: Cell, parent: Value) -> None:
-        made = self._lower(plan, {**plan.constants, plan.slots[0].name: parent})
-        cell.values.update(zip(plan.outputs, made, strict=True))
 
     def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         session = self.session
@@ -93,7 +85,7 @@ class Dispatcher:
                     session.tally(plan.op, "host", INDEX_OUT_OF_RANGE)
                     return host.run(session, plan.op, args, kwargs, [])
                 arguments[slot.name] = value
-            values = self._lower(plan, arguments)
+            values = run_lowering(session, plan, arguments)
         except RefusedByDevice as refused:
             if session.settings.on_device_error == "raise":
                 raise DeviceError(f"{Call.bind(plan.op, args, kwargs)}: ttnn refused {refused}") from refused
@@ -115,42 +107,6 @@ class Dispatcher:
         if isinstance(argument, (list, tuple)):
             return [None if t is None else self.session.value(t, slot.dtype) for t in argument]
         return self.session.value(argument, slot.dtype)
-
-    def _lower(self, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
-        """Call the lowering; its results in tile layout and in the dtypes that carry the outputs'."""
-        assert plan.entry is not None
-        assert plan.entry.function is not None
-        try:
-            with self.session.device.lock:
-                made = plan.entry.function(self.session.tt, **arguments)
-                made = list(made) if isinstance(made, (list, tuple)) else [made]
-                if len(made) != len(plan.outputs):
-                    raise ValueError(f"it returned {len(made)} tensors where the op has {len(plan.outputs)}")
-                return [self._finish(value, meta) for value, meta in zip(made, plan.outputs, strict=True)]
-        except RefusedByDevice:
-            raise
-        except Exception as error:
-            name = f"{plan.entry.module}.{plan.entry.function.__name__}"
-            call = ", ".join(f"{k}={v}" for k, v in arguments.items() if not hasattr(v, "layout"))
-            raise LoweringError(
-                f"the lowering {name} of {plan.entry.op} failed: {type(error).__name__}: {error} "
-                f"(outputs {plan.outputs}; {call})"
-            ) from error
-
-    def _finish(self, value: Any, meta: Meta) -> Any:
-        if callable(value):
-            return lambda: self._finish(value(), meta)
-        tt, carrier = self.session.tt, self.session.carriers[meta.dtype]
-        if tuple(value.shape) != meta.shape:
-            raise ValueError(f"it returned shape {list(value.shape)} for an output {meta}")
-        if value.layout != tt.TILE_LAYOUT:
-            value = tt.to_layout(value, tt.TILE_LAYOUT)
-        dtype = self.session.device.dtype_of(value)
-        if dtype != carrier:
-            if meta.dtype is not torch.bool:  # a comparison's 0 and 1 are exact in any dtype; nothing else is
-                raise ValueError(f"it returned {dtype} for an output {meta}, which is carried as {carrier}")
-            value = tt.typecast(value, getattr(tt, carrier))
-        return value
 
     def _results(self, plan: Plan, values: list[Value], args: tuple, kwargs: dict[str, Any]) -> Any:
         if plan.written:

@@ -129,7 +129,8 @@ def lower(
 
     The function takes `tt` (the ttnn API) and every argument of the op by its schema name, tensors as device tensors in
     tile layout; an argument may be left out only if an `Is` condition leaves it one value. It returns a device tensor,
-    or as many as the op has outputs; an output that is rarely read may be a function without arguments that makes it.
+    or as many as the op has outputs; None stands for one without elements, and one that is
+    rarely read may be a function without arguments that makes it.
 
     `promote` names arguments that are brought to their common dtype first, as PyTorch's type promotion does.
     `indices` names integer arguments that hold indices, each with a function that gives the bound from the call: their

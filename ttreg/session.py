@@ -105,13 +105,18 @@ class Session:
         plan = Plan(op, placement, refusal, host_float=host_float, count=1)
         _add(self._tallies, plan)
 
-    def new_tensor(self, meta: Meta, value: Any) -> DeviceTensor:
-        """A tensor that the device holds as `value`, or that the function `value` makes when it is first needed."""
+    def new_tensor(self, meta: Meta, value: Any) -> torch.Tensor:
+        """A tensor that the device holds as `value`, or that the function `value` makes when it is first needed.
+
+        None stands for a tensor without elements, which stays on the host.
+        """
+        if value is None:
+            return torch.empty_strided(meta.shape, meta.stride, dtype=meta.dtype)
         cell = Cell(self, meta, None, value) if callable(value) else Cell(self, meta, value)
         self._live.add(cell)
         return DeviceTensor.make(cell, meta)
 
-    def to_device(self, tensor: torch.Tensor) -> DeviceTensor:
+    def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor of the device with the plain tensor's content (and none of its memory)."""
         with _disable_current_modes():
             meta = meta_of(tensor.contiguous())
@@ -128,7 +133,7 @@ class Session:
         if value is None:
             view: ViewOf | None = tensor._view
             if view is not None and cell.values:
-                self.tally(view.op, "host", view.refusal, host_float=meta.dtype.is_floating_point)
+                self.tally(view.plan.op, "host", view.plan.refusal, host_float=meta.dtype.is_floating_point)
             value = cell.values[meta] = self._upload(cell.host_view(meta), self.carriers[meta.dtype], False)
         if carrier != self.carriers[meta.dtype]:
             value = self.tt.typecast(value, getattr(self.tt, carrier))
@@ -157,7 +162,7 @@ class Session:
         """Bring every live tensor's data to the host, where it stays, and free what the device holds."""
         try:
             for cell in list(self._live):
-                cell.pin()
+                cell.settle()
         finally:
             self._live.clear()
             self.uploads.clear()

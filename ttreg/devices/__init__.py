@@ -37,7 +37,7 @@ def open_device(settings: Settings) -> Device:
 
 def chip_present() -> bool:
     """Whether there is a Tenstorrent chip, or a simulator is named by `TT_METAL_SIMULATOR`."""
-    return "TT_METAL_SIMULATOR" in os.environ or any(Path("/dev/tenstorrent").glob("*"))
+    return bool(os.environ.get("TT_METAL_SIMULATOR")) or any(Path("/dev/tenstorrent").glob("*"))
 
 
 def _make(kind: str, settings: Settings) -> Device:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import DeviceUnavailableError
 from .null_kernel import stand_in_compiler
 from .runtime_root import RuntimeRoot, drop_damaged_kernels, make_folder
 
@@ -24,7 +25,7 @@ COMPILER = "runtime/sfpi/compiler/bin/riscv-tt-elf-g++"
 _PLAIN_PATH = re.compile(r"[\w@%+=:,./-]+")
 
 
-class MockChipError(RuntimeError):
+class MockChipError(DeviceUnavailableError):
     """The mocked chip cannot be prepared: says which folder, what failed, and what to do."""
 
 

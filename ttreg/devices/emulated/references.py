@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import ttnn
 
 REFERENCES: dict[str, Callable[..., Any]] = {}
 
@@ -18,6 +19,24 @@ def reference(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         return function
 
     return decorate
+
+
+@reference("linear")
+def _linear(
+    values: torch.Tensor, weight: torch.Tensor, *, bias: Any = None, transpose_b: bool = False, **_: Any
+) -> torch.Tensor:
+    """ttnn's takes a bias of two elements for a matrix of two rows, and refuses it."""
+    return torch.nn.functional.linear(values, weight if transpose_b else weight.mT, bias)
+
+
+@reference("matmul")
+def _matmul(
+    a: torch.Tensor, b: torch.Tensor, *, transpose_b: bool = False, dtype: Any = None, **_: Any
+) -> torch.Tensor:
+    """ttnn's rounds to the dtype of the factors before it gives the result the `dtype` asked for."""
+    if transpose_b:
+        b = b.mT
+    return a.float() @ b.float() if dtype == ttnn.float32 else a @ b
 
 
 @reference("typecast")

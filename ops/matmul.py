@@ -4,45 +4,182 @@ from __future__ import annotations
 
 import torch
 
-from ..conditions import FLOATS, Dtype, Is, SameDtype
+from ..call import Call, describe
+from ..conditions import FLOATS, Check, Dtype, Rank, SameDtype
 from ..registry import lower
 from ..samples import Sample, rand
+from ._compute import accurate, cast, widen
 
 aten = torch.ops.aten
 
 
-def mm_samples():
-    yield Sample(rand(5, 7), rand(7, 3))
-    yield Sample(rand(64, 96), rand(96, 33))
-    yield Sample(rand(5, 7, dtype=torch.bfloat16), rand(7, 3, dtype=torch.bfloat16))
-    yield Sample(rand(5, 7, dtype=torch.float64), rand(7, 3, dtype=torch.float64))
+def factors(*pairs):
+    """Samples of two factors with these shapes: in both dtypes, in one that is refused, and mixed, which is refused."""
+
+    def samples():
+        for first, second in pairs:
+            yield Sample(rand(*first), rand(*second))
+            yield Sample(rand(*first, dtype=torch.bfloat16), rand(*second, dtype=torch.bfloat16))
+        yield Sample(rand(*first).double(), rand(*second).double())
+        yield Sample(rand(*first), rand(*second, dtype=torch.bfloat16))
+
+    return samples
 
 
-def bmm_samples():
-    for sample in mm_samples():
-        yield Sample(*(t.expand(2, *t.shape) for t in sample.args))
+def floats(*names):
+    return [Dtype(names, FLOATS), SameDtype(names)]
 
 
-@lower(aten.mm.default, samples=mm_samples, when=[Dtype(("self", "mat2"), FLOATS)])
+def product(tt, a, b, **arguments):
+    return tt.matmul(a, b, compute_kernel_config=accurate(tt), **arguments)
+
+
+@lower(aten.mm.default, samples=factors(((5, 7), (7, 3)), ((64, 96), (96, 33))), when=floats("self", "mat2"))
 def mm(tt, self, mat2):
-    return tt.matmul(self, mat2)
+    return product(tt, self, mat2)
 
 
-@lower(aten.bmm.default, samples=bmm_samples, when=[Dtype(("self", "mat2"), FLOATS)])
+@lower(aten.bmm.default, samples=factors(((2, 5, 7), (2, 7, 3)), ((3, 40, 7), (3, 7, 33))), when=floats("self", "mat2"))
 def bmm(tt, self, mat2):
-    return tt.matmul(self, mat2)
+    return product(tt, self, mat2)
 
 
-def addmm_samples():
-    yield Sample(rand(3), rand(5, 7), rand(7, 3))
-    yield Sample(rand(5, 3), rand(5, 7), rand(7, 3), beta=0.5, alpha=2)
-    yield Sample(rand(3, dtype=torch.bfloat16), rand(5, 7, dtype=torch.bfloat16), rand(7, 3, dtype=torch.bfloat16))
-    yield Sample(rand(3).double(), rand(5, 7).double(), rand(7, 3).double())
+@lower(aten.mv.default, samples=factors(((5, 7), (7,)), ((40, 33), (33,))), when=floats("self", "vec"))
+def mv(tt, self, vec):
+    return product(tt, self, vec)
 
 
-@lower(aten.addmm.default, samples=addmm_samples, when=[Dtype(("self", "mat1", "mat2"), FLOATS)])
-def addmm(tt, self, mat1, mat2, beta, alpha):
-    product = tt.matmul(mat1, mat2)
+@lower(aten.dot.default, samples=factors(((7,), (7,)), ((40,), (40,))), when=floats("self", "tensor"))
+def dot(tt, self, tensor):
+    return product(tt, self, tensor)
+
+
+@lower(aten.vdot.default, samples=factors(((7,), (7,)), ((40,), (40,))), when=floats("self", "other"))
+def vdot(tt, self, other):
+    return product(tt, self, other)
+
+
+def same_batch(call: Call) -> str | None:
+    a, b = call["self"].shape, call["other"].shape
+    return None if len(b) <= 2 or a[:-2] == b[:-2] else f"{describe(a)} and {describe(b)}"
+
+
+def matmul_samples():
+    yield from factors(
+        ((7,), (7,)),
+        ((7,), (7, 3)),
+        ((5, 7), (7,)),
+        ((2, 5, 7), (7,)),
+        ((5, 7), (7, 3)),
+        ((2, 3, 5, 7), (7, 40)),
+        ((2, 3, 40, 7), (2, 3, 7, 5)),
+        ((2, 2, 3, 5, 7), (2, 2, 3, 7, 5)),
+    )()
+    yield Sample(rand(2, 1, 5, 7), rand(3, 7, 4))
+
+
+@lower(
+    aten.matmul.default,
+    samples=matmul_samples,
+    when=[
+        *floats("self", "other"),
+        Check("other has no batch dimensions, or those of self", same_batch, because="ttnn.matmul repeats no matrix"),
+    ],
+)
+def matmul(tt, self, other):
+    return product(tt, self, other)
+
+
+def linear_samples():
+    for shape in ((7,), (5, 7), (2, 40, 7), (2, 2, 3, 5, 7)):
+        yield Sample(rand(*shape), rand(33, 7), rand(33))
+        yield Sample(rand(*shape, dtype=torch.bfloat16), rand(2, 7, dtype=torch.bfloat16))
+    yield Sample(rand(5, 7, dtype=torch.bfloat16), rand(2, 7, dtype=torch.bfloat16), rand(2, dtype=torch.bfloat16))
+    yield Sample(rand(5, 7).double(), rand(3, 7).double())
+    yield Sample(rand(5, 7), rand(3, 7, dtype=torch.bfloat16))
+    yield Sample(rand(5, 7), rand(7))
+    yield Sample(rand(5, 7), rand(3, 7), rand(1))
+
+
+def bias_of_each(call: Call) -> str | None:
+    bias = call["bias"]
+    return None if bias is None or bias.shape == call["weight"].shape[:1] else describe(bias.shape)
+
+
+@lower(
+    aten.linear.default,
+    samples=linear_samples,
+    when=[
+        *floats("input", "weight", "bias"),
+        Rank("weight", (2,)),
+        Check("bias.shape == weight.shape[:1]", bias_of_each, because="ttnn.linear adds a whole row"),
+    ],
+)
+def linear(tt, input, weight, bias):
+    return tt.linear(input, weight, bias=bias, transpose_b=True, compute_kernel_config=accurate(tt))
+
+
+def add_product(tt, self, a, b, beta, alpha, reduce=None):
+    """beta * self + alpha * (a @ b), rounded once; where beta is 0, nothing of self counts, not even NaN."""
+    whole_row = len(b.shape) == 2 and tuple(self.shape) == (b.shape[1],)
+    if alpha == beta == 1 and whole_row:
+        return tt.linear(a, b, bias=self, compute_kernel_config=accurate(tt))
+    result = product(tt, a, b, dtype=tt.float32)
+    if reduce is not None:
+        result = reduce(result)
     if alpha != 1:
-        product = tt.multiply(product, alpha)
-    return tt.add(product, self if beta == 1 else tt.multiply(self, beta))
+        result = tt.multiply(result, alpha)
+    if beta != 0:
+        result = tt.add(result, self if beta == 1 else tt.multiply(widen(tt, self), beta))
+    return cast(tt, result, self.dtype)
+
+
+def sums(first, second, *added):
+    """Samples of a sum with a product: what is added in these shapes, and every case of beta and alpha."""
+
+    def samples():
+        for dtype in FLOATS:
+            a, b = rand(*first, dtype=dtype), rand(*second, dtype=dtype)
+            for shape in added:
+                yield Sample(rand(*shape, dtype=dtype), a, b)
+            yield Sample(rand(*added[-1], dtype=dtype), a, b, beta=0.5, alpha=2)
+            yield Sample(torch.full(added[-1], torch.nan, dtype=dtype), a, b, beta=0)
+        yield Sample(rand(*added[-1]).double(), a.double(), b.double())
+        yield Sample(rand(*added[-1]), a.bfloat16(), b)
+
+    return samples
+
+
+@lower(
+    aten.addmm.default,
+    samples=sums((5, 7), (7, 33), (33,), (5, 1), (1,), (), (5, 33)),
+    when=floats("self", "mat1", "mat2"),
+)
+def addmm(tt, self, mat1, mat2, beta, alpha):
+    return add_product(tt, self, mat1, mat2, beta, alpha)
+
+
+@lower(
+    aten.baddbmm.default,
+    samples=sums((2, 5, 7), (2, 7, 33), (1, 5, 33), (33,), (2, 5, 33)),
+    when=floats("self", "batch1", "batch2"),
+)
+def baddbmm(tt, self, batch1, batch2, beta, alpha):
+    return add_product(tt, self, batch1, batch2, beta, alpha)
+
+
+@lower(
+    aten.addbmm.default,
+    samples=sums((2, 5, 7), (2, 7, 33), (33,), (5, 33)),
+    when=floats("self", "batch1", "batch2"),
+)
+def addbmm(tt, self, batch1, batch2, beta, alpha):
+    def sum_batch(result):
+        return tt.sum(result, dim=0, compute_kernel_config=accurate(tt))
+
+    return add_product(tt, self, batch1, batch2, beta, alpha, sum_batch)
+
+
+@lower(aten.addmv.default, samples=sums((5, 7), (7,), (), (5,)), when=floats("self", "mat", "vec"))
+def addmv(tt, self, mat, vec, beta, alpha):
+    return add_product(tt, self, mat, vec, beta, alpha)

@@ -1,0 +1,189 @@
+"""Activation functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..conditions import FLOATS, Dtype
+from ..registry import lower
+from ..samples import Sample, ints, rand
+from .elementwise import BF16, number, one_tensor
+
+aten = torch.ops.aten
+
+
+def wide():
+    return rand(5, 7, low=-8.0, high=8.0)
+
+
+def called(*calls: dict[str, Any]):
+    """Samples of an activation with each of the keyword arguments, besides those without any."""
+
+    def samples():
+        yield from one_tensor(-4.0, 4.0)()
+        for call in calls:
+            yield Sample(wide(), **call)
+            yield Sample(wide().to(BF16), **call)
+
+    return samples
+
+
+def direct(name: str) -> Callable[[Any, Any], Any]:
+    """The lowering to `ttnn.<name>`, which has aten's name and meaning."""
+
+    def activation(tt, self):
+        return getattr(tt, name)(self)
+
+    activation.__name__ = name
+    return activation
+
+
+for name in ("hardsigmoid", "hardswish", "mish", "sigmoid", "silu"):
+    lower(getattr(aten, name).default, samples=called({}), when=[Dtype("self", FLOATS)])(direct(name))
+
+
+def relu_samples():
+    yield from one_tensor()()
+    yield Sample(ints(5, 7, low=-5, dtype=torch.int32))
+
+
+@lower(aten.relu.default, samples=relu_samples, when=[Dtype("self", (*FLOATS, torch.int32))])
+def relu(tt, self):
+    return tt.relu(self)
+
+
+@lower(
+    aten.gelu.default,
+    samples=called({"approximate": "none"}, {"approximate": "tanh"}),
+    when=[Dtype("self", FLOATS)],
+)
+def gelu(tt, self, approximate):
+    return tt.gelu(self, variant=gelu_variant(tt, approximate))
+
+
+def gelu_variant(tt: Any, approximate: str) -> Any:
+    """ttnn's name for a value of `approximate`; its third variant is a table with errors of 1 %."""
+    return tt.GeluVariant.Tanh if approximate == "tanh" else tt.GeluVariant.Accurate
+
+
+# SELU arrives as ELU with a scale, CELU under autocast as ELU with an input scale.
+ELU_CALLS = ({"alpha": 0.5}, {"alpha": 1.6732632, "scale": 1.050701}, {"alpha": 2.0, "scale": 1.5, "input_scale": 0.5})
+
+
+@lower(aten.elu.default, samples=called(*ELU_CALLS), when=[Dtype("self", FLOATS)])
+def elu(tt, self, alpha, scale, input_scale):
+    if input_scale == 1:
+        return scaled(tt, tt.elu(self, alpha=float(alpha)), scale)
+    negative = tt.multiply(tt.expm1(tt.multiply(self, float(input_scale))), float(alpha * scale))
+    return tt.where(tt.gtz(self), scaled(tt, self, scale), negative)
+
+
+def scaled(tt: Any, value: Any, scale: float) -> Any:
+    """The value times the scale."""
+    return value if scale == 1 else tt.multiply(value, float(scale))
+
+
+@lower(aten.celu.default, samples=called({"alpha": 0.5}, {"alpha": 3.0}), when=[Dtype("self", FLOATS)])
+def celu(tt, self, alpha):
+    return tt.celu(self, alpha=float(alpha))
+
+
+@lower(
+    aten.leaky_relu.default,
+    samples=called({"negative_slope": 0.2}, {"negative_slope": 2}),
+    when=[Dtype("self", FLOATS)],
+)
+def leaky_relu(tt, self, negative_slope):
+    return tt.leaky_relu(self, negative_slope=float(negative_slope))
+
+
+@lower(
+    aten.hardtanh.default,
+    samples=called({"min_val": 0.0, "max_val": 6.0}, {"min_val": -2, "max_val": 0.5}),
+    when=[Dtype("self", FLOATS)],
+)
+def hardtanh(tt, self, min_val, max_val):
+    return tt.clamp(self, min=number(tt, min_val, self), max=number(tt, max_val, self))
+
+
+@lower(
+    aten.softplus.default,
+    samples=called({"beta": 2, "threshold": 5}, {"beta": 0.5, "threshold": 1.0}),
+    when=[Dtype("self", FLOATS)],
+)
+def softplus(tt, self, beta, threshold):
+    return tt.softplus(self, beta=float(beta), threshold=float(threshold))
+
+
+@lower(aten.log_sigmoid_forward.default, samples=called({}), when=[Dtype("self", FLOATS)])
+def log_sigmoid_forward(tt, self):
+    # The second output is what PyTorch's backward kernel for CPU reads.
+    return tt.log_sigmoid(self), lambda: tt.exp(tt.neg(tt.abs(self)))
+
+
+def threshold_samples():
+    for dtype in FLOATS:
+        yield Sample(wide().to(dtype), 0.5, -3.0)
+        yield Sample(wide().to(dtype), 0, 20)
+    yield Sample(wide().double(), 0.5, -3.0)
+
+
+@lower(aten.threshold.default, samples=threshold_samples, when=[Dtype("self", FLOATS)])
+def threshold(tt, self, threshold, value):
+    return tt.threshold(self, float(threshold), number(tt, value, self))
+
+
+@lower(aten.softshrink.default, samples=called({"lambd": 1.5}, {"lambd": 0}), when=[Dtype("self", FLOATS)])
+def softshrink(tt, self, lambd):
+    return tt.softshrink(self, lambd=float(lambd))
+
+
+@lower(aten.hardshrink.default, samples=called({"lambd": 1.5}, {"lambd": 0}), when=[Dtype("self", FLOATS)])
+def hardshrink(tt, self, lambd):
+    return tt.hardshrink(self, lambd=float(lambd))
+
+
+def prelu_samples():
+    for dtype in FLOATS:
+        yield Sample(rand(2, 10, 6, 5, dtype=dtype), rand(1, 10, 1, 1, dtype=dtype))
+        yield Sample(rand(3, 40, dtype=dtype), rand(1, 40, dtype=dtype))
+        yield Sample(rand(3, 4, 5, dtype=dtype), rand(1, 1, 1, dtype=dtype))
+    yield Sample(rand(), rand())
+    yield Sample(rand(3, 40).double(), rand(1, 40).double())
+
+
+@lower(
+    aten._prelu_kernel.default,
+    samples=prelu_samples,
+    promote=("self", "weight"),
+    when=[Dtype(("self", "weight"), FLOATS)],
+)
+def prelu(tt, self, weight):
+    return tt.where(tt.gtz(self), self, tt.multiply(self, weight))
+
+
+def glu_samples():
+    for dtype in FLOATS:
+        yield Sample(rand(5, 14, dtype=dtype))
+        yield Sample(rand(2, 6, 5, dtype=dtype), 1)
+        yield Sample(rand(4, 3, 70, dtype=dtype), 0)
+    yield Sample(rand(128), -1)
+    yield Sample(rand(5, 14).double())
+
+
+@lower(aten.glu.default, samples=glu_samples, when=[Dtype("self", FLOATS)])
+def glu(tt, self, dim):
+    left, right = halves(tt, self, dim)
+    return tt.multiply(left, tt.sigmoid(right))
+
+
+def halves(tt: Any, value: Any, dim: int) -> tuple[Any, Any]:
+    """The first and second half along a dimension."""
+    shape = list(value.shape)
+    dim %= len(shape)
+    ends, starts = list(shape), [0] * len(shape)
+    ends[dim] = starts[dim] = shape[dim] // 2
+    return tt.slice(value, [0] * len(shape), ends), tt.slice(value, starts, shape)

@@ -1,0 +1,209 @@
+"""Gradients of activation functions, composed of the functions' own parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..conditions import FLOATS, Dtype
+from ..registry import lower
+from ..samples import Sample, rand
+from .activation import ELU_CALLS, gelu_variant, scaled
+from .elementwise import BF16, in_float32, number
+
+aten = torch.ops.aten
+
+
+def gradients(*arguments: tuple, low: float = -4.0, high: float = 4.0):
+    """Samples: a gradient, what the op was given (or gave), and each of the further arguments."""
+
+    def samples():
+        for more in arguments or ((),):
+            yield Sample(rand(5, 7), rand(5, 7, low=low, high=high), *more)
+            yield Sample(rand(2, 3, 40, dtype=BF16), rand(2, 3, 40, dtype=BF16, low=low, high=high), *more)
+        at_the_corners = torch.tensor([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0]).clamp(low, high)
+        yield Sample(torch.ones(7), at_the_corners, *more)
+        yield Sample(rand(5, 7).double(), rand(5, 7).double(), *more)
+
+    return samples
+
+
+def zero_where(tt: Any, mask: Any, grad: Any) -> Any:
+    """The gradient, but 0 where the mask is set: also where the gradient is not finite."""
+    return tt.where(mask, 0.0, grad)
+
+
+BOTH = Dtype(("grad_output", "self"), FLOATS)
+TOGETHER = ("grad_output", "self")
+
+
+@lower(aten.threshold_backward.default, samples=gradients((0,), (0.5,)), promote=TOGETHER, when=[BOTH])
+def threshold_backward(tt, grad_output, self, threshold):
+    return zero_where(tt, tt.le(self, number(tt, threshold, self)), grad_output)
+
+
+def gelu_gradients():
+    for sample in gradients()():
+        yield sample
+        yield Sample(*sample.args, approximate="tanh")
+
+
+@lower(aten.gelu_backward.default, samples=gelu_gradients, promote=TOGETHER, when=[BOTH])
+def gelu_backward(tt, grad_output, self, approximate):
+    return tt.gelu_bw(grad_output, self, variant=gelu_variant(tt, approximate))[0]
+
+
+@lower(
+    aten.sigmoid_backward.default,
+    samples=gradients(low=0.0, high=1.0),
+    promote=("grad_output", "output"),
+    when=[Dtype(("grad_output", "output"), FLOATS)],
+)
+def sigmoid_backward(tt, grad_output, output):
+    def gradient(grad, y):
+        return tt.multiply(grad, tt.multiply(y, tt.subtract(1.0, y)))
+
+    return in_float32(tt, gradient, grad_output, output)
+
+
+@lower(
+    aten.tanh_backward.default,
+    samples=gradients(low=-1.0, high=1.0),
+    promote=("grad_output", "output"),
+    when=[Dtype(("grad_output", "output"), FLOATS)],
+)
+def tanh_backward(tt, grad_output, output):
+    def gradient(grad, y):
+        return tt.multiply(grad, tt.subtract(1.0, tt.square(y)))
+
+    return in_float32(tt, gradient, grad_output, output)
+
+
+@lower(aten.hardsigmoid_backward.default, samples=gradients(), promote=TOGETHER, when=[BOTH])
+def hardsigmoid_backward(tt, grad_output, self):
+    outside = tt.ge(tt.abs(self), 3.0)
+    return zero_where(tt, outside, tt.multiply(grad_output, 1 / 6))
+
+
+@lower(aten.hardswish_backward.default, samples=gradients(), promote=TOGETHER, when=[BOTH])
+def hardswish_backward(tt, grad_output, self):
+    def gradient(grad, x):
+        inside = tt.multiply(grad, tt.add(tt.multiply(x, 1 / 3), 0.5))
+        return tt.where(tt.le(x, -3.0), 0.0, tt.where(tt.lt(x, 3.0), inside, grad))
+
+    return in_float32(tt, gradient, grad_output, self)
+
+
+@lower(
+    aten.leaky_relu_backward.default,
+    samples=gradients((0.01, False), (0.2, True)),
+    promote=TOGETHER,
+    when=[BOTH],
+)
+def leaky_relu_backward(tt, grad_output, self, negative_slope, self_is_result):
+    # A result has its input's sign: PyTorch refuses a negative slope when it is given the result.
+    return tt.where(tt.gtz(self), grad_output, tt.multiply(grad_output, float(negative_slope)))
+
+
+@lower(
+    aten.hardtanh_backward.default,
+    samples=gradients((-1.0, 1.0), (0.0, 3)),
+    promote=TOGETHER,
+    when=[BOTH],
+)
+def hardtanh_backward(tt, grad_output, self, min_val, max_val):
+    below = tt.le(self, number(tt, min_val, self))
+    above = tt.ge(self, number(tt, max_val, self))
+    return zero_where(tt, tt.logical_or(below, above), grad_output)
+
+
+def elu_gradients():
+    for sample in gradients()():
+        for call in ELU_CALLS:
+            factors = (call["alpha"], call.get("scale", 1.0), call.get("input_scale", 1.0))
+            grad, x = sample.args
+            yield Sample(grad, *factors, False, x)
+            yield Sample(grad, *factors, True, aten.elu(x, *factors))
+
+
+@lower(
+    aten.elu_backward.default,
+    samples=elu_gradients,
+    promote=("grad_output", "self_or_result"),
+    when=[Dtype(("grad_output", "self_or_result"), FLOATS)],
+)
+def elu_backward(tt, grad_output, alpha, scale, input_scale, is_result, self_or_result):
+    def gradient(grad, x):
+        if is_result:
+            slope = tt.multiply(tt.add(x, float(alpha * scale)), float(input_scale))
+        else:
+            slope = tt.multiply(tt.exp(scaled(tt, x, input_scale)), float(alpha * scale * input_scale))
+        return tt.where(tt.gtz(x), scaled(tt, grad, scale), tt.multiply(grad, slope))
+
+    return in_float32(tt, gradient, grad_output, self_or_result)
+
+
+@lower(aten.softplus_backward.default, samples=gradients((1.0, 20.0), (2, 5)), promote=TOGETHER, when=[BOTH])
+def softplus_backward(tt, grad_output, self, beta, threshold):
+    def gradient(grad, x):
+        x = scaled(tt, x, beta)
+        return tt.where(tt.gt(x, float(threshold)), grad, tt.multiply(grad, tt.sigmoid(x)))
+
+    return in_float32(tt, gradient, grad_output, self)
+
+
+def log_sigmoid_gradients():
+    for sample in gradients()():
+        yield Sample(*sample.args, torch.exp(-sample.args[1].abs()))
+
+
+@lower(
+    aten.log_sigmoid_backward.default,
+    samples=log_sigmoid_gradients,
+    promote=("grad_output", "self", "buffer"),
+    when=[Dtype(("grad_output", "self", "buffer"), FLOATS)],
+)
+def log_sigmoid_backward(tt, grad_output, self, buffer):
+    # The buffer holds exp(-|self|), which PyTorch's kernel for CPU saves from its forward pass.
+    def gradient(grad, x):
+        return tt.multiply(grad, tt.sigmoid(tt.neg(x)))
+
+    return in_float32(tt, gradient, grad_output, self)
+
+
+def within(tt, value, limit):
+    return tt.le(tt.abs(value), number(tt, limit, value))
+
+
+@lower(aten.softshrink_backward.default, samples=gradients((0.5,), (1,)), promote=TOGETHER, when=[BOTH])
+def softshrink_backward(tt, grad_output, self, lambd):
+    return zero_where(tt, within(tt, self, lambd), grad_output)
+
+
+@lower(
+    aten.hardshrink_backward.default,
+    samples=gradients((0.5,), (1,)),
+    promote=("grad_out", "self"),
+    when=[Dtype(("grad_out", "self"), FLOATS)],
+)
+def hardshrink_backward(tt, grad_out, self, lambd):
+    return zero_where(tt, within(tt, self, lambd), grad_out)
+
+
+def prelu_gradients():
+    for dtype in (*FLOATS, torch.float64):
+        weight = rand(1, 10, 1, 1, dtype=dtype)
+        yield Sample(rand(2, 10, 6, 5, dtype=dtype), rand(2, 10, 6, 5, dtype=dtype), weight)
+
+
+@lower(
+    aten._prelu_kernel_backward.default,
+    samples=prelu_gradients,
+    promote=("grad_output", "self", "weight"),
+    when=[Dtype(("grad_output", "self", "weight"), FLOATS)],
+)
+def prelu_backward(tt, grad_output, self, weight):
+    positive = tt.gtz(self)
+    to_self = tt.where(positive, grad_output, tt.multiply(grad_output, weight))
+    return to_self, zero_where(tt, positive, tt.multiply(grad_output, self))

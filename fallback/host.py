@@ -81,7 +81,9 @@ class _StandIns:
         return tree_map_only(torch.Tensor, self._alias, result) if self._pairs else result
 
     def _alias(self, result: torch.Tensor) -> torch.Tensor:
-        if not is_plain(result):
+        if not is_plain(result):  # a sparse tensor, say, may hold an argument's memory where it cannot be followed
+            for original, _ in self._pairs.values():
+                original._cell.pin()
             return result
         for original, plain in self._pairs.values():
             if result is plain:

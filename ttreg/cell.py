@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
 from .lowering import run_lowering
-from .meta import Meta
+from .meta import Meta, meta_of
 from .relayout import can_relayout, relayout
 
 if TYPE_CHECKING:
@@ -47,6 +47,14 @@ class Cell:
         self.lazy = lazy
         self.storage: torch.UntypedStorage | None = None
         self._pinned = False
+
+    @classmethod
+    def over(cls, session: Session, plain: torch.Tensor) -> Cell:
+        """A pinned cell over a plain tensor's memory."""
+        cell = cls(session, meta_of(plain), None)
+        cell.storage, cell._pinned = plain.untyped_storage(), True
+        cell.nbytes = cell.storage.nbytes()
+        return cell
 
     @property
     def pinned(self) -> bool:

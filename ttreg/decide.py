@@ -83,7 +83,7 @@ def _refuse(
     for slot in plan.slots:
         if slot.where in plan.written:
             for tensor in slot.tensors(args, kwargs):
-                if not isinstance(tensor, DeviceTensor) or tensor._cell.pinned:
+                if not (isinstance(tensor, DeviceTensor) and session.holds(tensor)):
                     return HOST_MEMORY
                 if not tensor._meta.covers(tensor._cell.nbytes):
                     return PART_WRITTEN
@@ -105,7 +105,7 @@ def _functional_call(entry: Entry, call: Call) -> Call:
 
 
 def _worth_uploading(session: Session, tensors: list[torch.Tensor], metas: list[Meta]) -> bool:
-    if any(isinstance(t, DeviceTensor) and not t._cell.pinned for t in tensors):
+    if any(isinstance(t, DeviceTensor) and session.holds(t) for t in tensors):
         return True
     return max((meta.numel for meta in metas), default=0) >= session.settings.min_upload_numel
 

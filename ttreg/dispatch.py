@@ -44,7 +44,7 @@ class Dispatcher:
 
     def dispatch(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
         """Run one call where its plan says."""
-        key = signature(op, args, kwargs)
+        key = signature(self.session, op, args, kwargs)
         if key is None:
             return host.pass_through(self.session, op, args, kwargs)
         plan = self.session.find_plan(key)

@@ -10,12 +10,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from . import devices
+from .cell import Cell
 from .dispatch import Dispatcher
+from .meta import meta_of
 from .registry import registry
 from .session import Session
 from .settings import Settings
 from .tensor import DeviceTensor
-from .uploads import Uploads
 
 
 class device_mode:
@@ -46,7 +47,7 @@ class device_mode:
         if not self._blocks:
             stack.callback(self._session.close)  # last of all, when no mode of this block is active any more
         stack.enter_context(_Dispatch(self._session))
-        stack.enter_context(_MemoryWatch(self._session.uploads))
+        stack.enter_context(_MemoryWatch(self._session))
         self._blocks.append(stack)
         return self._session
 
@@ -68,28 +69,26 @@ class _Dispatch(TorchDispatchMode):
 class _MemoryWatch(TorchFunctionMode):
     """Sees what no aten call shows: memory that is given away, and tensors that take over another's data."""
 
-    def __init__(self, uploads: Uploads):
+    def __init__(self, session: Session):
         super().__init__()
-        self._uploads = uploads
+        self._session = session
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _WATCHED:
             if func is _SET_DATA:
                 args = self._set_data(*args)
             elif not isinstance(args[0], DeviceTensor) and args[0].layout is torch.strided:
-                self._uploads.distrust(args[0])
+                self._session.uploads.distrust(args[0])
         return func(*args, **(kwargs or {}))
 
     def _set_data(self, tensor: torch.Tensor, data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        # `tensor.data = data` copies the metadata of `data` without a dispatch. A plain tensor gets plain memory; a
-        # DeviceTensor takes over the cell.
-        if isinstance(tensor, DeviceTensor):
-            twin = data if isinstance(data, DeviceTensor) else None
-            if twin is None:
-                return tensor, data
-            tensor._cell, tensor._meta, tensor._view = twin._cell, twin._meta, twin._view
-            return tensor, data
-        return tensor, data.host() if isinstance(data, DeviceTensor) else data
+        """The arguments for `tensor.data = data`, which copies the C++ side of `data` without a dispatch."""
+        if not isinstance(tensor, DeviceTensor):
+            return tensor, data.host() if isinstance(data, DeviceTensor) else data
+        if not isinstance(data, DeviceTensor):
+            data = DeviceTensor.make(Cell.over(self._session, data), meta_of(data))
+        tensor._cell, tensor._meta, tensor._view = data._cell, data._meta, data._view
+        return tensor, data
 
 
 _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]

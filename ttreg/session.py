@@ -116,6 +116,15 @@ class Session:
         self._live.add(cell)
         return DeviceTensor.make(cell, meta)
 
+    def holds(self, tensor: DeviceTensor) -> bool:
+        """Whether the session can use and replace the tensor's device value: not a pinned one, nor one that a session
+        on another device, or with another precision, has made."""
+        cell = tensor._cell
+        if cell.pinned:
+            return False
+        of = cell.session
+        return of is self or (of.device is self.device and of.settings.precision == self.settings.precision)
+
     def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor of the device with the plain tensor's content (and none of its memory)."""
         with _disable_current_modes():
@@ -126,7 +135,7 @@ class Session:
         """The device value of any tensor, uploaded if need be, brought to `promote_to` if that is given."""
         dtype = promote_to or tensor.dtype
         carrier = self.carriers[dtype]
-        if not isinstance(tensor, DeviceTensor) or tensor._cell.pinned or tensor._cell.session.device != self.device:
+        if not (isinstance(tensor, DeviceTensor) and self.holds(tensor)):
             return self._uploaded(self.read(tensor), dtype, carrier)
         cell, meta = tensor._cell, tensor._meta
         value = cell.device_value(meta, tensor._view)

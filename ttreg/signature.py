@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .meta import meta_of
 from .tensor import DeviceTensor
+
+if TYPE_CHECKING:
+    from .session import Session
 
 _PLAIN_TYPES = frozenset((int, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format))
 _OTHER_TYPES = frozenset((complex, torch.Generator, torch.Stream))
@@ -28,26 +31,27 @@ def is_plain(tensor: torch.Tensor) -> bool:
     return torch._C._dispatch_keys(tensor).raw_repr() in _PLAIN_KEYS
 
 
-def signature(op: Any, args: tuple, kwargs: dict[str, Any]) -> tuple | None:
+def signature(session: Session, op: Any, args: tuple, kwargs: dict[str, Any]) -> tuple | None:
     """A key that is equal for calls that are decided alike; None if an argument is symbolic or a foreign tensor."""
     key: list[Any] = [op]
     for value in args:
-        if not _append(key, value):
+        if not _append(session, key, value):
             return None
     for name, value in kwargs.items():
         key.append(name)
-        if not _append(key, value):
+        if not _append(session, key, value):
             return None
     return tuple(key)
 
 
-def _append(key: list[Any], value: Any) -> bool:
+def _append(session: Session, key: list[Any], value: Any) -> bool:
     kind = type(value)
     if kind in _PLAIN_TYPES:
         key.append(value)
     elif isinstance(value, DeviceTensor):
         key.append(value._meta)
-        key.append("host" if value._cell.pinned else "device")
+        # A write needs to know whether the tensor is the whole of its storage.
+        key.append(value._cell.nbytes == value._meta.nbytes if session.holds(value) else "host")
     elif isinstance(value, torch.Tensor):
         if not is_plain(value):
             return False
@@ -56,7 +60,7 @@ def _append(key: list[Any], value: Any) -> bool:
         key.append((kind, value.hex() if kind is float else value))  # 1, 1.0 and True are equal to a dict; so are ±0.0
     elif isinstance(value, (list, tuple)):
         key.append(len(value))
-        return all(_append(key, item) for item in value)
+        return all(_append(session, key, item) for item in value)
     elif kind in _OTHER_TYPES:
         key.append((kind, value))
     else:

@@ -55,7 +55,7 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
     if plan.refusal is None:
         plan.placement = "device" if _worth_uploading(session, tensors, metas) else "local"
         plan.host_float = False
-        _promote_slots(plan, entry, args, kwargs)
+        _prepare(plan, entry, args, kwargs)
     elif (is_composite(op) and (entry is None or entry.kind == "device")) or (entry and entry.kind == "decomposed"):
         plan.placement, plan.host_float = "decomposed", False
     return plan
@@ -110,18 +110,22 @@ def _worth_uploading(session: Session, tensors: list[torch.Tensor], metas: list[
     return max((meta.numel for meta in metas), default=0) >= session.settings.min_upload_numel
 
 
-def _promote_slots(plan: Plan, entry: Entry | None, args: tuple, kwargs: dict[str, Any]) -> None:
+def _prepare(plan: Plan, entry: Entry | None, args: tuple, kwargs: dict[str, Any]) -> None:
     assert entry is not None
     call = _functional_call(entry, Call.bind(plan.op, args, kwargs))
-    names = argument_names(entry.op)
-    plan.constants = {name: value for name, value in plan.constants.items() if name in names}
-    plan.slots = [slot for slot in plan.slots if slot.name in names]
+    _keep_taken(plan, entry)
     dtype = promoted_dtype(entry, call) if entry.promote else None
     for slot in plan.slots:
         if slot.name in entry.promote:
             slot.dtype = dtype
         if slot.name in entry.indices:
             slot.bound = entry.indices[slot.name](call)
+
+
+def _keep_taken(plan: Plan, entry: Entry) -> None:
+    """Drop what the lowering does not take: `out`, and what an `Is` condition leaves one value."""
+    plan.constants = {name: value for name, value in plan.constants.items() if name in entry.parameters}
+    plan.slots = [slot for slot in plan.slots if slot.name in entry.parameters]
 
 
 def _decide_view(
@@ -141,4 +145,5 @@ def _decide_view(
         plan.refusal = EMPTY
     else:
         plan.refusal = entry_refusal(session, plan.entry, Call.bind(plan.op, args, kwargs))
+        _keep_taken(plan, plan.entry)
     return plan

@@ -9,6 +9,7 @@ import pkgutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Any, Literal
 
@@ -43,6 +44,11 @@ class Entry:
     def family(self) -> str:
         """The module that holds the entry, which names its op family."""
         return self.module.rpartition(".")[2]
+
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """What the lowering takes, `tt` first; empty without a lowering."""
+        return tuple(inspect.signature(self.function).parameters) if self.function is not None else ()
 
     def refuse(self, call: Call) -> Refusal | None:
         """The first condition's refusal, or None if the device runs the call."""
@@ -182,11 +188,9 @@ def _check(entry: Entry) -> None:
 
 
 def _check_lowering(entry: Entry, names: tuple[str, ...]) -> None:
-    assert entry.function is not None
-    parameters = list(inspect.signature(entry.function).parameters.values())
-    if not parameters or parameters[0].name != "tt":
-        raise RegistryError(f"the lowering of {entry.op} takes `tt` first, got {[p.name for p in parameters]}")
-    taken = {p.name for p in parameters[1:]}
+    if entry.parameters[:1] != ("tt",):
+        raise RegistryError(f"the lowering of {entry.op} takes `tt` first, got {', '.join(entry.parameters)}")
+    taken = entry.parameters[1:]
     _known(entry.op, names, taken)
     fixed = {c.name for c in entry.conditions if isinstance(c, Is)}
     ignored = [name for name in names if name not in taken and name not in fixed]

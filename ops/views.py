@@ -2,30 +2,325 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 
-from ..conditions import FLOATS, MOVABLE, Dtype
-from ..registry import lower
-from ..samples import Sample, rand
+from ..conditions import FLOATS, MOVABLE, AtMost, Check, Dtype, SizeAtMost
+from ..registry import cpu_only, lower
+from ..samples import Sample, ints, rand
+from .wide import moves_uint8
 
 aten = torch.ops.aten
 
+# An int64 tensor of the device is an op's result whose values fit (see carry.py), so its views are as good.
+VIEWABLE = Dtype("self", (*MOVABLE, torch.int64))
 
-def view_samples():
-    yield Sample(rand(4, 6), [2, -1])
-    yield Sample(rand(4, 6, dtype=torch.float64), [24])
+# How many elements of a row ttnn's slice and repeat can keep in L1, in any dtype.
+ROW = 131072
 
 
-@lower(aten.view.default, samples=view_samples, when=[Dtype("self", MOVABLE)])
+def of(*cases):
+    """Samples from (shape, *arguments): floats for each, the other dtypes and a refused one for the first."""
+
+    def samples():
+        shape, *arguments = cases[0]
+        for dtype in (torch.int32, torch.uint8, torch.bool, torch.int64):
+            yield Sample(ints(*shape, high=2).to(dtype), *arguments)
+        yield Sample(rand(*shape).double(), *arguments)
+        for dtype in FLOATS:
+            for shape, *arguments in cases:
+                yield Sample(rand(*shape, dtype=dtype), *arguments)
+
+    return samples
+
+
+def moved_last(dims, rank):
+    """`dims` made positive, in the order that leaves them last."""
+    dims = [dim % rank for dim in dims]
+    return [dim for dim in range(rank) if dim not in dims] + dims
+
+
+def cut(tt, x, dim, start, stop, step=1):
+    """`x[start:stop:step]` along one dimension."""
+    shape = list(x.shape)
+    if (start, stop, step) == (0, shape[dim], 1):
+        return x
+    starts, stops, steps = [0] * len(shape), shape, [1] * len(shape)
+    starts[dim], stops[dim], steps[dim] = start, stop, step
+    return tt.slice(x, starts, stops, steps)
+
+
+def pieces(tt, x, dim, sizes):
+    """`x` cut into pieces of these sizes along one dimension."""
+    dim, made, start = dim % len(x.shape), [], 0
+    for size in sizes:
+        made.append(cut(tt, x, dim, start, start + size))
+        start += size
+    return made
+
+
+def as_shape(tt, x, shape):
+    """`x` with another shape of as many elements."""
+    return x if list(x.shape) == list(shape) else tt.reshape(x, list(shape))
+
+
+for same in (aten.alias.default, aten.detach.default, aten.lift_fresh.default):
+    lower(same, samples=of([(4, 5)], [()]), when=[VIEWABLE])(lambda tt, self: self)
+
+
+view_samples = of(
+    [(4, 6), [2, 12]], [(4, 6), [-1]], [(64, 96), [32, -1, 8]], [(24,), [2, 3, 4]], [(1,), []], [(), [1, 1]],
+    [(2, 33, 40), [66, 40]], [(5, 7), [1, 5, 1, 7, 1, 1]], [(2, 2, 2, 2, 2, 3), [8, 12]],
+)  # fmt: skip
+
+
 def view(tt, self, size):
-    return tt.reshape(self, size)
+    # A view keeps the elements in row-major order, whatever the strides.
+    shape = list(size)
+    if -1 in shape:
+        shape[shape.index(-1)] = prod(self.shape) // -prod(shape)
+    return as_shape(tt, self, shape)
 
 
-def t_samples():
-    yield Sample(rand(4, 6))
-    yield Sample(rand(4, 6).double())
+lower(aten.view.default, samples=view_samples, when=[VIEWABLE])(moves_uint8(view))
+lower(aten._unsafe_view.default, samples=view_samples, when=[VIEWABLE])(moves_uint8(view))
 
 
-@lower(aten.t.default, samples=t_samples, when=[Dtype("self", MOVABLE)])
+@lower(aten._reshape_alias.default, samples=of([(4, 6), [2, 12], [12, 1]], [(2, 3), [6], [1]]), when=[VIEWABLE])
+@moves_uint8
+def reshape_alias(tt, self, size, stride):
+    # PyTorch works the strides out so that the view reads as a reshape; they are in the result's metadata.
+    return as_shape(tt, self, size)
+
+
+permute_samples = of(
+    [(4, 6), [1, 0]], [(2, 5, 7), [2, 0, 1]], [(2, 33, 40), [0, -1, -2]], [(2, 3, 5, 7), [0, 2, 3, 1]], [(), []],
+    [(5,), [0]], [(2, 3, 2, 3, 5), [4, 1, 3, 0, 2]], [(1, 2, 3, 2, 3, 2), [0, 2, 4, 1, 3, 5]],
+)  # fmt: skip
+
+
+@lower(aten.permute.default, samples=permute_samples, when=[VIEWABLE])
+@moves_uint8
+def permute(tt, self, dims):
+    order = [dim % len(dims) for dim in dims]
+    return self if order == sorted(order) else tt.permute(self, order)
+
+
+transpose_samples = of(
+    [(4, 6), 0, 1], [(2, 33, 40), -1, 0], [(2, 3, 5, 7), 1, 2], [(5,), 0, -1], [(), 0, -1],
+    [(2, 2, 3, 3, 5), 2, -1], [(2, 1, 2, 3, 3, 5), 0, 4],
+)  # fmt: skip
+
+
+@lower(aten.transpose.int, samples=transpose_samples, when=[VIEWABLE])
+@moves_uint8
+def transpose(tt, self, dim0, dim1):
+    rank = len(self.shape) or 1
+    return self if dim0 % rank == dim1 % rank else tt.transpose(self, dim0 % rank, dim1 % rank)
+
+
+@lower(aten.t.default, samples=of([(4, 6)], [(33, 65)], [(5,)], [()]), when=[VIEWABLE])
+@moves_uint8
 def t(tt, self):
     return self if len(self.shape) < 2 else tt.transpose(self, 0, 1)
+
+
+def expand_samples():
+    yield from of(
+        [(3, 1), [3, 4]], [(3, 1), [-1, 40]], [(4,), [2, 3, 4]], [(), [2, 3]], [(1, 5, 1, 7), [2, 5, 33, -1]],
+        [(1, 1), [1, 1]], [(2, 1, 2, 1, 3), [3, 2, 1, 2, 4, 3]],
+    )()  # fmt: skip
+    yield Sample(rand(1, 1), [2, 2], implicit=True)
+    yield Sample(rand(1, ROW + 1), [2, ROW + 1])
+
+
+@lower(
+    aten.expand.default,
+    samples=expand_samples,
+    when=[VIEWABLE, SizeAtMost("self", -1, ROW, because="ttnn.repeat keeps rows in L1")],
+)
+@moves_uint8
+def expand(tt, self, size, implicit):
+    # `implicit` marks broadcasting for PyTorch's own transformations; it changes nothing here.
+    shape = [1] * (len(size) - len(self.shape)) + list(self.shape)
+    repeats = [1 if wanted == -1 else wanted // have for wanted, have in zip(size, shape, strict=True)]
+    self = as_shape(tt, self, shape)
+    return self if set(repeats) <= {1} else tt.repeat(self, repeats)
+
+
+@lower(aten.squeeze.default, samples=of([(1, 4, 1, 5)], [(4, 5)], [(1, 1)], [()]), when=[VIEWABLE])
+@moves_uint8
+def squeeze(tt, self):
+    return as_shape(tt, self, [size for size in self.shape if size != 1])
+
+
+def squeeze_dims(tt, self, dim):
+    rank = len(self.shape) or 1
+    dims = {d % rank for d in (dim if isinstance(dim, (list, tuple)) else [dim])}
+    return as_shape(tt, self, [size for d, size in enumerate(self.shape) if size != 1 or d not in dims])
+
+
+lower(aten.squeeze.dim, samples=of([(1, 4, 1, 5), 0], [(1, 4, 1, 5), -2], [(4, 1), 0], [(), 0]), when=[VIEWABLE])(
+    moves_uint8(squeeze_dims)
+)
+lower(aten.squeeze.dims, samples=of([(1, 4, 1, 5), [0, -2]], [(1, 4), [0, 1]], [(), [0]]), when=[VIEWABLE])(
+    moves_uint8(squeeze_dims)
+)
+
+
+@lower(aten.unsqueeze.default, samples=of([(4, 5), 1], [(33, 40), -1], [(), 0], [(2, 3, 4), -4]), when=[VIEWABLE])
+@moves_uint8
+def unsqueeze(tt, self, dim):
+    shape = list(self.shape)
+    shape.insert(dim % (len(shape) + 1), 1)
+    return tt.reshape(self, shape)
+
+
+@lower(
+    aten.select.int,
+    samples=of([(4, 5), 0, 2], [(4, 5), -1, -1], [(2, 33, 40), 1, 32], [(5,), 0, 3], [(1, 4), 0, 0]),
+    when=[VIEWABLE],
+)
+@moves_uint8
+def select(tt, self, dim, index):
+    (taken,) = unbound(tt, self, dim, [index])
+    return taken
+
+
+@lower(aten.unbind.int, samples=of([(3, 5), 0], [(2, 3, 40), -1], [(2, 3, 4), 1], [(3,), 0]), when=[VIEWABLE])
+@moves_uint8
+def unbind(tt, self, dim):
+    return unbound(tt, self, dim, range(self.shape[dim]))
+
+
+def unbound(tt, x, dim, indices):
+    """`x[index]` along one dimension for each index, without that dimension."""
+    dim, shape = dim % len(x.shape), list(x.shape)
+    size = shape.pop(dim)
+    return [as_shape(tt, cut(tt, x, dim, i % size, i % size + 1), shape) for i in indices]
+
+
+def wide_row(call):
+    size = call["self"].shape[-1]
+    whole = call["dim"] % call["self"].ndim != call["self"].ndim - 1 and call.arguments.get("step", 1) == 1
+    return str(size) if size > ROW and not whole else None
+
+
+ROWS_FIT = Check(f"whole rows, or rows of at most {ROW} elements", wide_row, because="ttnn.slice keeps cut rows in L1")
+
+
+def slice_samples():
+    yield from of(
+        [(5, 7), 0, 1, 4], [(5, 7), 1, None, -1], [(5, 7), -1, 2, 100], [(5, 7), 0, -100, 2], [(5, 7)], [(7,), 0, -3],
+        [(33, 65), 0, 1, 33, 3], [(33, 65), 1, 5, None, 2], [(2, 33, 40), 1, 32, None], [(2, 3, 5, 7), 2, 1, 3],
+        [(2, 2, 2, 2, 5, 7), 3, 1, 2],
+    )()  # fmt: skip
+    yield Sample(rand(1, ROW + 1), 1, 1)
+    yield Sample(rand(2, ROW + 1), 0, 1)
+
+
+@lower(aten.slice.Tensor, samples=slice_samples, when=[VIEWABLE, ROWS_FIT])
+@moves_uint8
+def slice_(tt, self, dim, start, end, step):
+    dim = dim % len(self.shape)
+    start, stop, step = slice(start, end, step).indices(self.shape[dim])
+    return cut(tt, self, dim, start, stop, step)
+
+
+def split_samples():
+    yield from of([(5, 7), 2], [(5, 7), 7, -1], [(33, 65), 32, 1], [(2, 6, 5, 7), 3, 1], [(5,), 2], [(2, 3), 4])()
+    yield Sample(rand(1, ROW + 1), ROW, 1)
+
+
+def split(tt, self, split_size, dim):
+    size = self.shape[dim]
+    return pieces(tt, self, dim, [min(split_size, size - start) for start in range(0, size, split_size)])
+
+
+lower(aten.split.Tensor, samples=split_samples, when=[VIEWABLE, ROWS_FIT])(moves_uint8(split))
+lower(aten.unsafe_split.Tensor, samples=split_samples, when=[VIEWABLE, ROWS_FIT])(moves_uint8(split))
+
+
+def split_sizes_samples():
+    yield from of([(5, 7), [2, 3]], [(5, 70), [1, 33, 36], -1], [(2, 6, 5, 7), [1, 5], 1], [(5,), [5]])()
+    yield Sample(rand(1, ROW + 1), [1, ROW], 1)
+
+
+def split_with_sizes(tt, self, split_sizes, dim):
+    return pieces(tt, self, dim, split_sizes)
+
+
+lower(aten.split_with_sizes.default, samples=split_sizes_samples, when=[VIEWABLE, ROWS_FIT])(
+    moves_uint8(split_with_sizes)
+)
+lower(aten.unsafe_split_with_sizes.default, samples=split_sizes_samples, when=[VIEWABLE, ROWS_FIT])(
+    moves_uint8(split_with_sizes)
+)
+
+
+def wide_matrix(call):
+    shape = call["self"].shape
+    size = shape[call["dim1"]] * shape[call["dim2"]]
+    return str(size) if size > ROW else None
+
+
+def diagonal_samples():
+    yield from of(
+        [(5, 7)], [(7, 5), 1], [(5, 7), -2], [(2, 33, 40), 3, 1, 2], [(2, 3, 4, 5), -1, -1, 1], [(3, 3), 2],
+    )()  # fmt: skip
+    yield Sample(rand(2, ROW // 2 + 1))
+
+
+@lower(
+    aten.diagonal.default,
+    samples=diagonal_samples,
+    when=[
+        VIEWABLE,
+        Check(f"a matrix of at most {ROW} elements", wide_matrix, because="its diagonal is cut out of one row in L1"),
+    ],
+)
+@moves_uint8
+def diagonal(tt, self, offset, dim1, dim2):
+    order = moved_last([dim1, dim2], len(self.shape))
+    matrices = self if order == sorted(order) else tt.permute(self, order)
+    *batch, rows, columns = matrices.shape
+    start = offset if offset >= 0 else -offset * columns
+    count = min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns)
+    flat = tt.reshape(matrices, [*batch, rows * columns])
+    return cut(tt, flat, len(batch), start, start + (count - 1) * (columns + 1) + 1, columns + 1)
+
+
+def unfold_samples():
+    yield from of([(8,), 0, 4, 2], [(8,), 0, 3, 1], [(3, 40), 1, 8, 8], [(9, 33), 0, 2, 3], [(2, 3, 8, 8), 2, 4, 4])()
+    yield Sample(rand(200), 0, 100, 50)
+    yield Sample(rand(2, ROW + 1), 1, 2, 2)
+
+
+@lower(
+    aten.unfold.default,
+    samples=unfold_samples,
+    when=[
+        VIEWABLE,
+        AtMost("size", 32, because="it takes one slice for each element of a window"),
+        SizeAtMost("self", -1, ROW, because="ttnn.slice keeps rows in L1"),
+    ],
+)
+@moves_uint8
+def unfold(tt, self, dimension, size, step):
+    dimension = dimension % len(self.shape)
+    last = (self.shape[dimension] - size) // step * step
+    # The i-th of every window, for each i; the windows are a new last dimension.
+    return tt.stack([cut(tt, self, dimension, i, i + last + 1, step) for i in range(size)], len(self.shape))
+
+
+cpu_only(
+    aten.as_strided.default,
+    because="ttnn tensors have no strides, and the strides need not come from a sequence of other views",
+    samples=lambda: [Sample(rand(4, 5), [2, 3], [1, 2])],
+)
+cpu_only(
+    aten.view.dtype,
+    because="ttnn.bitcast keeps the size of an element, and tiles do not lie in memory as rows do",
+    samples=lambda: [Sample(rand(4, 5), torch.int32)],
+)

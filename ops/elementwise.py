@@ -98,3 +98,24 @@ def two_tensors(
         yield Sample(floats(5, 7).double(), floats(5, 7).double(), **more)
 
     return samples
+
+
+def int32(*shape: int, low: int = -9) -> torch.Tensor:
+    """Integers from `low` to 9."""
+    return ints(*shape, low=low, dtype=torch.int32)
+
+
+def by_number(*numbers: float, integers: bool = True) -> Callable[[], Iterator[Sample]]:
+    """Samples of an op of a tensor and a number; refused are float64 and a number too large for int32."""
+
+    def samples() -> Iterator[Sample]:
+        for value in numbers:
+            yield Sample(rand(5, 7), value)
+            yield Sample(rand(2, 3, 40, dtype=BF16), value)
+            if integers:
+                yield Sample(int32(5, 7), value)
+        yield Sample(rand(), numbers[0])
+        yield Sample(int32(5, 7), 2**40)
+        yield Sample(rand(5, 7).double(), numbers[0])
+
+    return samples

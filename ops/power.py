@@ -1,0 +1,69 @@
+"""Powers."""
+
+from __future__ import annotations
+
+import torch
+
+from ..call import Call
+from ..conditions import FLOATS, NUMBERS, Check, Dtype
+from ..registry import lower
+from ..samples import Sample, rand
+from .elementwise import BF16, FITS, int32, number, two_tensors
+
+aten = torch.ops.aten
+
+PAIR = ("self", "exponent")
+
+
+def _got_negative_exponent(call: Call) -> str | None:
+    integers = any(meta.dtype is torch.int32 for _, meta in call.tensors("self"))
+    return str(call["exponent"]) if integers and call["exponent"] < 0 else None
+
+
+NOT_NEGATIVE = Check(
+    "integers have an exponent that is not negative",
+    _got_negative_exponent,
+    because="PyTorch raises, and ttnn refuses",
+)
+
+# The exponents that are other functions' work, as in PyTorch.
+EXACT = {0.5: "sqrt", -0.5: "rsqrt", 1.0: "identity", 2.0: "square", -1.0: "reciprocal"}
+
+
+def powers():
+    for exponent in (*EXACT, 0, 2, 3, -2, 1.7, 1e-3):
+        yield Sample(rand(5, 7, low=0.25, high=2.0), exponent)
+        yield Sample(rand(2, 3, 40, dtype=BF16, low=0.25, high=2.0), exponent)
+    for exponent in (2, 3, -3):
+        yield Sample(rand(33, low=-2.0, high=-0.25), exponent)
+    for exponent in (0, 1, 3, 0.5, -1):
+        yield Sample(int32(5, 7, low=1), exponent)
+    yield Sample(int32(5, 7), 2**40)
+    yield Sample(rand(5, 7).double(), 2)
+
+
+@lower(aten.pow.Tensor_Scalar, samples=powers, promote=PAIR, when=[Dtype("self", NUMBERS), FITS, NOT_NEGATIVE])
+def pow_number(tt, self, exponent):
+    if self.dtype != tt.int32:
+        if exponent == 3:
+            return tt.multiply(tt.square(self), self)
+        if exponent in EXACT:
+            return getattr(tt, EXACT[exponent])(self)
+    return tt.pow(self, number(tt, exponent, self))
+
+
+def numbers():
+    for base in (2, 0.5, 2.71828):
+        yield Sample(base, rand(5, 7))
+        yield Sample(base, rand(2, 3, 40, dtype=BF16))
+    yield Sample(2, int32(5, 7))
+
+
+@lower(aten.pow.Scalar, samples=numbers, when=[Dtype("exponent", FLOATS)])
+def number_to_power(tt, self, exponent):
+    return tt.pow(number(tt, self, exponent), exponent)
+
+
+@lower(aten.pow.Tensor_Tensor, samples=two_tensors(0.25, 2.0), promote=PAIR, when=[Dtype(PAIR, FLOATS)])
+def pow_tensor(tt, self, exponent):
+    return tt.pow(self, exponent)

@@ -1,0 +1,189 @@
+"""Reductions to sums, means, extremes, products and norms."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from ..conditions import FLOATS, Dtype, OneOf
+from ..registry import lower
+from ..samples import Sample, rand
+from ._compute import accurate, cast, widen
+
+aten = torch.ops.aten
+
+INF = math.inf
+SHAPES = ((), (33,), (5, 7), (3, 40, 33), (2, 3, 5, 7), (2, 2, 3, 5, 7))
+
+
+def reduce(tt, name, values, dim=None, keepdim=False):
+    """ttnn's reduction of that name; None and an empty list are all dimensions."""
+    if dim is None or dim == []:
+        dim = list(range(len(values.shape))) or None
+    return getattr(tt, name)(values, dim=dim, keepdim=keepdim, compute_kernel_config=accurate(tt))
+
+
+def carried(tt, result, self, dtype=None):
+    """The result in the dtype asked for, else in that of `self`."""
+    return cast(tt, result, self.dtype if dtype is None else tt.carrier(dtype))
+
+
+def of_all(**refused):
+    """Samples of a reduction to one number."""
+
+    def samples():
+        for shape in SHAPES:
+            for dtype in FLOATS:
+                yield Sample(rand(*shape, dtype=dtype))
+        yield Sample(rand(5, 7).double())
+        if refused:
+            yield Sample(rand(5, 7, dtype=torch.bfloat16), dtype=torch.float32)
+            yield Sample(rand(5, 7), **refused)
+
+    return samples
+
+
+def of_dims(**refused):
+    """Samples of a reduction of a list of dimensions."""
+
+    def samples():
+        for dtype in FLOATS:
+            yield Sample(rand(dtype=dtype), [])
+            yield Sample(rand(33, dtype=dtype), [0])
+            yield Sample(rand(5, 7, dtype=dtype), [-1], keepdim=True)
+            yield Sample(rand(3, 40, 33, dtype=dtype), [0, 2])
+            yield Sample(rand(3, 40, 33, dtype=dtype), [], keepdim=True)
+            yield Sample(rand(2, 3, 5, 7, dtype=dtype), [-2, 3], keepdim=True)
+            yield Sample(rand(2, 2, 3, 5, 7, dtype=dtype), [1])
+        yield Sample(rand(5, 7).double(), [0])
+        if refused:
+            yield Sample(rand(5, 7, dtype=torch.bfloat16), [0], dtype=torch.float32)
+            yield Sample(rand(5, 7), [0], **refused)
+
+    return samples
+
+
+FLOATING = [Dtype("self", FLOATS)]
+TYPED = [
+    Dtype("self", FLOATS, because="PyTorch adds up and multiplies integers in int64"),
+    OneOf("dtype", (None, *FLOATS)),
+]
+DOUBLE = {"dtype": torch.float64}
+
+
+@lower(aten.sum.default, samples=of_all(**DOUBLE), when=TYPED)
+def sum_all(tt, self, dtype):
+    return carried(tt, reduce(tt, "sum", widen(tt, self)), self, dtype)
+
+
+@lower(aten.sum.dim_IntList, samples=of_dims(**DOUBLE), when=TYPED)
+def sum_dims(tt, self, dim, keepdim, dtype):
+    return carried(tt, reduce(tt, "sum", widen(tt, self), dim, keepdim), self, dtype)
+
+
+@lower(aten.mean.default, samples=of_all(**DOUBLE), when=TYPED)
+def mean_all(tt, self, dtype):
+    return carried(tt, reduce(tt, "mean", widen(tt, self)), self, dtype)
+
+
+@lower(aten.mean.dim, samples=of_dims(**DOUBLE), when=TYPED)
+def mean_dims(tt, self, dim, keepdim, dtype):
+    return carried(tt, reduce(tt, "mean", widen(tt, self), dim, keepdim), self, dtype)
+
+
+def nansum_samples():
+    yield from of_dims(**DOUBLE)()
+    values = rand(5, 7)
+    values[1, 2:5] = torch.nan
+    yield Sample(values)
+    yield Sample(values, [1], True)
+
+
+@lower(aten.nansum.default, samples=nansum_samples, when=TYPED)
+def nansum(tt, self, dim, keepdim, dtype):
+    values = widen(tt, self)
+    values = tt.where(tt.isnan(values), 0.0, values)
+    return carried(tt, reduce(tt, "sum", values, dim, keepdim), self, dtype)
+
+
+@lower(aten.amax.default, samples=of_dims(), when=FLOATING)
+def amax(tt, self, dim, keepdim):
+    return carried(tt, reduce(tt, "max", widen(tt, self), dim, keepdim), self)
+
+
+@lower(aten.amin.default, samples=of_dims(), when=FLOATING)
+def amin(tt, self, dim, keepdim):
+    return carried(tt, reduce(tt, "min", widen(tt, self), dim, keepdim), self)
+
+
+@lower(aten.max.default, samples=of_all(), when=FLOATING)
+def max_all(tt, self):
+    return carried(tt, reduce(tt, "max", widen(tt, self)), self)
+
+
+@lower(aten.min.default, samples=of_all(), when=FLOATING)
+def min_all(tt, self):
+    return carried(tt, reduce(tt, "min", widen(tt, self)), self)
+
+
+def aminmax_samples():
+    yield from of_all()()
+    yield Sample(rand(3, 40, 33), dim=1)
+    yield Sample(rand(5, 7, dtype=torch.bfloat16), dim=-1, keepdim=True)
+
+
+@lower(aten.aminmax.default, samples=aminmax_samples, when=FLOATING)
+def aminmax(tt, self, dim, keepdim):
+    return [carried(tt, reduce(tt, name, widen(tt, self), dim, keepdim), self) for name in ("min", "max")]
+
+
+@lower(aten.prod.default, samples=of_all(**DOUBLE), when=TYPED)
+def prod_all(tt, self, dtype):
+    return carried(tt, tt.prod(widen(tt, self)), self, dtype)
+
+
+def prod_samples():
+    for dtype in FLOATS:
+        yield Sample(rand(33, dtype=dtype), 0)
+        yield Sample(rand(3, 40, 33, dtype=dtype, low=0.5, high=1.5), 1)
+        yield Sample(rand(2, 3, 5, 7, dtype=dtype), -1, True)
+        yield Sample(rand(2, 2, 3, 5, 7, dtype=dtype), 0)
+    yield Sample(rand(5, 7).double(), 0)
+    yield Sample(rand(5, 7, dtype=torch.bfloat16), 0, dtype=torch.float32)
+    yield Sample(rand(5, 7), 0, **DOUBLE)
+
+
+@lower(aten.prod.dim_int, samples=prod_samples, when=TYPED)
+def prod(tt, self, dim, keepdim, dtype):
+    return carried(tt, tt.prod(widen(tt, self), dim=dim, keepdim=keepdim), self, dtype)
+
+
+def norm_samples():
+    for dtype in FLOATS:
+        for order in (2, 1, 0, INF, -INF):
+            yield Sample(rand(3, 40, 33, dtype=dtype), order, [-1])
+        yield Sample(rand(3, 40, 33, dtype=dtype))
+        yield Sample(rand(dtype=dtype))
+        yield Sample(rand(2, 3, 5, 7, dtype=dtype), 1, [0, 2], True)
+        yield Sample(rand(5, 7, dtype=dtype), INF, None, True)
+    yield Sample(rand(5, 7, dtype=torch.bfloat16), dtype=torch.float32)
+    yield Sample(rand(5, 7), **DOUBLE)
+    yield Sample(rand(5, 7), 3)
+    yield Sample(rand(5, 7).double())
+
+
+@lower(
+    aten.linalg_vector_norm.default,
+    samples=norm_samples,
+    when=[*TYPED, OneOf("ord", (0, 1, 2, INF, -INF), because="ttnn's powers are approximate")],
+)
+def vector_norm(tt, self, ord, dim, keepdim, dtype):
+    values = widen(tt, self)
+    if ord == 2:
+        result = tt.sqrt(reduce(tt, "sum", tt.square(values), dim, keepdim))
+    elif ord == 0:
+        result = reduce(tt, "sum", tt.ne(values, 0.0), dim, keepdim)
+    else:
+        result = reduce(tt, {1: "sum", INF: "max", -INF: "min"}[ord], tt.abs(values), dim, keepdim)
+    return carried(tt, result, self, dtype)

@@ -1,0 +1,121 @@
+"""Reductions of truth values, and of numbers as truth values: any, all, how many."""
+
+from __future__ import annotations
+
+import torch
+
+from ..call import Call
+from ..conditions import BOOL, FLOATS, Check, Dtype
+from ..registry import lower
+from ..samples import Sample, bools, rand
+from ._compute import widen
+from .reduction import reduce
+
+aten = torch.ops.aten
+
+TRUTHS = [Dtype("self", (*FLOATS, *BOOL))]
+COUNTABLE = 2**24
+
+
+def truths():
+    """Tensors of truth values and numbers; the last one is refused."""
+    yield bools(33)
+    yield torch.ones(5, 7, dtype=torch.bool)
+    for dtype in FLOATS:
+        values = rand(3, 40, 33, dtype=dtype)
+        values[0, :, 4:], values[1, 5] = 0, torch.nan
+        yield values
+        yield torch.zeros(2, 3, 5, 7, dtype=dtype)
+    yield torch.tensor(True)
+    yield torch.zeros(5, 7, dtype=torch.float64)
+
+
+def of_all():
+    for values in truths():
+        yield Sample(values)
+
+
+def of_dim():
+    for values in truths():
+        yield Sample(values, -1)
+        yield Sample(values, 0, True)
+
+
+def of_dims():
+    for values in truths():
+        yield Sample(values)
+        yield Sample(values, [], True)
+        yield Sample(values, [-1], True)
+        if values.ndim > 1:
+            yield Sample(values, [0, 1])
+
+
+def true_in(tt, name, self, dim=None, keepdim=False):
+    return reduce(tt, name, tt.ne(self, 0.0), dim, keepdim)
+
+
+@lower(aten.any.default, samples=of_all, when=TRUTHS)
+def any_of_all(tt, self):
+    return true_in(tt, "max", self)
+
+
+@lower(aten.any.dim, samples=of_dim, when=TRUTHS)
+def any_of_dim(tt, self, dim, keepdim):
+    return true_in(tt, "max", self, dim, keepdim)
+
+
+@lower(aten.any.dims, samples=of_dims, when=TRUTHS)
+def any_of_dims(tt, self, dim, keepdim):
+    return tt.ne(self, 0.0) if dim == [] else true_in(tt, "max", self, dim, keepdim)
+
+
+@lower(aten.all.default, samples=of_all, when=TRUTHS)
+def all_of_all(tt, self):
+    return true_in(tt, "min", self)
+
+
+@lower(aten.all.dim, samples=of_dim, when=TRUTHS)
+def all_of_dim(tt, self, dim, keepdim):
+    return true_in(tt, "min", self, dim, keepdim)
+
+
+@lower(aten.all.dims, samples=of_dims, when=TRUTHS)
+def all_of_dims(tt, self, dim, keepdim):
+    return tt.ne(self, 0.0) if dim == [] else true_in(tt, "min", self, dim, keepdim)
+
+
+def uncountable(call: Call) -> str | None:
+    numel = call["self"].numel
+    return str(numel) if numel > COUNTABLE else None
+
+
+COUNTS = [*TRUTHS, Check(f"self.numel() <= {COUNTABLE}", uncountable, because="float32 counts no further")]
+
+
+def many():
+    return rand(1, 1).expand(4096, 4097)
+
+
+def counts_of_dim():
+    for values in truths():
+        yield Sample(values)
+        yield Sample(values, -1)
+    yield Sample(many())
+
+
+def counts_of_dims():
+    for values in truths():
+        yield Sample(values, [-1])
+        if values.ndim > 1:
+            yield Sample(values, [0, 1])
+    yield Sample(many(), [0])
+
+
+@lower(aten.count_nonzero.default, samples=counts_of_dim, when=COUNTS)
+def count_nonzero(tt, self, dim):
+    return tt.typecast(reduce(tt, "sum", widen(tt, tt.ne(self, 0.0)), dim), tt.int32)
+
+
+@lower(aten.count_nonzero.dim_IntList, samples=counts_of_dims, when=COUNTS)
+def count_nonzero_of_dims(tt, self, dim):
+    return count_nonzero(tt, self, dim)

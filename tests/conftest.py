@@ -1,0 +1,106 @@
+"""The device that tests run on, and a program's outcome on it beside plain PyTorch's."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+import torch
+from torch.utils._pytree import tree_map_only
+
+import ttreg
+from ttreg.registry import registry
+
+PLACES = ("inside the block", "inside, small inputs local", "in another thread", "after the block")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch):
+    for variable in [name for name in os.environ if name.startswith("TTREG_")]:
+        monkeypatch.delenv(variable)
+
+
+@pytest.fixture
+def device():
+    """A block that has not been entered, in which the smallest input is worth an upload."""
+    return ttreg.device_mode(device="emulated", min_upload_numel=0)
+
+
+@pytest.fixture(params=PLACES)
+def same_as_cpu(request):
+    """Runs `program(tensor)` on CPU, and again where `tensor` puts its argument on the device: nothing may differ."""
+
+    def check(program, raises: bool = False) -> None:
+        if not raises:
+            program(lambda t: t)  # so that a broken program fails as one
+        expected = outcome(program, lambda t: t)
+        assert raises == isinstance(expected, Exception)
+        assert described(_RUNS[request.param](program)) == described(expected)
+
+    return check
+
+
+@pytest.fixture
+def private_op():
+    """Defines an op in a namespace of our own, by schema and host implementation; it and its entry go with the test."""
+    library = torch.library.Library("ttreg_tests", "FRAGMENT")
+
+    def define(schema, function):
+        name = schema.partition("(")[0]
+        library.define(schema)
+        library.impl(name, function, "CompositeExplicitAutograd")
+        packet, _, overload = name.partition(".")
+        return getattr(getattr(torch.ops.ttreg_tests, packet), overload or "default")
+
+    yield define
+    for op in [op for op in registry._entries if op.namespace == "ttreg_tests"]:
+        registry._entries.pop(op)
+    library._destroy()
+
+
+def outcome(program, tensor):
+    """What the program returns, or the exception that it raises."""
+    try:
+        return program(tensor)
+    except Exception as error:
+        return error
+
+
+def described(value) -> str:
+    """A text that is equal for equal outcomes: tensors as dtype, shape, strides and values, errors as type and text."""
+    if isinstance(value, Exception):
+        return f"{type(value).__name__}: {value}".replace("DeviceTensor", "Tensor")
+    return repr(tree_map_only(torch.Tensor, lambda t: (t.dtype, tuple(t.shape), t.stride(), t.tolist()), value))
+
+
+def _inside(program, **settings):
+    with ttreg.device_mode(device="emulated", **settings) as session:
+        result = outcome(program, session.to_device)
+        described(result)  # reads it inside the block too
+        return result
+
+
+def _in_another_thread(program):
+    results = []
+    with ttreg.device_mode(device="emulated", min_upload_numel=0) as session:
+        thread = threading.Thread(target=lambda: results.append(outcome(program, session.to_device)))
+        thread.start()
+        thread.join()
+    return results[0]
+
+
+def _after(program):
+    def tensor(plain):
+        with ttreg.device_mode(device="emulated", min_upload_numel=0) as session:
+            return session.to_device(plain)
+
+    return outcome(program, tensor)
+
+
+_RUNS = {
+    "inside the block": lambda program: _inside(program, min_upload_numel=0),
+    "inside, small inputs local": lambda program: _inside(program, min_upload_numel=1 << 20),
+    "in another thread": _in_another_thread,
+    "after the block": _after,
+}

@@ -41,6 +41,11 @@ def filled(tt: Any, value: Any, beside: Any) -> Any:
     return tt.full_like(beside, number(tt, value, beside)) if is_number(value) else value
 
 
+def of_dtype(tt: Any, value: Any, dtype: Any) -> Any:
+    """The value in a ttnn dtype."""
+    return value if value.dtype == dtype else tt.typecast(value, dtype)
+
+
 def in_float32(tt: Any, function: Callable[..., Any], *tensors: Any) -> Any:
     """Apply the function, with bfloat16 tensors as float32 and the result rounded to bfloat16 once."""
     if tensors[0].dtype != tt.bfloat16:

@@ -9,11 +9,12 @@ import torch
 from torch._ops import OpOverload
 from torch.utils._pytree import tree_map_only
 
+from ..cell import Cell
 from ..conditions import Refusal
 from ..meta import meta_of
 from ..schema import written_arguments
 from ..signature import is_plain
-from ..tensor import DeviceTensor, sync_metadata
+from ..tensor import DeviceTensor
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 FOREIGN = Refusal(
     "only ordinary CPU tensors and plain numbers", "", "symbolic and foreign calls pass through untouched"
 )
+_KEEP_TYPE = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
 
 
 def run(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any], written: Sequence[Any]) -> Any:
@@ -45,7 +47,8 @@ def run_outside(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     result = op(*plain_args, **plain_kwargs)
     if written_arguments(op):
         stand_ins.all_written()
-    return stand_ins.aliases_in(result)
+    # A plain view is as good, since the memory stays on the host; but `Parameter(t)` wants `t.detach()` of its type.
+    return stand_ins.aliases_in(result) if op in _KEEP_TYPE else stand_ins.originals_in(result)
 
 
 def pass_through(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -67,14 +70,27 @@ class _StandIns:
         return self._pairs[id(tensor)][1]
 
     def written(self, tensor: DeviceTensor) -> None:
-        """Note that the op wrote to what stood for `tensor`, and perhaps resized it."""
-        tensor._cell.host_written()
-        sync_metadata(tensor, self._pairs[id(tensor)][1])
+        """Note that the op wrote to what stood for `tensor`, and perhaps resized it or gave it other memory."""
+        plain, cell = self._pairs[id(tensor)][1], tensor._cell
+        if _same_memory(plain, cell):
+            cell.host_written()
+            if meta_of(plain) is not tensor._meta:
+                tensor.become(DeviceTensor.make(cell, meta_of(plain)))
+            return
+        others = [other._cell for other, _ in self._pairs.values() if _same_memory(plain, other._cell)]
+        new_cell = others[0] if others else Cell.over(plain)
+        new_cell.pin()
+        tensor.become(DeviceTensor.make(new_cell, meta_of(plain)))
 
     def all_written(self) -> None:
         """Note that the op may have written to any of them."""
         for tensor, _ in self._pairs.values():
             self.written(tensor)
+
+    def originals_in(self, result: Any) -> Any:
+        """The op's result, in which a stand-in that the op returned is what it stood for."""
+        originals = {id(plain): tensor for tensor, plain in self._pairs.values()}
+        return tree_map_only(torch.Tensor, lambda t: originals.get(id(t), t), result)
 
     def aliases_in(self, result: Any) -> Any:
         """The op's result, in which what shares memory with a `DeviceTensor` is a `DeviceTensor` again."""
@@ -88,8 +104,11 @@ class _StandIns:
         for original, plain in self._pairs.values():
             if result is plain:
                 return original
-        memory = result.untyped_storage()._cdata
         for original, _ in self._pairs.values():
-            if original._cell.storage is not None and memory == original._cell.storage._cdata:
+            if _same_memory(result, original._cell):
                 return DeviceTensor.make(original._cell, meta_of(result))
         return result
+
+
+def _same_memory(plain: torch.Tensor, cell: Cell) -> bool:
+    return cell.storage is not None and plain.untyped_storage()._cdata == cell.storage._cdata

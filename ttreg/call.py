@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ class Call:
 
     op: OpOverload
     arguments: Mapping[str, Any]
+    passed: Mapping[str, Any] = field(default_factory=dict)  # as the user passes them, where promotion changed them
 
     @classmethod
     def bind(cls, op: OpOverload, args: tuple, kwargs: Mapping[str, Any]) -> Call:

@@ -37,10 +37,12 @@ class Cell:
     (NumPy, DLPack, `data_ptr`, a plain tensor), so writes have to be made there.
     """
 
-    __slots__ = ("__weakref__", "_pinned", "lazy", "nbytes", "root", "session", "storage", "values")
+    __slots__ = ("__weakref__", "_pinned", "_session", "lazy", "nbytes", "root", "storage", "values")
 
-    def __init__(self, session: Session, root: Meta, value: Value | None, lazy: Callable[[], Value] | None = None):
-        self.session = session
+    def __init__(
+        self, session: Session | None, root: Meta, value: Value | None, lazy: Callable[[], Value] | None = None
+    ):
+        self._session = session  # None once the cell needs none: it is pinned for good
         self.root = root
         self.nbytes = root.nbytes
         self.values: dict[Meta, Value] = {} if value is None else {root: value}
@@ -49,12 +51,18 @@ class Cell:
         self._pinned = False
 
     @classmethod
-    def over(cls, session: Session, plain: torch.Tensor) -> Cell:
+    def over(cls, plain: torch.Tensor) -> Cell:
         """A pinned cell over a plain tensor's memory."""
-        cell = cls(session, meta_of(plain), None)
+        cell = cls(None, meta_of(plain), None)
         cell.storage, cell._pinned = plain.untyped_storage(), True
         cell.nbytes = cell.storage.nbytes()
         return cell
+
+    @property
+    def session(self) -> Session:
+        """The session whose device holds the values."""
+        assert self._session is not None
+        return self._session
 
     @property
     def pinned(self) -> bool:
@@ -82,7 +90,7 @@ class Cell:
     def settle(self) -> None:
         """Pin the cell because its session ends, and let go of the session."""
         self.pin()
-        del self.session
+        self._session = None
 
     def host_written(self) -> None:
         """Take note that the host wrote to the memory, and perhaps resized it."""

@@ -24,7 +24,7 @@ from .plan import (
     promoted_dtype,
 )
 from .registry import Entry, registry
-from .schema import argument_names, is_composite, is_view, written_arguments
+from .schema import argument_names, is_composite, is_view, view_form, written_arguments
 from .session import Session
 from .tensor import DeviceTensor
 
@@ -39,10 +39,13 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
         "host",
         constants=constants,
         slots=slots,
-        written=[slot.where for slot in slots if slot.name in written_arguments(op)],
+        written=[slot for slot in slots if slot.name in written_arguments(op)],
         host_float=any(meta.dtype.is_floating_point for meta in metas),
         nbytes=sum(meta.nbytes for meta in metas),
     )
+    if view_form(op) is not None:
+        plan.placement, plan.host_float = "view", False
+        return plan
     plan.entry = entry = registry.find(op)
     if is_view(op) and not (is_composite(op) and entry is None):
         return _decide_view(session, plan, tensors, args, kwargs)
@@ -80,13 +83,11 @@ def _refuse(
     refusal = entry_refusal(session, entry, _functional_call(entry, Call.bind(plan.op, args, kwargs)))
     if refusal is not None:
         return refusal
-    for slot in plan.slots:
-        if slot.where in plan.written:
-            for tensor in slot.tensors(args, kwargs):
-                if not (isinstance(tensor, DeviceTensor) and session.holds(tensor)):
-                    return HOST_MEMORY
-                if not tensor._meta.covers(tensor._cell.nbytes):
-                    return PART_WRITTEN
+    for tensor in plan.targets(args, kwargs):
+        if not (isinstance(tensor, DeviceTensor) and session.holds(tensor)):
+            return HOST_MEMORY
+        if not tensor._meta.covers(tensor._cell.nbytes):
+            return PART_WRITTEN
     for meta in outputs:
         if meta.dtype not in session.carriers:
             return NOT_CARRIED.with_got(dtype_name(meta.dtype))

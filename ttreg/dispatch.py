@@ -7,6 +7,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch._ops import OpOverload
 
 from .call import Call
@@ -18,6 +19,7 @@ from .errors import DeviceError, FallbackError
 from .fallback import decompose, host
 from .lowering import run_lowering
 from .plan import Plan, Slot
+from .schema import view_form
 from .session import Session
 from .signature import signature
 from .tensor import DeviceTensor
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 INDEX_OUT_OF_RANGE = Refusal("indices within bounds", "", "the host raises what PyTorch raises")
+OVERLAPPING = Refusal(
+    "writes to no other argument's memory", "", "the host raises or orders the writes as PyTorch does"
+)
 
 
 class Dispatcher:
@@ -61,7 +66,7 @@ class Dispatcher:
     def _run_on_host(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         if plan.host_float and plan.placement == "host" and self.session.settings.on_fallback != "allow":
             self._complain(plan, args, kwargs)
-        return host.run(self.session, plan.op, args, kwargs, [_at(args, kwargs, where) for where in plan.written])
+        return host.run(self.session, plan.op, args, kwargs, plan.targets(args, kwargs))
 
     def _run_decomposed(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         with self.again():
@@ -71,19 +76,29 @@ class Dispatcher:
         source = plan.slots[0].of(args, kwargs)
         if not isinstance(source, DeviceTensor):
             return plan.op(*args, **kwargs)
+        form = view_form(plan.op)
+        if form is not None:
+            source.become(self.dispatch(form, args, kwargs))
+            return source
         view = ViewOf(plan, source._meta, source._view)
-        results = [DeviceTensor.make(source._cell, meta, view) for meta in plan.outputs]
+        # A view is an inference tensor if its source is one, whichever mode it is taken in.
+        with torch.inference_mode(source.is_inference()):
+            results = [DeviceTensor.make(source._cell, meta, view) for meta in plan.outputs]
         return results if plan.several else results[0]
 
     def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         session = self.session
+        if plan.written and _overlapping(plan.targets(args, kwargs), plan.slots, args, kwargs):
+            session.tally(plan.op, "host", OVERLAPPING, host_float=True)
+            plan.count -= 1
+            return host.run(session, plan.op, args, kwargs, plan.targets(args, kwargs))
         try:
             arguments = dict(plan.constants)
             for slot in plan.slots:
                 value = self._slot_value(slot, args, kwargs)
                 if value is INDEX_OUT_OF_RANGE:
                     session.tally(plan.op, "host", INDEX_OUT_OF_RANGE)
-                    return host.run(session, plan.op, args, kwargs, [])
+                    return host.run(session, plan.op, args, kwargs, plan.targets(args, kwargs))
                 arguments[slot.name] = value
             values = run_lowering(session, plan, arguments)
         except RefusedByDevice as refused:
@@ -91,8 +106,7 @@ class Dispatcher:
                 raise DeviceError(f"{Call.bind(plan.op, args, kwargs)}: ttnn refused {refused}") from refused
             session.tally(plan.op, "host", Refusal("ttnn accepts the call", refused.message), host_float=True)
             plan.count -= 1
-            written = [_at(args, kwargs, where) for where in plan.written]
-            return host.run(session, plan.op, args, kwargs, written)
+            return host.run(session, plan.op, args, kwargs, plan.targets(args, kwargs))
         if session.settings.check is not None:
             from .check import compare
 
@@ -110,7 +124,7 @@ class Dispatcher:
 
     def _results(self, plan: Plan, values: list[Value], args: tuple, kwargs: dict[str, Any]) -> Any:
         if plan.written:
-            targets = [_at(args, kwargs, where) for where in plan.written]
+            targets: list[Any] = plan.targets(args, kwargs)
             for target, value in zip(targets, values, strict=True):
                 target._cell.device_write(target._meta, value() if callable(value) else value)
                 target._view = None
@@ -125,5 +139,11 @@ class Dispatcher:
         warnings.warn(message, stacklevel=5)
 
 
-def _at(args: tuple, kwargs: dict[str, Any], where: int | str) -> Any:
-    return args[where] if isinstance(where, int) else kwargs[where]
+def _overlapping(targets: list[Any], slots: list[Slot], args: tuple, kwargs: dict[str, Any]) -> bool:
+    """Whether another argument is other elements of the memory that the op writes to, which PyTorch may refuse."""
+    for slot in slots:
+        for tensor in slot.tensors(args, kwargs):
+            for target in targets:
+                if isinstance(tensor, DeviceTensor) and tensor._cell is target._cell and tensor._meta != target._meta:
+                    return True
+    return False

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from . import devices
 from .cell import Cell
@@ -75,7 +76,9 @@ class _MemoryWatch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _WATCHED:
-            if func is _SET_DATA:
+            if func in _MAKE_COPIES:
+                args, kwargs = tree_map_only(DeviceTensor, DeviceTensor.host, (args, kwargs))
+            elif func == _SET_DATA:
                 args = self._set_data(*args)
             elif not isinstance(args[0], DeviceTensor) and args[0].layout is torch.strided:
                 self._session.uploads.distrust(args[0])
@@ -86,10 +89,12 @@ class _MemoryWatch(TorchFunctionMode):
         if not isinstance(tensor, DeviceTensor):
             return tensor, data.host() if isinstance(data, DeviceTensor) else data
         if not isinstance(data, DeviceTensor):
-            data = DeviceTensor.make(Cell.over(self._session, data), meta_of(data))
-        tensor._cell, tensor._meta, tensor._view = data._cell, data._meta, data._view
+            data = DeviceTensor.make(Cell.over(data), meta_of(data))
+        tensor.become(data)
         return tensor, data
 
 
 _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
-_WATCHED = frozenset((_SET_DATA, torch.Tensor.data_ptr, torch.Tensor.__dlpack__))
+# They read tensors inside lists by their memory, without a dispatch.
+_MAKE_COPIES = frozenset((torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor))
+_WATCHED = _MAKE_COPIES | {_SET_DATA, torch.Tensor.data_ptr, torch.Tensor.__dlpack__}

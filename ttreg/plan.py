@@ -48,7 +48,7 @@ class Plan:
     entry: Entry | None = None
     constants: dict[str, Any] = field(default_factory=dict)
     slots: list[Slot] = field(default_factory=list)
-    written: list[int | str] = field(default_factory=list)
+    written: list[Slot] = field(default_factory=list)
     outputs: list[Meta] = field(default_factory=list)
     several: bool = False
     host_float: bool = False
@@ -56,8 +56,12 @@ class Plan:
     count: int = 0
     seconds: float = 0.0
 
+    def targets(self, args: tuple, kwargs: dict[str, Any]) -> list[torch.Tensor]:
+        """The tensors of a call that the op writes to."""
+        return [tensor for slot in self.written for tensor in slot.tensors(args, kwargs)]
 
-NO_ENTRY = Refusal("has an entry", "", "the registry has none for this op")
+
+NO_ENTRY = Refusal("no entry", "", "the registry does not have this op")
 EMPTY = Refusal("no empty tensor", "", "there is nothing to compute")
 HOST_MEMORY = Refusal("writes to a tensor of the device", "", "the memory is the host's, where others may see it")
 PART_WRITTEN = Refusal("writes to a whole storage", "", "ttnn tensors have no views to write through")
@@ -102,7 +106,7 @@ def promote(entry: Entry, call: Call) -> Call:
         return value.like(dtype) if isinstance(value, Meta) else value
 
     changed = {name: to_common(call[name]) for name in entry.promote}
-    return Call(call.op, {**call.arguments, **changed})
+    return Call(call.op, {**call.arguments, **changed}, call.arguments)
 
 
 def outputs_on_meta(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tuple[list[Meta] | None, bool]:
@@ -112,6 +116,7 @@ def outputs_on_meta(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tupl
         return (tensor._meta if isinstance(tensor, DeviceTensor) else meta_of(tensor)).on_meta()
 
     meta_args, meta_kwargs = tree_map_only(torch.Tensor, on_meta, (args, kwargs))
+    meta_args, meta_kwargs = tree_map_only(torch.device, lambda _: torch.device("meta"), (meta_args, meta_kwargs))
     bound = bind_arguments(op, meta_args, meta_kwargs)
     written = [bound[name] for name in written_arguments(op) if isinstance(bound[name], torch.Tensor)]
     before = [meta_of(t) for t in written]

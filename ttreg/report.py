@@ -7,6 +7,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from .conditions import Never, Refusal
 from .plan import Placement
 
 
@@ -109,8 +110,9 @@ class Report(BaseModel):
 
 def why(row: OpRow) -> str:
     """Why the row's calls were placed as they were, in one line."""
-    got = f", got {row.got}" if row.got else ""
-    return f"{row.condition}{got}" + (f": {row.reason}" if row.reason else "")
+    if row.condition == str(Never()):
+        return row.reason
+    return str(Refusal(row.condition, row.got, row.reason))
 
 
 def _size(count: float) -> str:

@@ -42,6 +42,13 @@ def is_view(op: OpOverload) -> bool:
 
 
 @cache
+def view_form(op: OpOverload) -> OpOverload | None:
+    """The view op whose metadata an in-place op gives its argument: `aten.t` for `aten.t_`; None for other ops."""
+    form = functional_form(op) if torch.Tag.inplace_view in op.tags else None
+    return form if form is not None and is_view(form) else None
+
+
+@cache
 def is_composite(op: OpOverload) -> bool:
     """Whether PyTorch itself defines the op by other ops (it arrives whole under `inference_mode` only)."""
     return torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "CompositeImplicitAutograd")

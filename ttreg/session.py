@@ -126,9 +126,11 @@ class Session:
         return of is self or (of.device is self.device and of.settings.precision == self.settings.precision)
 
     def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A tensor of the device with the plain tensor's content (and none of its memory)."""
+        """A tensor of the device with the plain tensor's content, and its strides if they leave no gaps."""
         with _disable_current_modes():
-            meta = meta_of(tensor.contiguous())
+            meta = meta_of(tensor).at_start()
+            if not meta.covers(tensor.nbytes):
+                meta = meta_of(tensor.contiguous())
             return self.new_tensor(meta, self._upload(tensor, self.carriers[tensor.dtype], False))
 
     def value(self, tensor: torch.Tensor, promote_to: torch.dtype | None = None) -> Value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
 from .cell import Cell, ViewOf
-from .meta import Meta, meta_of
+from .meta import Meta
 
 _OWN_ATTRIBUTES = ("_cell", "_meta", "_view")
 
@@ -49,11 +50,10 @@ class DeviceTensor(torch.Tensor):
         self._cell.pin()
         return self._cell.host_view(self._meta)
 
-    def adopt_metadata(self, meta: Meta) -> None:
-        """Become a tensor with other metadata over the same cell, as `resize_` and `t_` do."""
-        twin = DeviceTensor.make(self._cell, meta)
-        torch.Tensor.data.__set__(self, twin)  # type: ignore[attr-defined]
-        self._meta, self._view = meta, None
+    def become(self, other: DeviceTensor) -> None:
+        """Take over the other's data and metadata, as `tensor.data = other` and `tensor.t_()` do."""
+        torch.Tensor.data.__set__(self, other)  # type: ignore[attr-defined]
+        self._cell, self._meta, self._view = other._cell, other._meta, other._view
 
     def _ordinary(self) -> torch.Tensor:
         """A plain tensor over the same memory that is a leaf or Parameter where this one is."""
@@ -88,7 +88,17 @@ class DeviceTensor(torch.Tensor):
 
     def share_memory_(self) -> DeviceTensor:
         """As `Tensor.share_memory_`."""
-        self.untyped_storage()._share_memory_()  # type: ignore[attr-defined]
+        self.untyped_storage().share_memory_()
+        return self
+
+    def apply_(self, function: Callable[[Any], Any]) -> DeviceTensor:
+        """As `Tensor.apply_`."""
+        self.host().apply_(function)
+        return self
+
+    def map_(self, other: torch.Tensor, function: Callable[[Any, Any], Any]) -> DeviceTensor:
+        """As `Tensor.map_`."""
+        self.host().map_(other.host() if isinstance(other, DeviceTensor) else other, function)
         return self
 
     def is_shared(self) -> bool:
@@ -125,10 +135,3 @@ class DeviceTensor(torch.Tensor):
         if self.grad_fn is not None:
             return f"{text[:-1]}, grad_fn=<{type(self.grad_fn).__name__}>)"
         return f"{text[:-1]}, requires_grad=True)" if self.requires_grad else text
-
-
-def sync_metadata(tensor: DeviceTensor, plain: torch.Tensor) -> None:
-    """Give `tensor` the metadata that an op left on the plain tensor that stood for it."""
-    meta = meta_of(plain)
-    if meta is not tensor._meta:
-        tensor.adopt_metadata(meta)

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from .call import Call
 from .conditions import Refusal
 from .decide import entry_refusal
+from .meta import Meta, meta_of
 from .registry import Entry
 from .samples import Sample
 from .session import Session
@@ -23,8 +24,16 @@ class Trial:
     """The outcome: the refusal, or the outputs of the device and of the host."""
 
     refusal: Refusal | None
-    outputs: list[torch.Tensor]
-    expected: list[torch.Tensor]
+    outputs: list[Output]
+    expected: list[Output]
+
+
+@dataclass
+class Output:
+    """One output: its metadata, and its values in a contiguous tensor."""
+
+    meta: Meta
+    values: torch.Tensor
 
 
 def decision(session: Session, entry: Entry, sample: Sample) -> Refusal | None:
@@ -39,27 +48,32 @@ def trial(session: Session, entry: Entry, sample: Sample) -> Trial:
     if refusal is not None:
         return Trial(refusal, [], [])
 
+    def dense(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor if meta_of(tensor).at_start().covers(tensor.nbytes) else tensor.contiguous()
+
     def to_device(tensor: torch.Tensor) -> torch.Tensor:
         movable = tensor.dtype in session.carriers and tensor.dtype is not torch.int64 and tensor.numel()
         return session.to_device(tensor) if movable else tensor
 
+    with _disable_current_modes():
+        on_host = tree_map_only(torch.Tensor, dense, (sample.args, sample.kwargs))
+        on_device = tree_map_only(torch.Tensor, to_device, on_host)
     # Composite ops arrive whole under inference_mode only.
     with torch.inference_mode():
-        args, kwargs = tree_map_only(torch.Tensor, to_device, (sample.args, sample.kwargs))
-        outputs = _plain(session, entry.op(*args, **kwargs))
+        outputs = _outputs(session, entry.op(*on_device[0], **on_device[1]))
         with _disable_current_modes():
-            expected = _plain(session, entry.op(*sample.args, **sample.kwargs))
+            expected = _outputs(session, entry.op(*on_host[0], **on_host[1]))
     return Trial(None, outputs, expected)
 
 
-def _plain(session: Session, result: Any) -> list[torch.Tensor]:
+def _outputs(session: Session, result: Any) -> list[Output]:
     with _disable_current_modes():
         return [_read(session, t) for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
 
 
-def _read(session: Session, tensor: torch.Tensor) -> torch.Tensor:
-    if not isinstance(tensor, DeviceTensor) or tensor._cell.pinned:
-        return session.read(tensor).clone()
+def _read(session: Session, tensor: torch.Tensor) -> Output:
+    if not isinstance(tensor, DeviceTensor) or not session.holds(tensor):
+        return Output(meta_of(tensor), session.read(tensor).contiguous().clone())
     # By its device value, so that a view's lowering makes it.
     values = session.download(session.value(tensor))
-    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype).copy_(values)
+    return Output(tensor._meta, values.to(tensor.dtype).contiguous())

@@ -19,8 +19,10 @@ def result_dtypes(name: str, args: Any, kwargs: Any, count: int) -> list[Any]:
     first = first_tensor(args, kwargs).dtype
     if name == "argmax":
         return [ttnn.uint32]
-    if name in ("topk", "sort"):
-        return [first, ttnn.uint16]
+    if name == "topk":
+        return [first, _place_dtype(args[0], args[2] if len(args) > 2 else kwargs.get("dim", -1))]
+    if name == "sort":
+        return [first, _place_dtype(args[0], kwargs.get("dim", -1))]
     if name == "embedding":
         weight = args[1] if len(args) > 1 else kwargs["weight"]
         return [kwargs.get("dtype") or weight.dtype]
@@ -41,6 +43,12 @@ def result_layout(name: str, args: Any, kwargs: Any) -> Any:
     if name in ("conv2d", "conv_transpose2d"):
         return ttnn.TILE_LAYOUT
     return first_tensor(args, kwargs).layout
+
+
+def _place_dtype(values: EmulatedTensor, dim: int) -> Any:
+    """Places in a dimension of more than 65536 elements, padded to tiles, need 32 bits; those of float32 have them."""
+    wide = values.dtype == ttnn.float32 or (values.shape and values.shape[dim] > 2**16)
+    return ttnn.uint32 if wide else ttnn.uint16
 
 
 def first_tensor(args: Any, kwargs: Any) -> EmulatedTensor:

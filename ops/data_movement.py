@@ -1,0 +1,278 @@
+"""Ops that put tensors together, repeat, shift or rearrange them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+
+from ..conditions import FLOATS, MOVABLE, Dtype, Is, SameDtype, SizeAtMost
+from ..registry import decomposed, lower
+from ..samples import Sample, bools, ints, rand
+from .views import as_shape, cut
+from .wide import moves_uint8
+
+aten = torch.ops.aten
+
+MOVABLE_SELF = Dtype("self", MOVABLE)
+
+# How many elements of a row ttnn's concat keeps in L1, in any dtype; repeat keeps more than one.
+CONCAT_ROW = 262144
+REPEAT_ROW = 32768
+
+
+def each_dtype(shape, *arguments, **keywords):
+    """A sample for each dtype that can be moved, and one that cannot."""
+    for dtype in MOVABLE:
+        yield Sample(ints(*shape, high=2).to(dtype), *arguments, **keywords)
+    yield Sample(rand(*shape).double(), *arguments, **keywords)
+
+
+def cat_samples():
+    for dtype in MOVABLE:
+        yield Sample([ints(2, 3, high=2).to(dtype), ints(4, 3, high=2).to(dtype)])
+    for dtype in FLOATS:
+        yield Sample([rand(5, 7, dtype=dtype)] * 3, -1)
+        yield Sample([rand(2, 33, 5, dtype=dtype), rand(2, 32, 5, dtype=dtype), rand(2, 1, 5, dtype=dtype)], 1)
+        yield Sample([rand(4, dtype=dtype), rand(5, dtype=dtype)], 0)
+        yield Sample([rand(1, 2, 2, 3, 5, dtype=dtype)] * 2, 2)
+        yield Sample([rand(5, 7, dtype=dtype)], 1)
+    yield Sample([rand(2, 3), rand(2, 3, dtype=torch.bfloat16), ints(2, 3, dtype=torch.int32), bools(2, 3)], 1)
+    yield Sample([ints(2, 3, dtype=torch.uint8), ints(2, 3, dtype=torch.int32), bools(2, 3)])
+    yield Sample([ints(2, 3), ints(2, 3)])
+    yield Sample([rand(1, CONCAT_ROW + 1)] * 2)
+
+
+ROWS_CONCATENATED = SizeAtMost("tensors", -1, CONCAT_ROW, because="ttnn.concat keeps a row in L1")
+
+
+@lower(
+    aten.cat.default,
+    samples=cat_samples,
+    promote=("tensors",),
+    when=[Dtype("tensors", MOVABLE), ROWS_CONCATENATED],
+)
+@moves_uint8
+def cat(tt, tensors, dim):
+    return tt.concat(tensors, dim % len(tensors[0].shape))
+
+
+def stack_samples():
+    for dtype in MOVABLE:
+        yield Sample([ints(5, 7, high=2).to(dtype), ints(5, 7, high=2).to(dtype)])
+    for dtype in FLOATS:
+        yield Sample([rand(5, 7, dtype=dtype)] * 3, -1)
+        yield Sample([rand(2, 33, 5, dtype=dtype)] * 2, -3)
+        yield Sample([rand(dtype=dtype)] * 2)
+        yield Sample([rand(5, dtype=dtype)], 1)
+    yield Sample([rand(2, 3), ints(2, 3, dtype=torch.int32)], 1)
+    yield Sample([ints(2, 3), ints(2, 3)])
+    yield Sample([rand(1, CONCAT_ROW + 1)] * 2)
+
+
+@lower(
+    aten.stack.default,
+    samples=stack_samples,
+    promote=("tensors",),
+    when=[Dtype("tensors", MOVABLE), ROWS_CONCATENATED],
+)
+@moves_uint8
+def stack(tt, tensors, dim):
+    return tt.stack(tensors, dim % (len(tensors[0].shape) + 1))
+
+
+def repeat_samples():
+    yield from each_dtype((2, 3), [2, 3])
+    for dtype in FLOATS:
+        yield Sample(rand(5, 7, dtype=dtype), [3, 1, 2])
+        yield Sample(rand(33, 40, dtype=dtype), [1, 2])
+        yield Sample(rand(5, dtype=dtype), [2, 2, 2, 2])
+        yield Sample(rand(dtype=dtype), [3])
+        yield Sample(rand(dtype=dtype), [])
+        yield Sample(rand(1, 2, 1, 3, 4, dtype=dtype), [2, 1, 3, 1, 2])
+    yield Sample(rand(2, REPEAT_ROW + 1), [1, 2])
+
+
+@lower(
+    aten.repeat.default,
+    samples=repeat_samples,
+    when=[MOVABLE_SELF, SizeAtMost("self", -1, REPEAT_ROW, because="ttnn.repeat keeps rows in L1")],
+)
+@moves_uint8
+def repeat(tt, self, repeats):
+    if set(repeats) <= {1}:
+        return as_shape(tt, self, [1] * (len(repeats) - len(self.shape)) + list(self.shape))
+    return tt.repeat(self, list(repeats))
+
+
+def roll_samples():
+    yield from each_dtype((4, 6), [1], [0])
+    for dtype in FLOATS:
+        yield Sample(rand(5, 7, dtype=dtype), [2])
+        yield Sample(rand(5, 7, dtype=dtype), [-3, 12], [0, -1])
+        yield Sample(rand(2, 33, 40, dtype=dtype), [20, 1, 4], [1, 0, 1])
+        yield Sample(rand(2, 3, 4, 5, dtype=dtype), [1, 2], [2, 3])
+        yield Sample(rand(9, dtype=dtype), [4], [0])
+    yield Sample(rand(), [1])
+    yield Sample(rand(2, CONCAT_ROW + 1), [1], [0])
+
+
+@lower(
+    aten.roll.default,
+    samples=roll_samples,
+    when=[MOVABLE_SELF, SizeAtMost("self", -1, CONCAT_ROW, because="ttnn.roll concatenates, and keeps a row in L1")],
+)
+@moves_uint8
+def roll(tt, self, shifts, dims):
+    shape, rank = list(self.shape), len(self.shape)
+    if rank == 0:
+        return self
+    if not dims:
+        return tt.reshape(roll(tt, tt.reshape(self, [self.shape.numel()]), shifts, [0]), shape)
+    dims = [dim % rank for dim in dims]
+    return tt.roll(self, [shift % shape[dim] for shift, dim in zip(shifts, dims, strict=True)], dims)
+
+
+@lru_cache(maxsize=64)
+def triangle(part, rows, columns, diagonal, dtype):
+    """Ones where `tril` or `triu` keeps a matrix, zeros elsewhere."""
+    return part(torch.ones(rows, columns, dtype=dtype), diagonal)
+
+
+def triangle_samples():
+    yield from each_dtype((5, 7))
+    for dtype in FLOATS:
+        yield Sample(rand(5, 7, dtype=dtype), 2)
+        yield Sample(rand(33, 40, dtype=dtype), -3)
+        yield Sample(rand(2, 3, 7, 5, dtype=dtype), 1)
+        yield Sample(rand(3, 3, dtype=dtype), 100)
+    yield Sample(torch.full((5, 5), float("-inf")), 1)
+
+
+def lower_triangle(op, part):
+    @lower(op, samples=triangle_samples, when=[MOVABLE_SELF])
+    @moves_uint8
+    def triangular(tt, self, diagonal):
+        # ttnn.tril and ttnn.triu multiply by such a mask, which makes NaN of infinities (tt-metal issue 52038).
+        dtype = {tt.float32: torch.float32, tt.int32: torch.int32}.get(self.dtype, torch.bfloat16)
+        mask = tt.constant(triangle(part, *list(self.shape)[-2:], diagonal, dtype))
+        return tt.where(mask, self, 0)
+
+
+lower_triangle(aten.tril.default, torch.tril)
+lower_triangle(aten.triu.default, torch.triu)
+
+
+def slice_scatter_samples():
+    for dtype in MOVABLE:
+        yield Sample(ints(5, 7, high=2).to(dtype), ints(2, 7, high=2).to(dtype), 0, 1, 3)
+    for dtype in FLOATS:
+        yield Sample(rand(5, 40, dtype=dtype), rand(5, 33, dtype=dtype), -1, -33)
+        yield Sample(rand(5, 7, dtype=dtype), rand(5, 7, dtype=dtype))
+    yield Sample(rand(5, 7).double(), rand(2, 7).double(), 0, 1, 3)
+    yield Sample(rand(5, 7), rand(2, 7, dtype=torch.bfloat16), 0, 1, 3)
+    yield Sample(rand(5, 7), rand(2, 7), 0, 1, 5, 2)
+    yield Sample(rand(2, CONCAT_ROW + 1), rand(1, CONCAT_ROW + 1), 0, 1)
+
+
+WRITTEN_TO = [
+    Dtype(("self", "src"), MOVABLE),
+    SameDtype(("self", "src")),
+    SizeAtMost("self", -1, CONCAT_ROW, because="ttnn.concat keeps a row in L1"),
+]
+
+
+@lower(
+    aten.slice_scatter.default,
+    samples=slice_scatter_samples,
+    when=[*WRITTEN_TO, Is("step", 1, because="the parts are concatenated")],
+)
+@moves_uint8
+def slice_scatter(tt, self, src, dim, start, end):
+    dim = dim % len(self.shape)
+    size = self.shape[dim]
+    start, stop, _ = slice(start, end).indices(size)
+    parts = [cut(tt, self, dim, 0, start)] if start else []
+    parts.append(src)
+    if stop < size:
+        parts.append(cut(tt, self, dim, stop, size))
+    return src if len(parts) == 1 else tt.concat(parts, dim)
+
+
+def select_scatter_samples():
+    for dtype in MOVABLE:
+        yield Sample(ints(5, 7, high=2).to(dtype), ints(7, high=2).to(dtype), 0, 2)
+    for dtype in FLOATS:
+        yield Sample(rand(2, 33, 40, dtype=dtype), rand(2, 40, dtype=dtype), -2, -1)
+        yield Sample(rand(2, 3, dtype=dtype), rand(2, dtype=dtype), 1, 0)
+    yield Sample(rand(5, 7).double(), rand(7).double(), 0, 2)
+    yield Sample(rand(5, 7), rand(7, dtype=torch.bfloat16), 0, 2)
+    yield Sample(rand(2, CONCAT_ROW + 1), rand(CONCAT_ROW + 1), 0, 1)
+
+
+@lower(aten.select_scatter.default, samples=select_scatter_samples, when=WRITTEN_TO)
+@moves_uint8
+def select_scatter(tt, self, src, dim, index):
+    dim = dim % len(self.shape)
+    shape = list(self.shape)
+    index, shape[dim] = index % shape[dim], 1
+    return slice_scatter(tt, self, as_shape(tt, src, shape), dim, index, index + 1)
+
+
+def rearranged(tt, x, shape, order, result):
+    """`x` as `shape`, its dimensions permuted to `order`, as `result`."""
+    return tt.reshape(tt.permute(tt.reshape(x, shape), order), result)
+
+
+def pixel_shuffle_samples():
+    yield from each_dtype((1, 4, 3, 5), 2)
+    for dtype in FLOATS:
+        yield Sample(rand(2, 18, 5, 7, dtype=dtype), 3)
+        yield Sample(rand(4, 5, 7, dtype=dtype), 2)
+        yield Sample(rand(2, 2, 4, 2, 3, dtype=dtype), 2)
+
+
+@lower(aten.pixel_shuffle.default, samples=pixel_shuffle_samples, when=[MOVABLE_SELF])
+@moves_uint8
+def pixel_shuffle(tt, self, upscale_factor):
+    r = upscale_factor
+    *batch, c, h, w = self.shape
+    shape = [torch.Size(batch).numel(), c // r**2, r, r, h, w]
+    return rearranged(tt, self, shape, [0, 1, 4, 2, 5, 3], [*batch, c // r**2, h * r, w * r])
+
+
+def pixel_unshuffle_samples():
+    yield from each_dtype((1, 1, 6, 4), 2)
+    for dtype in FLOATS:
+        yield Sample(rand(2, 2, 9, 12, dtype=dtype), 3)
+        yield Sample(rand(4, 8, 6, dtype=dtype), 2)
+
+
+@lower(aten.pixel_unshuffle.default, samples=pixel_unshuffle_samples, when=[MOVABLE_SELF])
+@moves_uint8
+def pixel_unshuffle(tt, self, downscale_factor):
+    r = downscale_factor
+    *batch, c, h, w = self.shape
+    shape = [torch.Size(batch).numel(), c, h // r, r, w // r, r]
+    return rearranged(tt, self, shape, [0, 1, 3, 5, 2, 4], [*batch, c * r**2, h // r, w // r])
+
+
+def channel_shuffle_samples():
+    yield from each_dtype((1, 4, 3, 5), 2)
+    for dtype in FLOATS:
+        yield Sample(rand(2, 6, 5, 7, dtype=dtype), 3)
+        yield Sample(rand(2, 6, 5, dtype=dtype), 2)
+
+
+@lower(aten.channel_shuffle.default, samples=channel_shuffle_samples, when=[MOVABLE_SELF])
+@moves_uint8
+def channel_shuffle(tt, self, groups):
+    n, c, *rest = self.shape
+    shape = [n, groups, c // groups, torch.Size(rest).numel()]
+    return rearranged(tt, self, shape, [0, 2, 1, 3], [n, c, *rest])
+
+
+VIEWS_AND_CATS = "PyTorch's decomposition makes it of views, flips and concatenations"
+decomposed(aten.rot90.default, because=VIEWS_AND_CATS, samples=lambda: [Sample(rand(4, 5), 1, [0, 1])])
+decomposed(aten.narrow_copy.default, because=VIEWS_AND_CATS, samples=lambda: [Sample(rand(4, 5), 0, 1, 2)])
+decomposed(aten.block_diag.default, because=VIEWS_AND_CATS, samples=lambda: [Sample([rand(2, 3), rand(4, 5)])])

@@ -1,0 +1,178 @@
+"""Ops that look up rows by index: embedding, index_select, gather, flip."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+
+from ..conditions import BOOL, FLOATS, INDICES, MOVABLE, Dtype
+from ..registry import lower
+from ..samples import Sample, bools, ints, rand
+from .views import as_shape
+from .wide import moves_uint8
+
+aten = torch.ops.aten
+
+LOOKED_UP = (*FLOATS, *BOOL)
+TABLES = "ttnn.embedding takes bfloat16 tables; float32 ones can be split into such, int32 ones cannot"
+
+
+def rows_of(tt, table, index):
+    """Rows of a matrix, exactly: `table[index.flatten()]`. `index` is uint32."""
+    # Row-major on both sides: with indices in tiles, and with rows that ttnn tilizes as it looks them up, some widths
+    # come out wrong (tt-metal issues 53435 and 44500).
+    index = tt.to_layout(as_shape(tt, index, [1, index.shape.numel()]), tt.ROW_MAJOR_LAYOUT)
+
+    def look_up(part):
+        found = tt.embedding(index, part, layout=tt.ROW_MAJOR_LAYOUT)
+        return as_shape(tt, tt.to_layout(found, tt.TILE_LAYOUT), [index.shape[1], table.shape[1]])
+
+    if table.dtype == tt.bfloat16:
+        return look_up(table)
+    # The 24 bits of a float32's significand are those of three bfloat16 numbers, which add up to it.
+    high, rest = split(tt, table)
+    middle, rest = split(tt, rest)
+    found = tt.typecast(look_up(high), tt.float32)
+    low = tt.add(
+        tt.typecast(look_up(middle), tt.float32), tt.typecast(look_up(tt.typecast(rest, tt.bfloat16)), tt.float32)
+    )
+    # An infinity is all in the first part, and leaves NaN in the others. (So is what rounds to one, above 3.39e38.)
+    return tt.where(tt.isfinite(found), tt.add(found, low), found)
+
+
+def split(tt, values):
+    """float32 values as bfloat16, and what that leaves of them."""
+    rounded = tt.typecast(values, tt.bfloat16)
+    return rounded, tt.subtract(values, tt.typecast(rounded, tt.float32))
+
+
+def embedding_samples():
+    for dtype in FLOATS:
+        yield Sample(rand(10, 7, dtype=dtype), ints(5))
+        yield Sample(rand(10, 7, dtype=dtype), ints(2, 3))
+        yield Sample(rand(33, 40, dtype=dtype), ints(2, 3, 4, high=33))
+        yield Sample(rand(10, 64, dtype=dtype), ints())
+        yield Sample(rand(10, 7, dtype=dtype), ints(4, dtype=torch.int32))
+        yield Sample(rand(10, 7, dtype=dtype), ints(40), 3, True, False)
+    yield Sample(torch.tensor([[float("inf"), float("nan"), -float("inf")], [1 / 3, 3.3e38, 1e-30]]), ints(4, high=2))
+    yield Sample(rand(10, 7).double(), ints(5))
+    yield Sample(rand(10, 7), ints(5, dtype=torch.int16))
+
+
+@lower(
+    aten.embedding.default,
+    samples=embedding_samples,
+    indices={"indices": lambda call: call["weight"].shape[0]},
+    when=[Dtype("weight", FLOATS, because=TABLES), Dtype("indices", INDICES)],
+)
+def embedding(tt, weight, indices, padding_idx, scale_grad_by_freq, sparse):
+    # The last three shape the gradient only: a padding row is looked up like any other.
+    return as_shape(tt, rows_of(tt, weight, indices), [*indices.shape, weight.shape[1]])
+
+
+def index_select_samples():
+    for dtype in FLOATS:
+        yield Sample(rand(10, 7, dtype=dtype), 0, ints(5))
+        yield Sample(rand(10, 7, dtype=dtype), 1, ints(40, high=7))
+        yield Sample(rand(3, 33, 5, dtype=dtype), -2, ints(4, high=33, dtype=torch.int32))
+        yield Sample(rand(2, 3, 5, 7, dtype=dtype), 3, ints(9, high=7))
+        yield Sample(rand(10, dtype=dtype), 0, ints())
+    yield Sample(rand(), 0, ints(1, high=1))
+    yield Sample(bools(10, 7), 0, ints(5))
+    yield Sample(ints(10, 7, dtype=torch.int32), 0, ints(5))
+    yield Sample(rand(10, 7), 0, ints(5, dtype=torch.int16))
+
+
+def indexed_size(call):
+    """The size of the dimension that is indexed; a tensor without dimensions counts as one of size 1."""
+    return call["self"].shape[call["dim"]] if call["self"].ndim else 1
+
+
+@lower(
+    aten.index_select.default,
+    samples=index_select_samples,
+    indices={"index": indexed_size},
+    when=[Dtype("self", LOOKED_UP, because=TABLES), Dtype("index", INDICES)],
+)
+def index_select(tt, self, dim, index):
+    rank = len(self.shape)
+    if rank == 0:
+        return self
+    dim = dim % rank
+    order = [dim, *(d for d in range(rank) if d != dim)]
+    first = self if dim == 0 else tt.permute(self, order)
+    rest = list(first.shape)[1:]
+    table = as_shape(tt, first, [self.shape[dim], self.shape.numel() // self.shape[dim]])
+    found = as_shape(tt, rows_of(tt, table, index), [index.shape.numel(), *rest])
+    return found if dim == 0 else tt.permute(found, [order.index(d) for d in range(rank)])
+
+
+def gather_samples():
+    for dtype in (*FLOATS, torch.int32, torch.uint8, torch.bool):
+        yield Sample(ints(5, 7, high=2).to(dtype), 1, ints(5, 3, high=7))
+    for dtype in FLOATS:
+        yield Sample(rand(5, 7, dtype=dtype), 0, ints(40, 6, high=5), sparse_grad=True)
+        yield Sample(rand(2, 33, 40, dtype=dtype), -2, ints(1, 3, 40, high=33, dtype=torch.int32))
+        yield Sample(rand(9, dtype=dtype), 0, ints(3, high=9))
+        yield Sample(rand(dtype=dtype), 0, ints(high=1))
+    yield Sample(rand(5, 7).double(), 1, ints(5, 3, high=7))
+    yield Sample(rand(5, 7), 1, ints(5, 3, high=7, dtype=torch.int16))
+
+
+@lower(
+    aten.gather.default,
+    samples=gather_samples,
+    indices={"index": indexed_size},
+    when=[Dtype("self", MOVABLE), Dtype("index", INDICES)],
+)
+@moves_uint8
+def gather(tt, self, dim, index, sparse_grad):
+    # `sparse_grad` is how the gradient would be stored.
+    shape = list(index.shape)
+    if len(shape) > 1:
+        return tt.gather(self, dim % len(shape), index=index)
+    self, index = (tt.reshape(x, [1, x.shape.numel()]) for x in (self, index))  # ttnn.gather takes no vectors
+    return tt.reshape(tt.gather(self, 1, index=index), shape)
+
+
+@lru_cache(maxsize=256)
+def flipped_rows(shape, dims):
+    """For each row of a tensor with rows laid out in `shape`, the row that takes its place."""
+    rows = torch.arange(torch.Size(shape).numel(), dtype=torch.int32)
+    return rows.view(shape).flip(dims).flatten()
+
+
+def flip_samples():
+    for dtype in FLOATS:
+        yield Sample(rand(5, 7, dtype=dtype), [0])
+        yield Sample(rand(5, 7, dtype=dtype), [1, 0])
+        yield Sample(rand(2, 3, 33, 40, dtype=dtype), [-1])
+        yield Sample(rand(2, 3, 4, 5, dtype=dtype), [1, 2])
+        yield Sample(rand(2, 3, 4, dtype=dtype), [])
+        yield Sample(rand(9, dtype=dtype), [0])
+    yield Sample(rand(), [0])
+    yield Sample(bools(5, 7), [0])
+    yield Sample(ints(5, 7), [0])
+
+
+@lower(aten.flip.default, samples=flip_samples, when=[Dtype("self", LOOKED_UP, because=TABLES)])
+def flip(tt, self, dims):
+    shape, rank = list(self.shape), len(self.shape)
+    dims = {dim % rank for dim in dims} if rank else set()
+    if rank == 1:
+        self = tt.reshape(self, [*shape, 1])
+    elif rank - 1 in dims:  # its elements are in the rows, so they are turned into rows of their own
+        dims.remove(rank - 1)
+        self = tt.transpose(flip_rows(tt, tt.transpose(self, -1, -2), {rank - 2}), -1, -2)
+    return as_shape(tt, flip_rows(tt, self, dims), shape)
+
+
+def flip_rows(tt, x, dims):
+    """`x` flipped along dimensions other than the last."""
+    if not dims:
+        return x
+    *rows, width = x.shape
+    constant = tt.constant(flipped_rows(tuple(rows), tuple(sorted(dims))))
+    table = as_shape(tt, x, [constant.shape[0], width])
+    return as_shape(tt, rows_of(tt, table, tt.typecast(constant, tt.uint32)), list(x.shape))

@@ -1,0 +1,42 @@
+"""Cumulative sums and products."""
+
+from __future__ import annotations
+
+import torch
+
+from ..conditions import FLOATS, Dtype, OneOf, Rank
+from ..registry import lower
+from ..samples import Sample, rand
+from ._compute import widen
+from .reduction import carried
+
+aten = torch.ops.aten
+
+WHEN = [
+    Dtype("self", FLOATS, because="PyTorch accumulates integers in int64"),
+    OneOf("dtype", (None, *FLOATS)),
+    Rank("self", range(1, 6), because="ttnn accumulates in one to five dimensions"),
+]
+
+
+def samples():
+    for dtype in FLOATS:
+        yield Sample(rand(33, dtype=dtype), 0)
+        yield Sample(rand(5, 7, dtype=dtype), -1)
+        yield Sample(rand(40, 33, dtype=dtype), 0)
+        yield Sample(rand(2, 3, 5, 7, dtype=dtype), 1)
+        yield Sample(rand(2, 2, 3, 5, 7, dtype=dtype), -2)
+    yield Sample(rand(5, 7, dtype=torch.bfloat16), 0, dtype=torch.float32)
+    yield Sample(rand(5, 7), 0, dtype=torch.float64)
+    yield Sample(rand(5, 7).double(), 0)
+    yield Sample(rand(), 0)
+
+
+@lower(aten.cumsum.default, samples=samples, when=WHEN)
+def cumsum(tt, self, dim, dtype):
+    return carried(tt, tt.cumsum(widen(tt, self), dim=dim), self, dtype)
+
+
+@lower(aten.cumprod.default, samples=samples, when=WHEN)
+def cumprod(tt, self, dim, dtype):
+    return carried(tt, tt.cumprod(widen(tt, self), dim=dim), self, dtype)

@@ -1,4 +1,4 @@
-"""The command line: `ttreg demo`, `ttreg verify`."""
+"""The command line: `ttreg demo`, `ttreg verify`, `ttreg doctor`."""
 
 from __future__ import annotations
 
@@ -60,3 +60,24 @@ def verify(
         accepted = sum(v.accepted for v in verdicts)
         console.print(f"{accepted - len(refused)} of {accepted} accepted samples passed, on {', '.join(archs)}")
     raise typer.Exit(1 if refused else 0)
+
+
+@app.command()
+def doctor(json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False) -> None:
+    """Look at what ttreg needs on this machine; exit code 1 if something is broken."""
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
+
+    from .doctor import examine, to_json
+
+    lines = list(track(examine(), "looking", total=11, console=Console(stderr=True), transient=True))
+    if json:
+        typer.echo(to_json(lines))
+    else:
+        table = Table("", "", "found", "what to do", box=None)
+        colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+        for line in lines:
+            table.add_row(f"[{colours[line.status]}]{line.status}[/]", line.name, line.found, line.advice)
+        Console().print(table)
+    raise typer.Exit(1 if any(line.status == "fail" for line in lines) else 0)

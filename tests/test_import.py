@@ -1,0 +1,108 @@
+"""What importing ttreg brings with it, and how it finds the entries of a user's own package."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import ttreg
+from ttreg import RegistryError
+from ttreg.registry import registry
+
+LATER = ("ttnn", "pydantic", "rich", "typer", "loguru", "ttreg.report", "ttreg.ops")
+
+PROGRAM = f"""
+import sys, torch
+before = set(sys.modules)
+import ttreg
+print([name for name in {LATER} if name in set(sys.modules) - before])
+block = ttreg.device_mode(device="emulated")
+print("ttnn" in sys.modules)
+print(ttreg.Report.__module__)
+with block:
+    print("ttnn" in sys.modules)
+"""
+
+
+def test_importing_ttreg_brings_no_more_than_torch_and_a_block_brings_ttnn():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["[]", "False", "ttreg.report", "True"], done.stderr
+
+
+def test_every_public_name_is_there_and_no_other():
+    assert all(getattr(ttreg, name) is not None for name in ttreg.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        _ = ttreg.nonsense
+
+
+@pytest.fixture
+def users_package(tmp_path, monkeypatch):
+    """Lays out a module and its metadata as an installer would, and lets the registry load once more."""
+
+    def install(module, source):
+        (tmp_path / f"{module}.py").write_text(source)
+        info = tmp_path / f"{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[ttreg.ops]\n{module} = {module}\n")
+        installed.append(module)
+
+    installed = []
+    len(registry)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "_loaded", False)
+    yield install
+    for module in installed:
+        sys.modules.pop(module, None)
+
+
+TRIPLE = """
+import torch
+from ttreg import lower
+from ttreg.conditions import FLOATS, Dtype
+from ttreg.samples import Sample, rand
+
+
+def samples():
+    yield Sample(rand(2, 3))
+
+
+@lower(torch.ops.ttreg_tests.triple.default, samples=samples, when=[Dtype("self", FLOATS)])
+def triple(tt, self):
+    return tt.multiply(self, 3.0)
+"""
+
+
+def test_entries_of_a_users_package_are_found_by_their_entry_point(users_package, private_op, device):
+    triple = private_op("triple(Tensor self) -> Tensor", lambda self: self * 3)
+    users_package("users_ops", TRIPLE)
+    ones = torch.ones(2)
+    with device as session:
+        result = triple(ones)
+    assert result.tolist() == [3.0, 3.0]
+    assert registry.find(triple).family == "users_ops"
+    assert [(row.op, row.placement) for row in session.report().ops] == [("ttreg_tests.triple.default", "device")]
+
+
+def test_a_users_package_cannot_replace_an_entry(users_package):
+    users_package(
+        "replacing_ops",
+        "from ttreg import aten, cpu_only\ncpu_only(aten.mm.default, because='mine is better', samples=lambda: ())",
+    )
+    with pytest.raises(RegistryError, match=r"aten\.mm\.default has an entry already, in ttreg\.ops\.") as caught:
+        registry.load()
+    assert "replacing_ops" in str(caught.value)
+
+
+def test_a_users_package_that_fails_to_import_is_named_each_time(users_package):
+    users_package("broken_ops", "import no_such_module")
+    messages = []
+    for _ in range(2):
+        with pytest.raises(Exception, match="no_such_module") as caught:
+            registry.load()
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    assert "broken_ops" in messages[0]

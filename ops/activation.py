@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..conditions import FLOATS, Dtype
+from ..conditions import FLOATS, Dtype, SameDtype
 from ..registry import lower
 from ..samples import Sample, ints, rand
 from .elementwise import BF16, number, one_tensor
@@ -152,14 +152,14 @@ def prelu_samples():
         yield Sample(rand(3, 40, dtype=dtype), rand(1, 40, dtype=dtype))
         yield Sample(rand(3, 4, 5, dtype=dtype), rand(1, 1, 1, dtype=dtype))
     yield Sample(rand(), rand())
+    yield Sample(rand(3, 40), rand(1, 40, dtype=BF16))
     yield Sample(rand(3, 40).double(), rand(1, 40).double())
 
 
 @lower(
     aten._prelu_kernel.default,
     samples=prelu_samples,
-    promote=("self", "weight"),
-    when=[Dtype(("self", "weight"), FLOATS)],
+    when=[Dtype(("self", "weight"), FLOATS), SameDtype(("self", "weight"), because="PyTorch raises")],
 )
 def prelu(tt, self, weight):
     return tt.where(tt.gtz(self), self, tt.multiply(self, weight))

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..conditions import FLOATS, Dtype
+from ..conditions import FLOATS, Condition, Dtype, SameDtype
 from ..registry import lower
 from ..samples import Sample, rand
 from .activation import ELU_CALLS, gelu_variant, scaled
@@ -24,6 +24,7 @@ def gradients(*arguments: tuple, low: float = -4.0, high: float = 4.0):
             yield Sample(rand(2, 3, 40, dtype=BF16), rand(2, 3, 40, dtype=BF16, low=low, high=high), *more)
         at_the_corners = torch.tensor([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0]).clamp(low, high)
         yield Sample(torch.ones(7), at_the_corners, *more)
+        yield Sample(rand(5, 7), rand(5, 7, dtype=BF16), *more)
         yield Sample(rand(5, 7).double(), rand(5, 7).double(), *more)
 
     return samples
@@ -34,11 +35,15 @@ def zero_where(tt: Any, mask: Any, grad: Any) -> Any:
     return tt.where(mask, 0.0, grad)
 
 
-BOTH = Dtype(("grad_output", "self"), FLOATS)
-TOGETHER = ("grad_output", "self")
+def one_float(*names: str) -> list[Condition]:
+    """The conditions of gradients: floating point, and one dtype, as PyTorch has it."""
+    return [Dtype(names, FLOATS), SameDtype(names)]
 
 
-@lower(aten.threshold_backward.default, samples=gradients((0,), (0.5,)), promote=TOGETHER, when=[BOTH])
+BOTH = one_float("grad_output", "self")
+
+
+@lower(aten.threshold_backward.default, samples=gradients((0,), (0.5,)), when=BOTH)
 def threshold_backward(tt, grad_output, self, threshold):
     return zero_where(tt, tt.le(self, number(tt, threshold, self)), grad_output)
 
@@ -49,7 +54,7 @@ def gelu_gradients():
         yield Sample(*sample.args, approximate="tanh")
 
 
-@lower(aten.gelu_backward.default, samples=gelu_gradients, promote=TOGETHER, when=[BOTH])
+@lower(aten.gelu_backward.default, samples=gelu_gradients, when=BOTH)
 def gelu_backward(tt, grad_output, self, approximate):
     return tt.gelu_bw(grad_output, self, variant=gelu_variant(tt, approximate))[0]
 
@@ -57,8 +62,7 @@ def gelu_backward(tt, grad_output, self, approximate):
 @lower(
     aten.sigmoid_backward.default,
     samples=gradients(low=0.0, high=1.0),
-    promote=("grad_output", "output"),
-    when=[Dtype(("grad_output", "output"), FLOATS)],
+    when=one_float("grad_output", "output"),
 )
 def sigmoid_backward(tt, grad_output, output):
     def gradient(grad, y):
@@ -70,8 +74,7 @@ def sigmoid_backward(tt, grad_output, output):
 @lower(
     aten.tanh_backward.default,
     samples=gradients(low=-1.0, high=1.0),
-    promote=("grad_output", "output"),
-    when=[Dtype(("grad_output", "output"), FLOATS)],
+    when=one_float("grad_output", "output"),
 )
 def tanh_backward(tt, grad_output, output):
     def gradient(grad, y):
@@ -80,13 +83,13 @@ def tanh_backward(tt, grad_output, output):
     return in_float32(tt, gradient, grad_output, output)
 
 
-@lower(aten.hardsigmoid_backward.default, samples=gradients(), promote=TOGETHER, when=[BOTH])
+@lower(aten.hardsigmoid_backward.default, samples=gradients(), when=BOTH)
 def hardsigmoid_backward(tt, grad_output, self):
     outside = tt.ge(tt.abs(self), 3.0)
     return zero_where(tt, outside, tt.multiply(grad_output, 1 / 6))
 
 
-@lower(aten.hardswish_backward.default, samples=gradients(), promote=TOGETHER, when=[BOTH])
+@lower(aten.hardswish_backward.default, samples=gradients(), when=BOTH)
 def hardswish_backward(tt, grad_output, self):
     def gradient(grad, x):
         inside = tt.multiply(grad, tt.add(tt.multiply(x, 1 / 3), 0.5))
@@ -98,8 +101,7 @@ def hardswish_backward(tt, grad_output, self):
 @lower(
     aten.leaky_relu_backward.default,
     samples=gradients((0.01, False), (0.2, True)),
-    promote=TOGETHER,
-    when=[BOTH],
+    when=BOTH,
 )
 def leaky_relu_backward(tt, grad_output, self, negative_slope, self_is_result):
     # A result has its input's sign: PyTorch refuses a negative slope when it is given the result.
@@ -109,8 +111,7 @@ def leaky_relu_backward(tt, grad_output, self, negative_slope, self_is_result):
 @lower(
     aten.hardtanh_backward.default,
     samples=gradients((-1.0, 1.0), (0.0, 3)),
-    promote=TOGETHER,
-    when=[BOTH],
+    when=BOTH,
 )
 def hardtanh_backward(tt, grad_output, self, min_val, max_val):
     below = tt.le(self, number(tt, min_val, self))
@@ -130,8 +131,7 @@ def elu_gradients():
 @lower(
     aten.elu_backward.default,
     samples=elu_gradients,
-    promote=("grad_output", "self_or_result"),
-    when=[Dtype(("grad_output", "self_or_result"), FLOATS)],
+    when=one_float("grad_output", "self_or_result"),
 )
 def elu_backward(tt, grad_output, alpha, scale, input_scale, is_result, self_or_result):
     def gradient(grad, x):
@@ -144,7 +144,7 @@ def elu_backward(tt, grad_output, alpha, scale, input_scale, is_result, self_or_
     return in_float32(tt, gradient, grad_output, self_or_result)
 
 
-@lower(aten.softplus_backward.default, samples=gradients((1.0, 20.0), (2, 5)), promote=TOGETHER, when=[BOTH])
+@lower(aten.softplus_backward.default, samples=gradients((1.0, 20.0), (2, 5)), when=BOTH)
 def softplus_backward(tt, grad_output, self, beta, threshold):
     def gradient(grad, x):
         x = scaled(tt, x, beta)
@@ -161,8 +161,7 @@ def log_sigmoid_gradients():
 @lower(
     aten.log_sigmoid_backward.default,
     samples=log_sigmoid_gradients,
-    promote=("grad_output", "self", "buffer"),
-    when=[Dtype(("grad_output", "self", "buffer"), FLOATS)],
+    when=one_float("grad_output", "self", "buffer"),
 )
 def log_sigmoid_backward(tt, grad_output, self, buffer):
     # The buffer holds exp(-|self|), which PyTorch's kernel for CPU saves from its forward pass.
@@ -176,7 +175,7 @@ def within(tt, value, limit):
     return tt.le(tt.abs(value), number(tt, limit, value))
 
 
-@lower(aten.softshrink_backward.default, samples=gradients((0.5,), (1,)), promote=TOGETHER, when=[BOTH])
+@lower(aten.softshrink_backward.default, samples=gradients((0.5,), (1,)), when=BOTH)
 def softshrink_backward(tt, grad_output, self, lambd):
     return zero_where(tt, within(tt, self, lambd), grad_output)
 
@@ -184,8 +183,7 @@ def softshrink_backward(tt, grad_output, self, lambd):
 @lower(
     aten.hardshrink_backward.default,
     samples=gradients((0.5,), (1,)),
-    promote=("grad_out", "self"),
-    when=[Dtype(("grad_out", "self"), FLOATS)],
+    when=one_float("grad_out", "self"),
 )
 def hardshrink_backward(tt, grad_out, self, lambd):
     return zero_where(tt, within(tt, self, lambd), grad_out)
@@ -195,13 +193,13 @@ def prelu_gradients():
     for dtype in (*FLOATS, torch.float64):
         weight = rand(1, 10, 1, 1, dtype=dtype)
         yield Sample(rand(2, 10, 6, 5, dtype=dtype), rand(2, 10, 6, 5, dtype=dtype), weight)
+    yield Sample(rand(5, 10), rand(5, 10), rand(1, 10, dtype=BF16))
 
 
 @lower(
     aten._prelu_kernel_backward.default,
     samples=prelu_gradients,
-    promote=("grad_output", "self", "weight"),
-    when=[Dtype(("grad_output", "self", "weight"), FLOATS)],
+    when=one_float("grad_output", "self", "weight"),
 )
 def prelu_backward(tt, grad_output, self, weight):
     positive = tt.gtz(self)

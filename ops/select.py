@@ -42,6 +42,43 @@ def where(tt, condition, self, other):
     return tt.where(condition, self, other)
 
 
+def chosen_numbers():
+    for value in (-INF, 0, 2.5):
+        yield Sample(bools(5, 7), value, rand(5, 7))
+        yield Sample(bools(3, 1), value, rand(2, 3, 40, dtype=BF16))
+        yield Sample(bools(5, 7), value, int32(7))
+    yield Sample(bools(), 1.0, rand())
+    yield Sample(bools(5, 7), 2.5, rand(5, 7).double())
+    yield Sample(bools(5, 7).to(torch.uint8), 2.5, rand(5, 7))
+
+
+def numbers_last():
+    for sample in chosen_numbers():
+        condition, value, tensor = sample.args
+        yield Sample(condition, tensor, value)
+
+
+@lower(
+    aten.where.ScalarSelf,
+    samples=chosen_numbers,
+    promote=("self", "other"),
+    when=[Dtype("condition", BOOL), Dtype("other", NUMBERS)],
+)
+def where_number(tt, condition, self, other):
+    # Beside a number, ttnn takes a condition of the other tensor's dtype only.
+    return tt.where(of_dtype(tt, condition, other.dtype), number(tt, self, other), other)
+
+
+@lower(
+    aten.where.ScalarOther,
+    samples=numbers_last,
+    promote=("self", "other"),
+    when=[Dtype("condition", BOOL), Dtype("self", NUMBERS)],
+)
+def where_else_number(tt, condition, self, other):
+    return tt.where(of_dtype(tt, condition, self.dtype), self, number(tt, other, self))
+
+
 def masked_by_number():
     for value in (-INF, 0, 2.5, torch.finfo(torch.bfloat16).min):
         yield Sample(rand(5, 7), bools(5, 7), value)
@@ -61,8 +98,7 @@ def masked_by_number():
     when=[Dtype("self", (*NUMBERS, torch.bool)), Dtype("mask", BOOL), FITS],
 )
 def masked_fill_number(tt, self, mask, value):
-    # Beside a number, ttnn takes a mask of the other tensor's dtype only.
-    return tt.where(of_dtype(tt, mask, self.dtype), number(tt, value, self), self)
+    return where_number(tt, mask, value, self)
 
 
 def masked_by_tensor():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..conditions import FLOATS, Dtype
+from ..conditions import FLOATS, Dtype, SameDtype
 from ..registry import lower
 from ..samples import Sample, rand
 from .elementwise import BF16, operand
@@ -30,7 +30,8 @@ def addcmul(tt, self, tensor1, tensor2, value):
     return tt.addcmul(self, tensor1, tensor2, value=float(value))
 
 
-@lower(aten.addcdiv.default, samples=three_tensors, promote=THREE, when=[Dtype(THREE, FLOATS)])
+# Not promoted: PyTorch raises for integers over integers, also beside a float32.
+@lower(aten.addcdiv.default, samples=three_tensors, when=[Dtype(THREE, FLOATS), SameDtype(THREE)])
 def addcdiv(tt, self, tensor1, tensor2, value):
     return tt.addcdiv(self, tensor1, tensor2, value=float(value))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..conditions import FLOATS, Dtype
+from ..conditions import FLOATS, NUMBERS, Dtype
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from .elementwise import BF16, in_float32, one_tensor
@@ -84,11 +84,12 @@ def special_values():
 
 
 for name, domain in SAME_NAME.items():
-    if name in INTEGERS_TOO:
-        allowed, samples = (*FLOATS, torch.int32), and_integers(name)
-    else:
-        allowed, samples = FLOATS, one_tensor(*domain)
-    lower(getattr(aten, name).default, samples=samples, when=[Dtype("self", allowed)])(direct(name))
+    integers_too = name in INTEGERS_TOO
+    lower(
+        getattr(aten, name).default,
+        samples=and_integers(name) if integers_too else one_tensor(*domain),
+        when=[Dtype("self", NUMBERS if integers_too else FLOATS)],
+    )(direct(name))
 
 for name in PARTLY_DEFINED:
     lower(getattr(aten, name).default, samples=out_of_domain(name), when=[Dtype("self", FLOATS)])(through_float32(name))

@@ -275,4 +275,3 @@ def channel_shuffle(tt, self, groups):
 VIEWS_AND_CATS = "PyTorch's decomposition makes it of views, flips and concatenations"
 decomposed(aten.rot90.default, because=VIEWS_AND_CATS, samples=lambda: [Sample(rand(4, 5), 1, [0, 1])])
 decomposed(aten.narrow_copy.default, because=VIEWS_AND_CATS, samples=lambda: [Sample(rand(4, 5), 0, 1, 2)])
-decomposed(aten.block_diag.default, because=VIEWS_AND_CATS, samples=lambda: [Sample([rand(2, 3), rand(4, 5)])])

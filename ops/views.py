@@ -6,7 +6,7 @@ from math import prod
 
 import torch
 
-from ..conditions import FLOATS, MOVABLE, AtMost, Check, Dtype, SizeAtMost
+from ..conditions import FLOATS, MOVABLE, Dtype, SizeAtMost
 from ..registry import cpu_only, lower
 from ..samples import Sample, ints, rand
 from .wide import moves_uint8
@@ -35,12 +35,6 @@ def of(*cases):
     return samples
 
 
-def moved_last(dims, rank):
-    """`dims` made positive, in the order that leaves them last."""
-    dims = [dim % rank for dim in dims]
-    return [dim for dim in range(rank) if dim not in dims] + dims
-
-
 def cut(tt, x, dim, start, stop, step=1):
     """`x[start:stop:step]` along one dimension."""
     shape = list(x.shape)
@@ -49,15 +43,6 @@ def cut(tt, x, dim, start, stop, step=1):
     starts, stops, steps = [0] * len(shape), shape, [1] * len(shape)
     starts[dim], stops[dim], steps[dim] = start, stop, step
     return tt.slice(x, starts, stops, steps)
-
-
-def pieces(tt, x, dim, sizes):
-    """`x` cut into pieces of these sizes along one dimension."""
-    dim, made, start = dim % len(x.shape), [], 0
-    for size in sizes:
-        made.append(cut(tt, x, dim, start, start + size))
-        start += size
-    return made
 
 
 def as_shape(tt, x, shape):
@@ -175,143 +160,6 @@ def unsqueeze(tt, self, dim):
     shape = list(self.shape)
     shape.insert(dim % (len(shape) + 1), 1)
     return tt.reshape(self, shape)
-
-
-@lower(
-    aten.select.int,
-    samples=of([(4, 5), 0, 2], [(4, 5), -1, -1], [(2, 33, 40), 1, 32], [(5,), 0, 3], [(1, 4), 0, 0]),
-    when=[VIEWABLE],
-)
-@moves_uint8
-def select(tt, self, dim, index):
-    (taken,) = unbound(tt, self, dim, [index])
-    return taken
-
-
-@lower(aten.unbind.int, samples=of([(3, 5), 0], [(2, 3, 40), -1], [(2, 3, 4), 1], [(3,), 0]), when=[VIEWABLE])
-@moves_uint8
-def unbind(tt, self, dim):
-    return unbound(tt, self, dim, range(self.shape[dim]))
-
-
-def unbound(tt, x, dim, indices):
-    """`x[index]` along one dimension for each index, without that dimension."""
-    dim, shape = dim % len(x.shape), list(x.shape)
-    size = shape.pop(dim)
-    return [as_shape(tt, cut(tt, x, dim, i % size, i % size + 1), shape) for i in indices]
-
-
-def wide_row(call):
-    size = call["self"].shape[-1]
-    whole = call["dim"] % call["self"].ndim != call["self"].ndim - 1 and call.arguments.get("step", 1) == 1
-    return str(size) if size > ROW and not whole else None
-
-
-ROWS_FIT = Check(f"whole rows, or rows of at most {ROW} elements", wide_row, because="ttnn.slice keeps cut rows in L1")
-
-
-def slice_samples():
-    yield from of(
-        [(5, 7), 0, 1, 4], [(5, 7), 1, None, -1], [(5, 7), -1, 2, 100], [(5, 7), 0, -100, 2], [(5, 7)], [(7,), 0, -3],
-        [(33, 65), 0, 1, 33, 3], [(33, 65), 1, 5, None, 2], [(2, 33, 40), 1, 32, None], [(2, 3, 5, 7), 2, 1, 3],
-        [(2, 2, 2, 2, 5, 7), 3, 1, 2],
-    )()  # fmt: skip
-    yield Sample(rand(1, ROW + 1), 1, 1)
-    yield Sample(rand(2, ROW + 1), 0, 1)
-
-
-@lower(aten.slice.Tensor, samples=slice_samples, when=[VIEWABLE, ROWS_FIT])
-@moves_uint8
-def slice_(tt, self, dim, start, end, step):
-    dim = dim % len(self.shape)
-    start, stop, step = slice(start, end, step).indices(self.shape[dim])
-    return cut(tt, self, dim, start, stop, step)
-
-
-def split_samples():
-    yield from of([(5, 7), 2], [(5, 7), 7, -1], [(33, 65), 32, 1], [(2, 6, 5, 7), 3, 1], [(5,), 2], [(2, 3), 4])()
-    yield Sample(rand(1, ROW + 1), ROW, 1)
-
-
-def split(tt, self, split_size, dim):
-    size = self.shape[dim]
-    return pieces(tt, self, dim, [min(split_size, size - start) for start in range(0, size, split_size)])
-
-
-lower(aten.split.Tensor, samples=split_samples, when=[VIEWABLE, ROWS_FIT])(moves_uint8(split))
-lower(aten.unsafe_split.Tensor, samples=split_samples, when=[VIEWABLE, ROWS_FIT])(moves_uint8(split))
-
-
-def split_sizes_samples():
-    yield from of([(5, 7), [2, 3]], [(5, 70), [1, 33, 36], -1], [(2, 6, 5, 7), [1, 5], 1], [(5,), [5]])()
-    yield Sample(rand(1, ROW + 1), [1, ROW], 1)
-
-
-def split_with_sizes(tt, self, split_sizes, dim):
-    return pieces(tt, self, dim, split_sizes)
-
-
-lower(aten.split_with_sizes.default, samples=split_sizes_samples, when=[VIEWABLE, ROWS_FIT])(
-    moves_uint8(split_with_sizes)
-)
-lower(aten.unsafe_split_with_sizes.default, samples=split_sizes_samples, when=[VIEWABLE, ROWS_FIT])(
-    moves_uint8(split_with_sizes)
-)
-
-
-def wide_matrix(call):
-    shape = call["self"].shape
-    size = shape[call["dim1"]] * shape[call["dim2"]]
-    return str(size) if size > ROW else None
-
-
-def diagonal_samples():
-    yield from of(
-        [(5, 7)], [(7, 5), 1], [(5, 7), -2], [(2, 33, 40), 3, 1, 2], [(2, 3, 4, 5), -1, -1, 1], [(3, 3), 2],
-    )()  # fmt: skip
-    yield Sample(rand(2, ROW // 2 + 1))
-
-
-@lower(
-    aten.diagonal.default,
-    samples=diagonal_samples,
-    when=[
-        VIEWABLE,
-        Check(f"a matrix of at most {ROW} elements", wide_matrix, because="its diagonal is cut out of one row in L1"),
-    ],
-)
-@moves_uint8
-def diagonal(tt, self, offset, dim1, dim2):
-    order = moved_last([dim1, dim2], len(self.shape))
-    matrices = self if order == sorted(order) else tt.permute(self, order)
-    *batch, rows, columns = matrices.shape
-    start = offset if offset >= 0 else -offset * columns
-    count = min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns)
-    flat = tt.reshape(matrices, [*batch, rows * columns])
-    return cut(tt, flat, len(batch), start, start + (count - 1) * (columns + 1) + 1, columns + 1)
-
-
-def unfold_samples():
-    yield from of([(8,), 0, 4, 2], [(8,), 0, 3, 1], [(3, 40), 1, 8, 8], [(9, 33), 0, 2, 3], [(2, 3, 8, 8), 2, 4, 4])()
-    yield Sample(rand(200), 0, 100, 50)
-    yield Sample(rand(2, ROW + 1), 1, 2, 2)
-
-
-@lower(
-    aten.unfold.default,
-    samples=unfold_samples,
-    when=[
-        VIEWABLE,
-        AtMost("size", 32, because="it takes one slice for each element of a window"),
-        SizeAtMost("self", -1, ROW, because="ttnn.slice keeps rows in L1"),
-    ],
-)
-@moves_uint8
-def unfold(tt, self, dimension, size, step):
-    dimension = dimension % len(self.shape)
-    last = (self.shape[dimension] - size) // step * step
-    # The i-th of every window, for each i; the windows are a new last dimension.
-    return tt.stack([cut(tt, self, dimension, i, i + last + 1, step) for i in range(size)], len(self.shape))
 
 
 cpu_only(

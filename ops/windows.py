@@ -1,0 +1,80 @@
+"""Windows that slide over a tensor."""
+
+from __future__ import annotations
+
+import torch
+
+from ..conditions import FLOATS, AtMost, Check, Dtype, SizeAtMost
+from ..registry import lower
+from ..samples import Sample, rand
+from .pad import PADDED_ROW, constant_pad_nd
+from .views import ROW, VIEWABLE, cut, of
+from .wide import moves_uint8
+
+aten = torch.ops.aten
+
+
+def unfold_samples():
+    yield from of([(8,), 0, 4, 2], [(8,), 0, 3, 1], [(3, 40), 1, 8, 8], [(9, 33), 0, 2, 3], [(2, 3, 8, 8), 2, 4, 4])()
+    yield Sample(rand(200), 0, 100, 50)
+    yield Sample(rand(2, ROW + 1), 1, 2, 2)
+
+
+@lower(
+    aten.unfold.default,
+    samples=unfold_samples,
+    when=[
+        VIEWABLE,
+        AtMost("size", 32, because="it takes one slice for each element of a window"),
+        SizeAtMost("self", -1, ROW, because="ttnn.slice keeps rows in L1"),
+    ],
+)
+@moves_uint8
+def unfold(tt, self, dimension, size, step):
+    dimension = dimension % len(self.shape)
+    last = (self.shape[dimension] - size) // step * step
+    # The i-th of every window, for each i; the windows are a new last dimension.
+    return tt.stack([cut(tt, self, dimension, i, i + last + 1, step) for i in range(size)], len(self.shape))
+
+
+def im2col_samples():
+    for dtype in FLOATS:
+        yield Sample(rand(2, 3, 8, 9, dtype=dtype), [2, 3], [1, 1], [0, 0], [1, 1])
+        yield Sample(rand(1, 2, 33, 40, dtype=dtype), [3, 3], [2, 1], [1, 2], [2, 3])
+        yield Sample(rand(3, 8, 8, dtype=dtype), [4, 4], [1, 1], [0, 0], [4, 4])
+    yield Sample(rand(1, 3, 8, 8).double(), [2, 2], [1, 1], [0, 0], [1, 1])
+    yield Sample(rand(1, 1, 16, 16), [9, 9], [1, 1], [0, 0], [1, 1])
+    yield Sample(rand(1, 1, 1, PADDED_ROW + 1), [1, 2], [1, 1], [0, 0], [1, 1])
+
+
+def many_places(call):
+    places = call["kernel_size"][0] * call["kernel_size"][1]
+    return str(places) if places > 64 else None
+
+
+@lower(
+    aten.im2col.default,
+    samples=im2col_samples,
+    when=[
+        Dtype("self", FLOATS),
+        Check("a kernel of at most 64 places", many_places, because="it takes one slice for each place of the kernel"),
+        SizeAtMost("self", -1, PADDED_ROW // 2, because="ttnn.pad keeps rows in L1"),
+    ],
+)
+def im2col(tt, self, kernel_size, dilation, padding, stride):
+    (rows, columns), (high, wide) = padding, kernel_size
+    image = constant_pad_nd(tt, self, [columns, columns, rows, rows], 0)
+    *batch, channels, height, width = image.shape
+    axis = len(batch) + 1
+
+    def seen_by(image, dim, place, extent, side):
+        """What one row or column of the kernel sees, wherever the kernel stands."""
+        steps = (extent - dilation[side] * (kernel_size[side] - 1) - 1) // stride[side]
+        start = place * dilation[side]
+        return cut(tt, image, dim, start, start + steps * stride[side] + 1, stride[side])
+
+    strips = [seen_by(image, axis, i, height, 0) for i in range(high)]
+    places = [seen_by(strip, axis + 1, j, width, 1) for strip in strips for j in range(wide)]
+    seen = tt.stack(places, axis)
+    blocks = seen.shape[-1] * seen.shape[-2]
+    return tt.reshape(seen, [*batch, channels * high * wide, blocks])

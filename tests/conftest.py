@@ -29,12 +29,12 @@ def device():
 
 @pytest.fixture(params=PLACES)
 def same_as_cpu(request):
-    """Runs `program(tensor)` on CPU, and again where `tensor` puts its argument on the device: nothing may differ."""
+    """Runs `program(tensor)` with a `tensor` that copies, and with one that puts on the device: they may not differ."""
 
     def check(program, raises: bool = False) -> None:
         if not raises:
-            program(lambda t: t)  # so that a broken program fails as one
-        expected = outcome(program, lambda t: t)
+            program(torch.clone)  # so that a broken program fails as one
+        expected = outcome(program, torch.clone)
         assert raises == isinstance(expected, Exception)
         assert described(_RUNS[request.param](program)) == described(expected)
 

@@ -1,0 +1,94 @@
+"""What resamples each of the last two dimensions by itself: the rows that are taken, or the weights they are given."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+from ._compute import accurate, cast, widen
+from .embedding import rows_of
+from .views import as_shape, cut
+
+
+def from_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Call the function once for each set of arguments: on the host, outside of every mode."""
+
+    @functools.lru_cache(maxsize=256)
+    @functools.wraps(function)
+    def made(*arguments: Any) -> Any:
+        with _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
+            return function(*arguments)
+
+    return made
+
+
+@from_sizes
+def weights(op: Callable[..., torch.Tensor], size: int, out: int, *arguments: Any) -> torch.Tensor | None:
+    """The matrix (size, out) by which `op`, linear in rows and in columns, multiplies the rows; None for the identity.
+
+    It is what the op makes of the unit vectors, so that every border and rounding is PyTorch's own.
+    """
+    units = torch.eye(size)
+    matrix = op(units[None, None], [out, size], *arguments)[0, 0].mT.contiguous()
+    return None if torch.equal(matrix, units) else matrix
+
+
+def weigh(tt: Any, x: Any, rows: torch.Tensor | None, columns: torch.Tensor | None) -> Any:
+    """`x` with its columns (the last dimension) and its rows each multiplied by a matrix of `weights`."""
+    result = widen(tt, x)
+    if columns is not None:
+        result = product(tt, result, columns)
+    if rows is not None:
+        result = tt.transpose(product(tt, tt.transpose(result, -2, -1), rows), -2, -1)
+    return cast(tt, result, x.dtype)
+
+
+def product(tt: Any, x: Any, matrix: torch.Tensor) -> Any:
+    """`x` times a host matrix, in float32."""
+    return tt.matmul(x, widen(tt, tt.constant(matrix)), compute_kernel_config=accurate(tt))
+
+
+@from_sizes
+def sources(op: Callable[..., torch.Tensor], size: int, out: int, scale: float | None) -> tuple[int, ...]:
+    """Which element `op`, which takes the nearest, takes for each of the `out` elements of a row of `size`."""
+    return tuple(int(i) for i in op(torch.arange(size).float()[None, None], [out], scale).flatten())
+
+
+@functools.lru_cache(maxsize=256)
+def as_repeat(size: int, indices: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """(repeat, start, step) if the indices are what a slice takes of a row whose elements are repeated; else None."""
+    first, last, steps = indices[0], indices[-1], max(len(indices) - 1, 1)
+    for repeat in range(1, 5):
+        least = (last - first) * repeat // steps
+        for step in range(max(least, 1), least + 2):
+            for start in range(first * repeat, (first + 1) * repeat):
+                if all((start + i * step) // repeat == index for i, index in enumerate(indices)):
+                    return repeat, start, step
+    return None
+
+
+def take(tt: Any, x: Any, dim: int, indices: tuple[int, ...]) -> Any:
+    """The elements of `x` at `indices` along the last dimension (-1) or the one before it (-2), exactly."""
+    plan = as_repeat(x.shape[dim], indices)
+    if plan is not None:
+        repeat, start, step = plan
+        if repeat > 1:
+            x = tt.repeat_interleave(x, repeat, len(x.shape) + dim)
+        return cut(tt, x, dim, start, start + (len(indices) - 1) * step + 1, step)
+    if dim == -1:
+        return tt.transpose(take(tt, tt.transpose(x, -2, -1), -2, indices), -2, -1)
+    *outer, height, width = x.shape
+    index = tt.typecast(tt.constant(rows(prod(outer), height, indices)), tt.uint32)
+    return as_shape(tt, rows_of(tt, as_shape(tt, x, [-1, width]), index), [*outer, len(indices), width])
+
+
+@from_sizes
+def rows(images: int, height: int, indices: tuple[int, ...]) -> torch.Tensor:
+    """The `indices` of the rows of each image, counted through all of them."""
+    first = torch.arange(0, images * height, height, dtype=torch.int32)
+    return (first[:, None] + torch.tensor(indices, dtype=torch.int32)).flatten()

@@ -1,0 +1,94 @@
+"""Interpolation of sequences and images: nearest by moving elements, linear and cubic by two matrix products."""
+
+from __future__ import annotations
+
+import torch
+
+from ..conditions import FLOATS, Dtype
+from ..registry import lower
+from ..samples import Sample, rand
+from ._resample import sources, take, weigh, weights
+
+aten = torch.ops.aten
+
+FLOATING = [Dtype("self", FLOATS)]
+
+
+def nearest_samples():
+    for dtype in FLOATS:
+        yield Sample(rand(2, 3, 5, 7, dtype=dtype), [10, 14])
+        yield Sample(rand(1, 2, 13, 33, dtype=dtype), [25, 40])
+        yield Sample(rand(2, 2, 8, 9, dtype=dtype), [4, 3], None, None)
+        yield Sample(rand(1, 3, 7, 6, dtype=dtype), [10, 15], 1.5, 2.5)
+    yield Sample(rand(1, 3, 6, 7), [6, 7])
+    yield Sample(rand(1, 3, 3, 4), [7, 11], 2.5, 2.9)
+    yield Sample(rand(1, 3, 6, 7), [1, 1])
+    yield Sample(rand(1, 3, 6, 7).double(), [12, 14])
+
+
+def lower_nearest(op, of_row):
+    @lower(op, samples=nearest_samples, when=FLOATING)
+    def nearest(tt, self, output_size, scales_h, scales_w):
+        *_, height, width = self.shape
+        x = take(tt, self, -2, sources(of_row, height, output_size[0], scales_h))
+        return take(tt, x, -1, sources(of_row, width, output_size[1], scales_w))
+
+
+def nearest_row_samples():
+    for sample in nearest_samples():
+        x, (_, out), *scales = sample.args
+        yield Sample(x[0], [out], *scales[1:])
+
+
+def lower_nearest_row(op):
+    @lower(op, samples=nearest_row_samples, when=FLOATING)
+    def nearest(tt, self, output_size, scales):
+        return take(tt, self, -1, sources(op, self.shape[-1], output_size[0], scales))
+
+
+for of_images, of_rows in (
+    (aten.upsample_nearest2d.default, aten.upsample_nearest1d.default),
+    (aten._upsample_nearest_exact2d.default, aten._upsample_nearest_exact1d.default),
+):
+    lower_nearest(of_images, of_rows)
+    lower_nearest_row(of_rows)
+
+
+def interpolation_samples(dtypes=FLOATS):
+    def samples():
+        for dtype in dtypes:
+            yield Sample(rand(2, 3, 5, 7, dtype=dtype), [10, 14], False)
+            yield Sample(rand(2, 3, 5, 7, dtype=dtype), [9, 33], True)
+            yield Sample(rand(1, 2, 13, 33, dtype=dtype), [6, 40], False)
+            yield Sample(rand(1, 3, 7, 6, dtype=dtype), [10, 15], False, 1.5, 2.6)
+        yield Sample(rand(1, 3, 6, 7), [6, 7], False)
+        yield Sample(rand(1, 3, 6, 7), [1, 9], True)
+        yield Sample(rand(1, 3, 6, 7).double(), [12, 14], False)
+
+    return samples
+
+
+def lower_interpolation(op, dtypes=FLOATS, because=""):
+    @lower(op, samples=interpolation_samples(dtypes), when=[Dtype("self", dtypes, because=because)])
+    def interpolation(tt, self, output_size, align_corners, scales_h, scales_w):
+        *_, height, width = self.shape
+        rows = weights(op, height, output_size[0], align_corners, scales_h, None)
+        return weigh(tt, self, rows, weights(op, width, output_size[1], align_corners, scales_w, None))
+
+
+lower_interpolation(aten.upsample_bilinear2d.default)
+lower_interpolation(aten.upsample_bicubic2d.default)
+for antialiased in (aten._upsample_bilinear2d_aa.default, aten._upsample_bicubic2d_aa.default):
+    lower_interpolation(antialiased, (torch.float32,), because="on CPU it is not implemented for bfloat16")
+
+
+def linear_samples():
+    for sample in interpolation_samples()():
+        x, (_, out), align_corners, *scales = sample.args
+        yield Sample(x[0], [out], align_corners, *scales[1:])
+
+
+@lower(aten.upsample_linear1d.default, samples=linear_samples, when=FLOATING)
+def upsample_linear1d(tt, self, output_size, align_corners, scales):
+    bilinear = aten.upsample_bilinear2d.default
+    return weigh(tt, self, None, weights(bilinear, self.shape[-1], output_size[0], align_corners, scales, None))

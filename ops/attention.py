@@ -11,11 +11,13 @@ from ..call import Call, describe
 from ..conditions import FLOATS, Check, Dtype, Is, SameDtype
 from ..registry import decomposed, lower
 from ..samples import Sample, bools, rand
-from ._compute import accurate, cast
+from ._compute import accurate, cast, widen
 from .matmul import product
+from .reduction import reduce
 from .softmax import log_sum_exp
 
 aten = torch.ops.aten
+attention_op = aten._scaled_dot_product_flash_attention_for_cpu.default
 
 INF = math.inf
 
@@ -37,7 +39,7 @@ def mask(*shape, dtype=torch.float32, hidden_row=None):
     return bias
 
 
-def attention_samples():
+def accepted():
     for dtype in FLOATS:
         yield Sample(*heads(dtype))
         yield Sample(*heads(dtype, queries=40, keys=33, size=32, value_size=32))
@@ -49,11 +51,19 @@ def attention_samples():
     # CPU's logsumexp of bfloat16 queries is 5e-5 off the true one, which shows where it is small.
     yield Sample(*heads(queries=33, keys=40), is_causal=True, scale=0.3)
     yield Sample(*heads(torch.bfloat16), attn_mask=mask(5, 7))
+
+
+def refused():
     yield Sample(*heads(), dropout_p=0.1)
     yield Sample(*heads(torch.float64))
     query, key, value = heads()
     yield Sample(query, key.bfloat16(), value.bfloat16())
     yield Sample(query, key[:1], value[:1])
+
+
+def attention_samples():
+    yield from accepted()
+    yield from refused()
 
 
 def same_batch(call: Call) -> str | None:
@@ -63,52 +73,92 @@ def same_batch(call: Call) -> str | None:
     return None if fit else ", ".join(map(describe, shapes))
 
 
-@lower(
-    aten._scaled_dot_product_flash_attention_for_cpu.default,
-    samples=attention_samples,
-    when=[
-        Dtype(("query", "key", "value", "attn_mask"), FLOATS),
-        SameDtype(("query", "key", "value")),
-        Is("dropout_p", 0.0, because="random numbers come from the host's generator"),
-        Check("query, key and value have one batch, and query a multiple of their heads", same_batch),
-    ],
-)
+WHEN = [
+    Dtype(("query", "key", "value", "attn_mask"), FLOATS),
+    SameDtype(("query", "key", "value")),
+    Is("dropout_p", 0.0, because="random numbers come from the host's generator"),
+    Check("query, key and value have one batch, and query a multiple of their heads", same_batch),
+]
+
+
+@lower(attention_op, samples=attention_samples, when=WHEN)
 def attention(tt, query, key, value, is_causal, attn_mask, scale):
-    batch, query_heads, queries, size = query.shape
-    key_heads, keys = key.shape[1:3]
-    # The queries of all heads that share a key stand below each other: neither keys nor values are repeated.
-    grouped = [batch, key_heads, query_heads // key_heads * queries]
-    scores = product(tt, tt.reshape(query, [*grouped, size]), key, transpose_b=True, dtype=tt.float32)
-    scores = tt.reshape(scores, [batch, query_heads, queries, keys])
-    scores = tt.multiply(scores, 1 / math.sqrt(size) if scale is None else scale)
-    if is_causal:
-        scores = tt.where(tt.constant(causal(queries, keys)), scores, -INF)
-    if attn_mask is not None:
-        scores = tt.add(scores, attn_mask)
+    scores = masked_scores(tt, query, key, is_causal, attn_mask, scale)
     weights = tt.softmax(scores, dim=-1, numeric_stable=True, compute_kernel_config=accurate(tt))
     if attn_mask is not None:
         weights = tt.where(nothing_seen(tt, scores), 0.0, weights)
-    weights = cast(tt, tt.reshape(weights, [*grouped, keys]), value.dtype)
-    output = tt.reshape(product(tt, weights, value), [batch, query_heads, queries, value.shape[-1]])
+    weights = cast(tt, by_key_head(tt, weights, key), value.dtype)
+    output = tt.reshape(product(tt, weights, value), [*query.shape[:3], value.shape[3]])
 
     def logsumexp():
         result = log_sum_exp(tt, scores, -1, keepdim=True)
         if attn_mask is not None:
             result = tt.where(nothing_seen(tt, scores), 0.0, result)
-        return cast(tt, tt.reshape(result, [batch, query_heads, queries]), tt.carrier(torch.float32))
+        return cast(tt, tt.reshape(result, query.shape[:3]), tt.carrier(torch.float32))
 
     return output, logsumexp
 
 
+def masked_scores(tt, query, key, is_causal, attn_mask, scale):
+    """How much each query attends to each key, before softmax, in float32."""
+    scores = product(tt, by_key_head(tt, query, key), key, transpose_b=True, dtype=tt.float32)
+    scores = tt.reshape(scores, [*query.shape[:3], key.shape[2]])
+    scores = tt.multiply(scores, 1 / math.sqrt(query.shape[3]) if scale is None else scale)
+    if is_causal:
+        scores = tt.where(tt.constant(causal(query.shape[2], key.shape[2])), scores, -INF)
+    return scores if attn_mask is None else tt.add(scores, attn_mask)
+
+
+def by_key_head(tt, rows, key):
+    """The rows of all query heads that share a key head, below each other, so that no key or value is repeated."""
+    batch, query_heads, queries, width = rows.shape
+    return tt.reshape(rows, [batch, key.shape[1], query_heads // key.shape[1] * queries, width])
+
+
 def nothing_seen(tt, scores):
     """The queries from which every key is hidden: CPU gives 0 for them, where softmax gives NaN."""
-    return tt.eq(tt.max(scores, dim=-1, keepdim=True, compute_kernel_config=accurate(tt)), -INF)
+    return tt.eq(reduce(tt, "max", scores, -1, keepdim=True), -INF)
 
 
 @functools.lru_cache(maxsize=64)
 def causal(queries: int, keys: int) -> torch.Tensor:
     """1 where a query sees a key: at its own place and before."""
     return torch.ones(1, 1, queries, keys).tril()
+
+
+def backward_samples():
+    for samples, is_right in ((accepted, True), (refused, False)):
+        for sample in samples():
+            query = sample.args[0]
+            named = {"dropout_p": 0.0, "is_causal": False, **sample.kwargs}
+            outputs = attention_op(*sample.args, **named) if is_right else (query, query[..., 0])
+            yield Sample(rand(*query.shape, dtype=query.dtype), *sample.args, *outputs, **named)
+
+
+@lower(
+    aten._scaled_dot_product_flash_attention_for_cpu_backward.default,
+    samples=backward_samples,
+    when=[
+        Dtype(("grad_out", "query", "key", "value", "out", "logsumexp", "attn_mask"), FLOATS),
+        *WHEN[1:],
+    ],
+)
+def attention_backward(tt, grad_out, query, key, value, out, logsumexp, is_causal, attn_mask, scale):
+    scores = masked_scores(tt, query, key, is_causal, attn_mask, scale)
+    weights = tt.exp(tt.subtract(scores, tt.reshape(widen(tt, logsumexp), [*query.shape[:3], 1])))
+    gradient = by_key_head(tt, grad_out, key)
+    by_weight = product(tt, gradient, value, transpose_b=True, dtype=tt.float32)
+    by_weight = tt.reshape(by_weight, scores.shape)
+    both = tt.multiply(widen(tt, grad_out), widen(tt, out))
+    by_score = tt.multiply(weights, tt.subtract(by_weight, reduce(tt, "sum", both, -1, keepdim=True)))
+    by_score = tt.multiply(by_score, 1 / math.sqrt(query.shape[3]) if scale is None else scale)
+    by_score = cast(tt, by_key_head(tt, by_score, key), query.dtype)
+    weights = cast(tt, by_key_head(tt, weights, key), query.dtype)
+    return (
+        tt.reshape(product(tt, by_score, key), query.shape),
+        product(tt, by_score, by_key_head(tt, query, key), transpose_a=True),
+        product(tt, weights, gradient, transpose_a=True),
+    )
 
 
 def whole_attention_samples():

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import ttnn
 
 REFERENCES: dict[str, Callable[..., Any]] = {}
 
@@ -22,21 +21,25 @@ def reference(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 @reference("linear")
-def _linear(
-    values: torch.Tensor, weight: torch.Tensor, *, bias: Any = None, transpose_b: bool = False, **_: Any
-) -> torch.Tensor:
+def _linear(a: torch.Tensor, b: torch.Tensor, *, bias: torch.Tensor | None = None, **rest: Any) -> torch.Tensor:
     """ttnn's takes a bias of two elements for a matrix of two rows, and refuses it."""
-    return torch.nn.functional.linear(values, weight if transpose_b else weight.mT, bias)
+    product = _matmul(a, b, **rest)
+    return product if bias is None else product + bias
 
 
 @reference("matmul")
 def _matmul(
-    a: torch.Tensor, b: torch.Tensor, *, transpose_b: bool = False, dtype: Any = None, **_: Any
+    a: torch.Tensor,
+    b: torch.Tensor,
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    dtype: Any = None,
+    compute_kernel_config: Any = None,
 ) -> torch.Tensor:
-    """ttnn's rounds to the dtype of the factors before it gives the result the `dtype` asked for."""
-    if transpose_b:
-        b = b.mT
-    return a.float() @ b.float() if dtype == ttnn.float32 else a @ b
+    """ttnn's rounds to the dtype of the factors, whatever `dtype` is asked for; the device adds up in float32."""
+    a, b = a.mT if transpose_a else a, b.mT if transpose_b else b
+    return a.float() @ b.float()
 
 
 @reference("typecast")

@@ -9,6 +9,7 @@ import torch
 
 from ..call import Call
 from ..conditions import FLOATS, NUMBERS, Check, Dtype
+from ..meta import Meta
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from .elementwise import BF16, FITS, by_number, filled, int32, is_number, number, operand, two_tensors
@@ -37,6 +38,12 @@ def add_samples():
 def sub_samples():
     yield from add_samples()
     yield Sample(rand(5, 7), True)
+    yield Sample(rand(5, 7), bools(7))
+
+
+def rsub_samples():
+    yield from scaled_tensors()
+    yield Sample(rand(5, 7), bools(7))
 
 
 def subtracted_numbers():
@@ -55,7 +62,11 @@ def mul_samples():
 
 
 def _got_bool(call: Call) -> str | None:
-    return next((str(call[name]) for name in PAIR if isinstance(call[name], bool)), None)
+    passed = call.passed or call.arguments  # promotion makes a bool tensor one of numbers
+    for value in (passed[name] for name in PAIR):
+        if isinstance(value, bool) or (isinstance(value, Meta) and value.dtype is torch.bool):
+            return str(value)
+    return None
 
 
 NO_BOOL = Check("no bool is subtracted", _got_bool, because="PyTorch raises")
@@ -82,7 +93,7 @@ def sub(tt, self, other, alpha):
 
 
 @lower(aten.rsub.Scalar, samples=subtracted_numbers, promote=PAIR, when=[*ADDABLE, NO_BOOL])
-@lower(aten.rsub.Tensor, samples=scaled_tensors, promote=PAIR, when=ADDABLE)
+@lower(aten.rsub.Tensor, samples=rsub_samples, promote=PAIR, when=[*ADDABLE, NO_BOOL])
 def rsub(tt, self, other, alpha):
     return tt.rsub(scaled(tt, self, alpha), operand(tt, other, self))
 

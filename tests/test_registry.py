@@ -79,7 +79,11 @@ def test_a_packet_is_refused_and_its_overloads_are_named():
         lower(aten.add, samples=samples, when=[])(lowering)
 
 
-@pytest.mark.parametrize("op", [torch.add, "aten.add.Tensor", torch.nn.functional.relu, None], ids=str)
+@pytest.mark.parametrize(
+    "op",
+    [torch.add, "aten.add.Tensor", torch.nn.functional.relu, None],
+    ids=["function", "name", "other function", "nothing"],
+)
 def test_what_is_no_op_is_refused(op):
     with pytest.raises(RegistryError, match=r"an entry is for an aten overload such as aten\.add\.Tensor"):
         cpu_only(op, because="it is no op", samples=samples)

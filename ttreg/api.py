@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +27,10 @@ class Api:
     def carrier(self, dtype: torch.dtype) -> Any:
         """The ttnn dtype in which the session carries a torch dtype."""
         return getattr(self, self._session.carriers[dtype])
+
+    def prepared(self, value: Value, key: str, make: Callable[[], Any]) -> Any:
+        """`make()`, which derives something from `value` alone; made once if that is an uploaded weight."""
+        return self._session.uploads.prepared(value, key, make)
 
     def constant(self, tensor: torch.Tensor) -> Value:
         """The device value of a small tensor that a lowering made on the host; keep the tensor to upload it once."""

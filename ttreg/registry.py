@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from torch._ops import OpOverload, OpOverloadPacket
@@ -108,7 +108,7 @@ class Registry:
                 if not module.startswith(_FOR_LIBRARY):
                     importlib.import_module(f"{package.__name__}.{module}")
             for entry_point in entry_points(group="ttreg.ops"):
-                entry_point.load()
+                _load_package(entry_point)
             self._loaded = True
 
     def _load_namespace(self, namespace: str) -> None:
@@ -162,6 +162,17 @@ def decomposed(*ops: OpOverload, because: str, samples: Samples) -> None:
     """Say that the ops are replaced by PyTorch's own decomposition into other aten ops, and why."""
     for op in ops:
         registry.add(Entry(op, "decomposed", (Never(because=because),), samples, module=_caller()))
+
+
+def _load_package(entry_point: EntryPoint) -> None:
+    try:
+        entry_point.load()
+    except Exception as error:
+        package = entry_point.dist.name if entry_point.dist is not None else "unknown"
+        raise RegistryError(
+            f"the entry point {entry_point.name} = {entry_point.value} (group ttreg.ops) of the package {package} "
+            f"failed with {type(error).__name__}: {error}"
+        ) from error
 
 
 def _caller() -> str:

@@ -59,10 +59,11 @@ def functional_form(op: OpOverload) -> OpOverload | None:
     """The overload of the same op that writes to nothing and has otherwise the same arguments.
 
     `aten.add_.Tensor` and `aten.add.out` both have `aten.add.Tensor`. None if there is none, and for an op that is
-    functional itself.
+    functional itself or writes to a list of tensors.
     """
     written = written_arguments(op)
-    if not written or op in _UNANNOTATED_WRITES:
+    lists = [a.name for a in op._schema.arguments if a.name in written and "List" in str(a.type)]
+    if not written or lists or op in _UNANNOTATED_WRITES:
         return None
     namespace, _, name = op._schema.name.partition("::")
     in_place = name.endswith("_") and not name.endswith("__")

@@ -72,7 +72,7 @@ def _one_of(*known: str) -> Callable[[Any], str]:
 def _integer(value: Any) -> int:
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1
     if number < 0 or isinstance(value, (bool, float)):
         raise ValueError("an integer, 0 or larger")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -18,6 +20,7 @@ class _Upload:
     value: Value
     version: int | None  # of a trusted tensor
     snapshot: torch.Tensor | None  # of any other: what was uploaded
+    prepared: dict[str, Any] = field(default_factory=dict)  # what lowerings derived from the value
 
 
 class _StorageUploads:
@@ -39,6 +42,8 @@ class Uploads:
     def __init__(self) -> None:
         self._storages: dict[int, _StorageUploads] = {}
         self._distrusted: dict[int, weakref.ref] = {}
+        # By the identity of the value, which the upload keeps alive.
+        self._by_value: weakref.WeakValueDictionary[int, _Upload] = weakref.WeakValueDictionary()
 
     def find(self, tensor: torch.Tensor, meta: Meta, dtype: str) -> Value | None:
         """The value uploaded for this tensor's present content, or None."""
@@ -59,9 +64,17 @@ class Uploads:
         if key not in self._storages:
             self._storages[key] = _StorageUploads(weakref.ref(storage, lambda _: self._storages.pop(key, None)))
         trusted = self._trusts(tensor)
-        self._storages[key].by_meta[meta, dtype] = _Upload(
-            value, tensor._version if trusted else None, None if trusted else tensor.detach().clone()
-        )
+        upload = _Upload(value, tensor._version if trusted else None, None if trusted else tensor.detach().clone())
+        self._storages[key].by_meta[meta, dtype] = self._by_value[id(value)] = upload
+
+    def prepared(self, value: Value, key: str, make: Callable[[], Any]) -> Any:
+        """What `make` derives from an uploaded value, made once while the upload is kept; `key` tells what it is."""
+        upload = self._by_value.get(id(value))
+        if upload is None:
+            return make()
+        if key not in upload.prepared:
+            upload.prepared[key] = make()
+        return upload.prepared[key]
 
     def forget(self, tensor: torch.Tensor) -> None:
         """Drop the uploads of the tensor's memory, because it was written to."""

@@ -1,0 +1,33 @@
+"""Ops that only move data change no bit of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils._pytree import tree_map_only
+
+import ttreg
+from ttreg.registry import registry
+from ttreg.samples import Sample
+from ttreg.trial import trial
+
+MOVES = ("views", "slicing", "windows", "data_movement", "pad", "embedding")
+ENTRIES = [entry for entry in registry if entry.family in MOVES and entry.kind == "device"]
+
+
+def with_all_bits(tensor: torch.Tensor) -> torch.Tensor:
+    """A float32 tensor's shape with values that no narrower dtype holds; any other tensor as it is."""
+    if tensor.dtype is not torch.float32 or not tensor.isfinite().all():
+        return tensor
+    return torch.randn(tensor.shape, generator=torch.Generator().manual_seed(20)) * 1e3
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry.family}-{entry.op}")
+def test_no_bit_changes(entry):
+    for number, sample in enumerate(entry.samples()):
+        sample = Sample(*tree_map_only(torch.Tensor, with_all_bits, sample.args), **sample.kwargs)
+        with ttreg.device_mode(device="emulated", min_upload_numel=0) as session:
+            result = trial(session, entry, sample)
+        for output, expected in zip(result.outputs, result.expected, strict=True):
+            same = torch.equal(output.values.nan_to_num(7.7), expected.values.nan_to_num(7.7))
+            assert same, f"sample {number}"

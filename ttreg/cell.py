@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,12 +38,13 @@ class Cell:
     (NumPy, DLPack, `data_ptr`, a plain tensor), so writes have to be made there.
     """
 
-    __slots__ = ("__weakref__", "_pinned", "_session", "lazy", "nbytes", "root", "storage", "values")
+    __slots__ = ("__weakref__", "_lock", "_pinned", "_session", "lazy", "nbytes", "root", "storage", "values")
 
     def __init__(
         self, session: Session | None, root: Meta, value: Value | None, lazy: Callable[[], Value] | None = None
     ):
         self._session = session  # None once the cell needs none: it is pinned for good
+        self._lock = session.device.lock if session is not None else threading.RLock()
         self.root = root
         self.nbytes = root.nbytes
         self.values: dict[Meta, Value] = {} if value is None else {root: value}
@@ -74,18 +76,20 @@ class Cell:
         """A plain CPU tensor over the cell's memory, which is brought to the host first. Only to be read."""
         # The host's own tensor code must not be dispatched, whoever asks for the data.
         with _disable_current_modes():
-            if self.storage is None:
-                self._compute_lazy()
-                storage = torch.UntypedStorage(self.nbytes)
-                self.root.on_storage(storage).copy_(self.session.download(self.values[self.root]))
-                self.storage = storage
+            with self._lock:
+                if self.storage is None:
+                    self._compute_lazy()
+                    storage = torch.UntypedStorage(self.nbytes)
+                    self.root.on_storage(storage).copy_(self.session.download(self.values[self.root]))
+                    self.storage = storage
             return meta.on_storage(self.storage)
 
     def pin(self) -> None:
         """Keep the truth on the host from now on, since someone may read and write it there."""
-        if not self._pinned:
-            self.host_view(self.root)
-            self._pinned, self.values = True, {}
+        with self._lock:
+            if not self._pinned:
+                self.host_view(self.root)
+                self._pinned, self.values = True, {}
 
     def settle(self) -> None:
         """Pin the cell because its session ends, and let go of the session."""

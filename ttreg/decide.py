@@ -146,5 +146,6 @@ def _decide_view(
         plan.refusal = EMPTY
     else:
         plan.refusal = entry_refusal(session, plan.entry, Call.bind(plan.op, args, kwargs))
-        _keep_taken(plan, plan.entry)
+        if plan.refusal is None:
+            _keep_taken(plan, plan.entry)
     return plan

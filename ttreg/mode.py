@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -38,22 +40,39 @@ class device_mode:
     def __init__(self, **keywords: Any):
         self._settings = Settings.resolve(keywords)
         self._session: Session | None = None
-        self._blocks: list[ExitStack] = []
+        self._lock = threading.Lock()
+        self._open_blocks = 0  # in all threads
+        self._of_thread = _Blocks()
 
     def __enter__(self) -> Session:
-        if self._session is None:
-            registry.load()
-            self._session = Session(self._settings, devices.open_device(self._settings))
+        with self._lock:
+            if self._session is None:
+                registry.load()
+                self._session = Session(self._settings, devices.open_device(self._settings))
+            self._open_blocks += 1
         stack = ExitStack()
-        if not self._blocks:
-            stack.callback(self._session.close)  # last of all, when no mode of this block is active any more
+        stack.callback(self._leave)  # last of all, when the modes of the block are no longer active
         stack.enter_context(_Dispatch(self._session))
         stack.enter_context(_MemoryWatch(self._session))
-        self._blocks.append(stack)
+        self._of_thread.blocks.append(stack)
         return self._session
 
     def __exit__(self, *exception: Any) -> None:
-        self._blocks.pop().__exit__(*exception)
+        self._of_thread.blocks.pop().__exit__(*exception)
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._open_blocks -= 1
+            last = not self._open_blocks
+        if last and self._session is not None:
+            self._session.close()
+
+
+class _Blocks(threading.local):
+    """A thread's own blocks of one `device_mode`, the innermost last."""
+
+    def __init__(self) -> None:
+        self.blocks: list[ExitStack] = []
 
 
 class _Dispatch(TorchDispatchMode):
@@ -61,10 +80,33 @@ class _Dispatch(TorchDispatchMode):
 
     def __init__(self, session: Session):
         super().__init__()
-        self._dispatcher = Dispatcher(session, lambda: self)
+        self._dispatcher = Dispatcher(session, self._again)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return self._dispatcher.dispatch(func, args, kwargs or {})
+        if _of_thread.dispatching:  # a block further in is at work, and this call is a part of how
+            return func(*args, **(kwargs or {}))
+        _of_thread.dispatching = True
+        try:
+            return self._dispatcher.dispatch(func, args, kwargs or {})
+        finally:
+            _of_thread.dispatching = False
+
+    @contextmanager
+    def _again(self) -> Iterator[None]:
+        """Dispatch the calls that the present one is made of."""
+        _of_thread.dispatching = False
+        try:
+            with self:
+                yield
+        finally:
+            _of_thread.dispatching = True
+
+
+class _OfThread(threading.local):
+    dispatching = False
+
+
+_of_thread = _OfThread()
 
 
 class _MemoryWatch(TorchFunctionMode):

@@ -23,28 +23,28 @@ def rows_of(tt, table, index):
     # Row-major on both sides: with indices in tiles, and with rows that ttnn tilizes as it looks them up, some widths
     # come out wrong (tt-metal issues 53435 and 44500).
     index = tt.to_layout(as_shape(tt, index, [1, index.shape.numel()]), tt.ROW_MAJOR_LAYOUT)
+    shape = [index.shape[1], table.shape[1]]
 
     def look_up(part):
         found = tt.embedding(index, part, layout=tt.ROW_MAJOR_LAYOUT)
-        return as_shape(tt, tt.to_layout(found, tt.TILE_LAYOUT), [index.shape[1], table.shape[1]])
+        return as_shape(tt, tt.to_layout(found, tt.TILE_LAYOUT), shape)
 
-    if table.dtype == tt.bfloat16:
-        return look_up(table)
-    # The 24 bits of a float32's significand are those of three bfloat16 numbers, which add up to it.
-    high, rest = split(tt, table)
-    middle, rest = split(tt, rest)
-    found = tt.typecast(look_up(high), tt.float32)
-    low = tt.add(
-        tt.typecast(look_up(middle), tt.float32), tt.typecast(look_up(tt.typecast(rest, tt.bfloat16)), tt.float32)
-    )
+    found = [look_up(part) for part in tt.prepared(table, "bfloat16 parts", lambda: bfloat16_parts(tt, table))]
+    if len(found) == 1:
+        return found[0]
+    high, middle, low = (tt.typecast(part, tt.float32) for part in found)
     # An infinity is all in the first part, and leaves NaN in the others. (So is what rounds to one, above 3.39e38.)
-    return tt.where(tt.isfinite(found), tt.add(found, low), found)
+    return tt.where(tt.isfinite(high), tt.add(high, tt.add(middle, low)), high)
 
 
-def split(tt, values):
-    """float32 values as bfloat16, and what that leaves of them."""
-    rounded = tt.typecast(values, tt.bfloat16)
-    return rounded, tt.subtract(values, tt.typecast(rounded, tt.float32))
+def bfloat16_parts(tt, table):
+    """Row-major bfloat16 tables that add up to `table`: the 24 bits of a float32's significand are those of three."""
+    parts, rest = [], table
+    while table.dtype == tt.float32 and len(parts) < 2:
+        parts.append(tt.typecast(rest, tt.bfloat16))
+        rest = tt.subtract(rest, tt.typecast(parts[-1], tt.float32))
+    parts.append(rest if rest.dtype == tt.bfloat16 else tt.typecast(rest, tt.bfloat16))
+    return [tt.to_layout(part, tt.ROW_MAJOR_LAYOUT) for part in parts]
 
 
 def embedding_samples():

@@ -51,3 +51,18 @@ def conversions(tensor):
     same = [t.cpu() is t, t.to("cpu") is t, t.contiguous() is t, t.float() is t, t.to(torch.float32) is t]
     others = [t.type(torch.int64), t.half(), t.double(), t.type_as(torch.ones(1, dtype=torch.float64)), t.int()]
     return same, others, t.to("meta").shape, t.new_tensor([1, 2]), t.new_zeros(2), torch.zeros_like(t), t.clone()
+
+
+@program
+def channels_last_is_kept(tensor):
+    t = tensor(torch.arange(24.0).reshape(1, 2, 3, 4))
+    c = t.to(memory_format=torch.channels_last)
+    result = c + 1
+    c.add_(1)
+    return c, result, t, result.permute(0, 2, 3, 1), result.is_contiguous(memory_format=torch.channels_last)
+
+
+@program
+def strides_are_kept_by_elementwise_ops(tensor):
+    t = tensor(X).t()
+    return t + 1, t + t, t * t.contiguous(), torch.empty_like(t).stride(), t.clone(), t.contiguous()

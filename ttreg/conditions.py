@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -46,6 +46,9 @@ class Condition:
 
     because: str = ""
 
+    # Whether it is about the program's own dtypes; other conditions see those that the device carries.
+    of_program: ClassVar[bool] = False
+
     def arguments(self) -> tuple[str, ...]:
         """The schema names that the condition reads."""
         return ()
@@ -82,9 +85,10 @@ class Dtype(Condition):
 
 @dataclass(frozen=True)
 class SameDtype(Condition):
-    """All tensors in the named arguments have one dtype."""
+    """All tensors in the named arguments have one dtype, as PyTorch itself asks for."""
 
     names: tuple[str, ...]
+    of_program: ClassVar[bool] = True
 
     def arguments(self) -> tuple[str, ...]:
         return self.names
@@ -256,11 +260,13 @@ class SameShape(Condition):
 class Never(Condition):
     """Refuses every call."""
 
+    text: str = "runs on the host"
+
     def got(self, call: Call) -> str | None:
         return ""
 
     def __str__(self) -> str:
-        return "runs on the host"
+        return self.text
 
 
 @dataclass(frozen=True)

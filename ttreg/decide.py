@@ -77,6 +77,8 @@ def _refuse(
     outputs, plan.several = outputs_on_meta(plan.op, args, kwargs)
     if outputs is None:
         return NO_META
+    if entry.outputs is not None:
+        outputs = entry.outputs(Call.bind(plan.op, args, kwargs), outputs)
     plan.outputs = outputs
     if not all(meta.numel for meta in metas) or not any(meta.numel for meta in outputs):
         return EMPTY
@@ -96,7 +98,7 @@ def _refuse(
 
 def entry_refusal(session: Session, entry: Entry, call: Call) -> Refusal | None:
     """Which condition of the entry refuses the call, in the dtypes that it would have on the device."""
-    return entry.refuse(promote(entry, call).carried(session.carriers.narrow))
+    return entry.refuse(promote(entry, call), session.carriers.narrow)
 
 
 def _functional_call(entry: Entry, call: Call) -> Call:

@@ -13,9 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from . import devices
-from .cell import Cell
 from .dispatch import Dispatcher
-from .meta import meta_of
 from .registry import registry
 from .session import Session
 from .settings import Settings
@@ -121,19 +119,13 @@ class _MemoryWatch(TorchFunctionMode):
             if func in _MAKE_COPIES:
                 args, kwargs = tree_map_only(DeviceTensor, DeviceTensor.host, (args, kwargs))
             elif func == _SET_DATA:
-                args = self._set_data(*args)
+                tensor, data = args
+                # It copies the C++ side of `data` without a dispatch: a plain tensor gets plain memory.
+                if isinstance(data, DeviceTensor) and not isinstance(tensor, DeviceTensor):
+                    args = tensor, data.host()
             elif not isinstance(args[0], DeviceTensor) and args[0].layout is torch.strided:
                 self._session.uploads.distrust(args[0])
         return func(*args, **(kwargs or {}))
-
-    def _set_data(self, tensor: torch.Tensor, data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The arguments for `tensor.data = data`, which copies the C++ side of `data` without a dispatch."""
-        if not isinstance(tensor, DeviceTensor):
-            return tensor, data.host() if isinstance(data, DeviceTensor) else data
-        if not isinstance(data, DeviceTensor):
-            data = DeviceTensor.make(Cell.over(data), meta_of(data))
-        tensor.become(data)
-        return tensor, data
 
 
 _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]

@@ -13,11 +13,13 @@ from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
+import torch
 from torch._ops import OpOverload, OpOverloadPacket
 
 from .call import Call
 from .conditions import Condition, Dtype, Is, Never, Refusal
 from .errors import RegistryError
+from .meta import Meta
 from .samples import Sample, Samples, seeded
 from .schema import argument_names, functional_form, tensor_arguments, written_arguments
 
@@ -38,6 +40,7 @@ class Entry:
     function: Callable[..., Any] | None = None
     promote: tuple[str, ...] = ()
     indices: Mapping[str, Callable[[Call], int]] = field(default_factory=dict)
+    outputs: Callable[[Call, list[Meta]], list[Meta]] | None = None
     module: str = ""
 
     @property
@@ -50,10 +53,11 @@ class Entry:
         """What the lowering takes, `tt` first; empty without a lowering."""
         return tuple(inspect.signature(self.function).parameters) if self.function is not None else ()
 
-    def refuse(self, call: Call) -> Refusal | None:
-        """The first condition's refusal, or None if the device runs the call."""
+    def refuse(self, call: Call, narrow: Mapping[torch.dtype, torch.dtype] | None = None) -> Refusal | None:
+        """The first condition's refusal, or None if the device runs the call; `narrow` maps dtypes to carriers."""
+        carried = call.carried(narrow) if narrow else call
         for condition in self.conditions:
-            refusal = condition.refuse(call)
+            refusal = condition.refuse(call if condition.of_program else carried)
             if refusal is not None:
                 return refusal
         return None
@@ -130,6 +134,7 @@ def lower(
     samples: Samples,
     promote: tuple[str, ...] = (),
     indices: Mapping[str, Callable[[Call], int]] | None = None,
+    outputs: Callable[[Call, list[Meta]], list[Meta]] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give `op` a lowering: the decorated function runs on the device whenever every condition of `when` holds.
 
@@ -141,11 +146,14 @@ def lower(
     `promote` names arguments that are brought to their common dtype first, as PyTorch's type promotion does.
     `indices` names integer arguments that hold indices, each with a function that gives the bound from the call: their
     values are checked on the host (a negative or too large one raises what it raises on CPU) and arrive as uint32.
+    `outputs` corrects the outputs' metadata where PyTorch's shape function does not say what the CPU gives.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         registry.add(
-            Entry(op, "device", tuple(when), samples, function, promote, dict(indices or {}), function.__module__)
+            Entry(
+                op, "device", tuple(when), samples, function, promote, dict(indices or {}), outputs, function.__module__
+            )
         )
         return function
 
@@ -161,7 +169,9 @@ def cpu_only(*ops: OpOverload, because: str, samples: Samples) -> None:
 def decomposed(*ops: OpOverload, because: str, samples: Samples) -> None:
     """Say that the ops are replaced by PyTorch's own decomposition into other aten ops, and why."""
     for op in ops:
-        registry.add(Entry(op, "decomposed", (Never(because=because),), samples, module=_caller()))
+        registry.add(
+            Entry(op, "decomposed", (Never("is replaced by its parts", because=because),), samples, module=_caller())
+        )
 
 
 def _load_package(entry_point: EntryPoint) -> None:

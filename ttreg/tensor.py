@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import _tensor_str
 from torch.utils._python_dispatch import _disable_current_modes
 
 from .cell import Cell, ViewOf
-from .meta import Meta
+from .meta import Meta, meta_of
 
 _OWN_ATTRIBUTES = ("_cell", "_meta", "_view")
 
@@ -55,13 +56,27 @@ class DeviceTensor(torch.Tensor):
         torch.Tensor.data.__set__(self, other)  # type: ignore[attr-defined]
         self._cell, self._meta, self._view = other._cell, other._meta, other._view
 
+    @property
+    def data(self) -> torch.Tensor:  # type: ignore[override]
+        """As `Tensor.data`; assigning to it takes over the other's data."""
+        return torch.Tensor.data.__get__(self)  # type: ignore[attr-defined]
+
+    @data.setter
+    def data(self, other: torch.Tensor) -> None:
+        if not isinstance(other, DeviceTensor):
+            other = DeviceTensor.make(Cell.over(other), meta_of(other))
+        self.become(other)
+
     def _ordinary(self) -> torch.Tensor:
         """A plain tensor over the same memory that is a leaf or Parameter where this one is."""
         plain = self.host()
         with _disable_current_modes():
             if isinstance(self, torch.nn.Parameter):
-                return torch.nn.Parameter(plain, self.requires_grad)
-            return plain.requires_grad_(self.requires_grad)
+                plain = torch.nn.Parameter(plain, self.requires_grad)
+            else:
+                plain.requires_grad_(self.requires_grad)
+        plain.__dict__.update((k, v) for k, v in self.__dict__.items() if k not in _OWN_ATTRIBUTES)
+        return plain
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
         """As `Tensor.numpy`: shares memory, and raises for a tensor that requires grad unless forced."""
@@ -119,9 +134,6 @@ class DeviceTensor(torch.Tensor):
             result = memo[id(self)] = copy.deepcopy(plain, memo)
             if self.grad is not None:
                 result.grad = copy.deepcopy(self.grad, memo)
-            for name, value in self.__dict__.items():
-                if name not in _OWN_ATTRIBUTES:
-                    setattr(result, name, copy.deepcopy(value, memo))
             return result
 
     def __format__(self, specification: str) -> str:
@@ -132,6 +144,8 @@ class DeviceTensor(torch.Tensor):
             text = repr(self._cell.host_view(self._meta))
         if isinstance(self, torch.nn.Parameter):
             text = f"Parameter containing:\n{text}"
-        if self.grad_fn is not None:
-            return f"{text[:-1]}, grad_fn=<{type(self.grad_fn).__name__}>)"
-        return f"{text[:-1]}, requires_grad=True)" if self.requires_grad else text
+        if not self.requires_grad:
+            return text
+        grad_fn = self.grad_fn
+        suffix = "requires_grad=True" if grad_fn is None else f"grad_fn=<{type(grad_fn).__name__}>"
+        return _tensor_str._add_suffixes(text.removesuffix(")"), [suffix], len("tensor("), False)

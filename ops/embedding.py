@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 
@@ -39,7 +40,8 @@ def rows_of(tt, table, index):
 
 def bfloat16_parts(tt, table):
     """Row-major bfloat16 tables that add up to `table`: the 24 bits of a float32's significand are those of three."""
-    parts, rest = [], table
+    parts: list[Any] = []
+    rest = table
     while table.dtype == tt.float32 and len(parts) < 2:
         parts.append(tt.typecast(rest, tt.bfloat16))
         rest = tt.subtract(rest, tt.typecast(parts[-1], tt.float32))

@@ -37,6 +37,7 @@ def run(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any], w
                 stand_ins.written(tensor)
             elif isinstance(tensor, torch.Tensor):
                 session.uploads.forget(tensor)
+                stand_ins.pin_shared_with(tensor)
     return stand_ins.aliases_in(result)
 
 
@@ -81,6 +82,12 @@ class _StandIns:
         new_cell = others[0] if others else Cell.over(plain)
         new_cell.pin()
         tensor.become(DeviceTensor.make(new_cell, meta_of(plain)))
+
+    def pin_shared_with(self, plain: torch.Tensor) -> None:
+        """Keep on the host what a plain tensor shares from now on, as after `plain.set_(tensor)`."""
+        for tensor, _ in self._pairs.values():
+            if _same_memory(plain, tensor._cell):
+                tensor._cell.pin()
 
     def all_written(self) -> None:
         """Note that the op may have written to any of them."""

@@ -10,6 +10,7 @@ import torch
 from torch.utils._pytree import tree_map_only
 
 import ttreg
+from ttreg.conditions import FLOATS, Dtype
 from ttreg.registry import registry
 
 PLACES = ("inside the block", "inside, small inputs local", "in another thread", "after the block")
@@ -57,6 +58,19 @@ def private_op():
     for op in [op for op in registry._entries if op.namespace == "ttreg_tests"]:
         registry._entries.pop(op)
     library._destroy()
+
+
+@pytest.fixture
+def scale(private_op):
+    """`scale(Tensor self, Tensor factor) -> Tensor`, a product: an op of our own that the device runs."""
+
+    op = private_op("scale(Tensor self, Tensor factor) -> Tensor", lambda self, factor: self * factor)
+
+    @ttreg.lower(op, samples=list, when=[Dtype(("self", "factor"), FLOATS)])
+    def scale(tt, self, factor):
+        return tt.multiply(self, factor)
+
+    return op
 
 
 def outcome(program, tensor):

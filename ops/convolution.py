@@ -5,8 +5,10 @@ from __future__ import annotations
 from math import prod
 
 import torch
+from torch._prims_common import suggest_memory_format
 
 from ..conditions import FLOATS, Dtype, Rank, SameDtype
+from ..meta import intern
 from ..registry import lower
 from ..samples import Sample, rand
 from ._compute import accurate
@@ -53,15 +55,35 @@ def convolution_samples():
     yield conv((2, 2, 3, 3), 3, (3, 3), stride=[1, 3], padding=[0, 4], out_padding=0)
     yield conv((1, 8, 4, 4), 8, (2, 2), stride=2, groups=4, out_padding=0)
     x = conv((1, 3, 6, 6), 2, (3, 3))
+    image, weight, *rest = x.args
+    yield Sample(image.contiguous(memory_format=torch.channels_last), weight, *rest)
+    yield Sample(image, weight.contiguous(memory_format=torch.channels_last), *rest)
+    sequence, weight, *rest = conv((2, 5, 21), 7, (3,)).args
+    yield Sample(sequence.mT.contiguous().mT, weight, *rest)
+    yield Sample(sequence, weight.mT.contiguous().mT, *rest)
     yield Sample(*x.args[:3], [2], [1], [1], False, [0], 1)
     yield conv((1, 2, 4, 4), 2, (3, 3), dtype=torch.float64)
     yield Sample(x.args[0].bfloat16(), *x.args[1:])
     yield conv((1, 2, 4, 4, 4), 2, (3, 3, 3))
 
 
+def as_on_cpu(call, outputs):
+    """The output channels-last if the image or the kernel is; a sequence's format does not count."""
+    weight = call["weight"].on_meta()
+    tensors = [weight.unsqueeze(2)] if weight.ndim == 3 else [weight, call["input"].on_meta()]
+    if not any(t.ndim == 4 and suggest_memory_format(t) is torch.channels_last for t in tensors):
+        return outputs
+    (out,) = outputs
+    image = torch.empty(with_one(out.shape, 0) if out.ndim == 3 else out.shape, device="meta")
+    image = image.contiguous(memory_format=torch.channels_last)
+    stride = image.squeeze(2).stride() if out.ndim == 3 else image.stride()
+    return [intern(out.dtype, out.shape, stride)]
+
+
 @lower(
     aten.convolution.default,
     samples=convolution_samples,
+    outputs=as_on_cpu,
     when=[
         Dtype(("input", "weight", "bias"), FLOATS),
         SameDtype(("input", "weight", "bias")),
@@ -70,49 +92,70 @@ def convolution_samples():
 )
 def convolution(tt, input, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
     dims = len(input.shape) - 2
-    lists = [list(v) * (dims // len(v)) for v in (stride, padding, dilation, output_padding)]
-    if dims == 2:
-        return of_images(tt, input, weight, bias, *lists, transposed, groups)
-    # A sequence is an image of one row, or of one column.
-    at = 1 if weight.shape[2] > LONG_KERNEL else 0
-    for values, of_one in zip(lists, (1, 0, 1, 0), strict=True):
-        values.insert(at, of_one)
-    input, weight = (tt.reshape(t, [*t.shape[: at + 2], 1, *t.shape[at + 2 :]]) for t in (input, weight))
-    out = of_images(tt, input, weight, bias, *lists, transposed, groups)
-    return tt.reshape(out, [size for dim, size in enumerate(out.shape) if dim != at + 2])
-
-
-def of_images(tt, images, weight, bias, stride, padding, dilation, output_padding, transposed, groups):
+    stride, padding, dilation, output_padding = (
+        list(v) * (dims // len(v)) for v in (stride, padding, dilation, output_padding)
+    )
+    one, images = None, input
+    if dims == 1:
+        # A sequence is an image of one row, or of one column.
+        one = 1 if weight.shape[2] > LONG_KERNEL else 0
+        images = tt.reshape(input, with_one(input.shape, one))
+        for values, of_one in ((stride, 1), (padding, 0), (dilation, 1), (output_padding, 0)):
+            values.insert(one, of_one)
+    form = (one, transposed, groups)
+    kernel = tt.prepared(weight, f"convolution kernel {form}", lambda: to_kernel(tt, weight, *form))
+    row = None if bias is None else tt.prepared(bias, "convolution bias", lambda: to_row(tt, bias))
     x = tt.permute(images, [0, 2, 3, 1])
-    weight = tt.to_layout(weight, tt.ROW_MAJOR_LAYOUT)
-    if bias is not None:
-        bias = tt.to_layout(tt.reshape(bias, [1, 1, 1, bias.shape[0]]), tt.ROW_MAJOR_LAYOUT)
     if transposed:
-        x = conv_transpose2d(tt, x, weight, bias, stride, padding, dilation, output_padding, groups)
+        x = conv_transpose2d(tt, x, kernel, row, stride, padding, dilation, output_padding, groups)
     else:
-        x = conv2d(tt, x, weight, bias, stride, [(p, p) for p in padding], dilation, groups)
-    return tt.permute(x, [0, 3, 1, 2])
+        x = conv2d(tt, x, kernel, row, stride, [(p, p) for p in padding], dilation, groups)
+    out = tt.permute(x, [0, 3, 1, 2])
+    return out if one is None else tt.reshape(out, [size for dim, size in enumerate(out.shape) if dim != one + 2])
 
 
-def conv2d(tt, x, weight, bias, stride, padding, dilation, groups):
+def with_one(shape, one):
+    """A sequence's shape as an image's, with one row (0) or one column (1)."""
+    return [*shape[: one + 2], 1, *shape[one + 2 :]]
+
+
+def to_kernel(tt, weight, one, transposed, groups):
+    """The weight as ttnn.conv2d takes it; that of a transposed convolution turned round."""
+    weight = tt.to_layout(weight, tt.ROW_MAJOR_LAYOUT)
+    if one is not None:
+        weight = tt.reshape(weight, with_one(weight.shape, one))
+    if not transposed:
+        return weight
+    ins, outs, *sizes = weight.shape
+    weight = tt.permute(tt.reshape(weight, [groups, ins // groups, outs, *sizes]), [0, 2, 1, 3, 4])
+    weight = tt.reshape(weight, [groups * outs, ins // groups, *sizes])
+    return turned(tt, turned(tt, weight, 2), 3)
+
+
+def to_row(tt, bias):
+    return tt.to_layout(tt.reshape(bias, [1, 1, 1, bias.shape[0]]), tt.ROW_MAJOR_LAYOUT)
+
+
+def conv2d(tt, x, kernel, bias, stride, padding, dilation, groups):
     """ttnn.conv2d of a batch (N, H, W, C), padded before and after, in calls that ttnn accepts."""
     n, height, width, channels = x.shape
-    outs, _, *kernel = weight.shape
+    outs, _, *sizes = kernel.shape
     rows, columns = (
-        (size + sum(sides) - d * (k - 1) - 1) // s + 1
-        for size, sides, d, k, s in zip((height, width), padding, dilation, kernel, stride, strict=True)
+        (size + sum(around) - d * (k - 1) - 1) // s + 1
+        for size, around, d, k, s in zip((height, width), padding, dilation, sizes, stride, strict=True)
     )
     (top, bottom), (left, right) = padding
-    whole_column = (kernel[1], stride, left, right) == (1, [1, 1], 0, 0)
+    whole_column = (sizes[1], stride, left, right) == (1, [1, 1], 0, 0)
     computed = columns if whole_column else max(columns, FEWEST_COLUMNS)
     right += (computed - columns) * stride[1]
-    images = max(1, BATCH // (height * width * -(-channels // 32) * 32))
+    around = (height + top + bottom) * (width + left + right)
+    images = max(1, BATCH // (around * -(-channels // 32) * 32))
     parts = []
     for start in range(0, n, images):
         part = cut(tt, x, 0, start, min(start + images, n))
         out = tt.conv2d(
             input_tensor=part,
-            weight_tensor=weight,
+            weight_tensor=kernel,
             bias_tensor=bias,
             device=tt.device,
             in_channels=channels,
@@ -120,7 +163,7 @@ def conv2d(tt, x, weight, bias, stride, padding, dilation, groups):
             batch_size=part.shape[0],
             input_height=height,
             input_width=width,
-            kernel_size=tuple(kernel),
+            kernel_size=tuple(sizes),
             stride=tuple(stride),
             padding=(top, bottom, left, right),
             dilation=tuple(dilation),
@@ -134,23 +177,19 @@ def conv2d(tt, x, weight, bias, stride, padding, dilation, groups):
     return cut(tt, out, 2, 0, columns)
 
 
-def conv_transpose2d(tt, x, weight, bias, stride, padding, dilation, output_padding, groups):
+def conv_transpose2d(tt, x, kernel, bias, stride, padding, dilation, output_padding, groups):
     """The convolution of `x`, with zeros between its elements, with the kernel turned round.
 
     ttnn.conv_transpose2d takes weights of the host only, and does not cut large images to what fits its cores.
     """
-    ins, outs, *kernel = weight.shape
-    weight = tt.permute(tt.reshape(weight, [groups, ins // groups, outs, *kernel]), [0, 2, 1, 3, 4])
-    weight = tt.reshape(weight, [groups * outs, ins // groups, *kernel])
     x = tt.to_layout(x, tt.ROW_MAJOR_LAYOUT)
     sides = []
-    for i in range(2):
+    for i, size in enumerate(kernel.shape[2:]):
         x = spaced(tt, x, i + 1, stride[i])
-        weight = turned(tt, weight, i + 2)
-        before = dilation[i] * (kernel[i] - 1) - padding[i]
+        before = dilation[i] * (size - 1) - padding[i]
         sides.append((before, before + output_padding[i]))
     added = [(max(before, 0), max(after, 0)) for before, after in sides]
-    out = conv2d(tt, x, weight, bias, [1, 1], added, dilation, groups)
+    out = conv2d(tt, x, kernel, bias, [1, 1], added, dilation, groups)
     for i, (before, after) in enumerate(sides):
         out = cut(tt, out, i + 1, max(-before, 0), out.shape[i + 1] - max(-after, 0))
     return out

@@ -215,7 +215,7 @@ def test_a_weight_is_written_by_another_thread(scale, device):
     weight = nn.Parameter(X.clone())
     with device, torch.no_grad(), ThreadPoolExecutor(1) as pool:
         first = scale(weight, torch.ones(3, 4)).tolist()
-        pool.submit(lambda: weight.data.add_(1)).result()
+        pool.submit(lambda: weight.detach().add_(1)).result()
         second = scale(weight, torch.ones(3, 4)).tolist()
         pool.submit(lambda: weight.detach().numpy().fill(7)).result()
         third = scale(weight, torch.ones(3, 4)).tolist()

@@ -5,19 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
-from .lowering import run_lowering
+from .carry import Carriers
+from .devices.base import Device, Value
 from .meta import Meta, meta_of
 from .relayout import can_relayout, relayout
 
 if TYPE_CHECKING:
-    from .devices.base import Value
     from .plan import Plan
-    from .session import Session
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,22 @@ class ViewOf:
     above: ViewOf | None
 
 
+class Home(Protocol):
+    """What a cell asks of the session whose device holds its values."""
+
+    device: Device
+    carriers: Carriers
+    tt: Any
+
+    def download(self, value: Value) -> torch.Tensor:
+        """Bring a device value to the host."""
+        ...
+
+    def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:
+        """The device values of a view op's outputs, from that of its input."""
+        ...
+
+
 class Cell:
     """One storage, held on the device, on the host, on both, or (before anyone asked) only as a way to make it.
 
@@ -38,13 +53,11 @@ class Cell:
     (NumPy, DLPack, `data_ptr`, a plain tensor), so writes have to be made there.
     """
 
-    __slots__ = ("__weakref__", "_lock", "_pinned", "_session", "lazy", "nbytes", "root", "storage", "values")
+    __slots__ = ("__weakref__", "_home", "_lock", "_pinned", "lazy", "nbytes", "root", "storage", "values")
 
-    def __init__(
-        self, session: Session | None, root: Meta, value: Value | None, lazy: Callable[[], Value] | None = None
-    ):
-        self._session = session  # None once the cell needs none: it is pinned for good
-        self._lock = session.device.lock if session is not None else threading.RLock()
+    def __init__(self, home: Home | None, root: Meta, value: Value | None, lazy: Callable[[], Value] | None = None):
+        self._home = home  # None once the cell needs none: it is pinned for good
+        self._lock = home.device.lock if home is not None else threading.RLock()
         self.root = root
         self.nbytes = root.nbytes
         self.values: dict[Meta, Value] = {} if value is None else {root: value}
@@ -61,10 +74,10 @@ class Cell:
         return cell
 
     @property
-    def session(self) -> Session:
+    def home(self) -> Home:
         """The session whose device holds the values."""
-        assert self._session is not None
-        return self._session
+        assert self._home is not None
+        return self._home
 
     @property
     def pinned(self) -> bool:
@@ -80,7 +93,7 @@ class Cell:
                 if self.storage is None:
                     self._compute_lazy()
                     storage = torch.UntypedStorage(self.nbytes)
-                    self.root.on_storage(storage).copy_(self.session.download(self.values[self.root]))
+                    self.root.on_storage(storage).copy_(self.home.download(self.values[self.root]))
                     self.storage = storage
             return meta.on_storage(self.storage)
 
@@ -94,7 +107,7 @@ class Cell:
     def settle(self) -> None:
         """Pin the cell because its session ends, and let go of the session."""
         self.pin()
-        self._session = None
+        self._home = None
 
     def host_written(self) -> None:
         """Take note that the host wrote to the memory, and perhaps resized it."""
@@ -108,11 +121,10 @@ class Cell:
         if value is None and view is not None and view.plan.refusal is None and self.values:
             parent = self.device_value(view.parent, view.above)
             if parent is not None:
-                made = run_lowering(self.session, view.plan, {**view.plan.constants, view.plan.slots[0].name: parent})
-                self.values.update(zip(view.plan.outputs, made, strict=True))
+                self.values.update(self.home.view_values(view, parent))
                 value = self.values.get(meta)
         if value is None and self.root in self.values and can_relayout(self.root, meta, self.nbytes):
-            value = relayout(self.session.tt, self.values[self.root], self.root, meta)
+            value = relayout(self.home.tt, self.values[self.root], self.root, meta)
             self.values[meta] = value
         return value
 

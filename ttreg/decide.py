@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from torch._ops import OpOverload
+from torch.utils._pytree import tree_map_only
 
-from .call import Call
+from .call import Call, bind_arguments
 from .conditions import Refusal
 from .meta import Meta, dtype_name, meta_of
 from .plan import (
@@ -19,7 +20,6 @@ from .plan import (
     PART_WRITTEN,
     Plan,
     find_slots,
-    outputs_on_meta,
     promote,
     promoted_dtype,
 )
@@ -151,3 +151,24 @@ def _decide_view(
         if plan.refusal is None:
             _keep_taken(plan, plan.entry)
     return plan
+
+
+def outputs_on_meta(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tuple[list[Meta] | None, bool]:
+    """Metadata of the op's outputs as CPU gives them, and whether it returns several; None if the call is wrong."""
+
+    def on_meta(tensor: torch.Tensor) -> torch.Tensor:
+        return (tensor._meta if isinstance(tensor, DeviceTensor) else meta_of(tensor)).on_meta()
+
+    meta_args, meta_kwargs = tree_map_only(torch.Tensor, on_meta, (args, kwargs))
+    meta_args, meta_kwargs = tree_map_only(torch.device, lambda _: torch.device("meta"), (meta_args, meta_kwargs))
+    bound = bind_arguments(op, meta_args, meta_kwargs)
+    written = [bound[name] for name in written_arguments(op) if isinstance(bound[name], torch.Tensor)]
+    before = [meta_of(t) for t in written]
+    try:
+        result = op(*meta_args, **meta_kwargs)
+    except Exception:  # whatever it is, the host raises it again, in PyTorch's own words
+        return None, False
+    if before != [meta_of(t) for t in written]:  # the op resizes what it writes to
+        return None, False
+    several = isinstance(result, (list, tuple))
+    return [meta_of(t) for t in (result if several else [result])], several

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable
 from time import perf_counter
@@ -17,7 +18,6 @@ from .decide import decide
 from .devices.base import RefusedByDevice, Value
 from .errors import DeviceError, FallbackError
 from .fallback import decompose, host
-from .lowering import run_lowering
 from .plan import Plan, Slot
 from .schema import view_form
 from .session import Session
@@ -52,10 +52,10 @@ class Dispatcher:
         key = signature(self.session, op, args, kwargs)
         if key is None:
             return host.pass_through(self.session, op, args, kwargs)
-        plan = self.session.find_plan(key)
+        plan = self.session.ledger.find(key)
         if plan is None:
             plan = decide(self.session, op, args, kwargs)
-            self.session.keep_plan(key, plan)
+            self.session.ledger.keep(key, plan)
         plan.count += 1
         start = perf_counter()
         result = self._runs[plan.placement](plan, args, kwargs)
@@ -89,7 +89,7 @@ class Dispatcher:
     def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         session = self.session
         if plan.written and _overlapping(plan.targets(args, kwargs), plan.slots, args, kwargs):
-            session.tally(plan.op, "host", OVERLAPPING, host_float=True)
+            session.ledger.tally(plan.op, "host", OVERLAPPING, host_float=True)
             plan.count -= 1
             return host.run(session, plan.op, args, kwargs, plan.targets(args, kwargs))
         try:
@@ -97,14 +97,14 @@ class Dispatcher:
             for slot in plan.slots:
                 value = self._slot_value(slot, args, kwargs)
                 if value is INDEX_OUT_OF_RANGE:
-                    session.tally(plan.op, "host", INDEX_OUT_OF_RANGE)
+                    session.ledger.tally(plan.op, "host", INDEX_OUT_OF_RANGE)
                     return host.run(session, plan.op, args, kwargs, plan.targets(args, kwargs))
                 arguments[slot.name] = value
-            values = run_lowering(session, plan, arguments)
+            values = session.lower(plan, arguments)
         except RefusedByDevice as refused:
             if session.settings.on_device_error == "raise":
                 raise DeviceError(f"{Call.bind(plan.op, args, kwargs)}: ttnn refused {refused}") from refused
-            session.tally(plan.op, "host", Refusal("ttnn accepts the call", refused.message), host_float=True)
+            session.ledger.tally(plan.op, "host", Refusal("ttnn accepts the call", refused.message), host_float=True)
             plan.count -= 1
             return host.run(session, plan.op, args, kwargs, plan.targets(args, kwargs))
         if session.settings.check is not None:
@@ -136,7 +136,15 @@ class Dispatcher:
         message = f"{Call.bind(plan.op, args, kwargs)} fell back to the host: {plan.refusal}"
         if self.session.settings.on_fallback == "raise":
             raise FallbackError(message)
-        warnings.warn(message, stacklevel=5)
+        warnings.warn(message, stacklevel=_users_stacklevel())
+
+
+def _users_stacklevel() -> int:
+    """The stacklevel, for a warning of the caller's, of the first frame that is neither PyTorch's nor ttreg's."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("torch", "ttreg"):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _overlapping(targets: list[Any], slots: list[Slot], args: tuple, kwargs: dict[str, Any]) -> bool:

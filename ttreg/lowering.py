@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from .devices.base import RefusedByDevice, Value
+from .api import Api
+from .carry import Carriers
+from .devices.base import RefusedByDevice, Value, ttnn_dtype_name
 from .errors import LoweringError
 from .meta import Meta
-
-if TYPE_CHECKING:
-    from .plan import Plan
-    from .session import Session
+from .plan import Plan
 
 
-def run_lowering(session: Session, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
+def run_lowering(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
     """The outputs of the plan's lowering, in tile layout and in the dtypes that carry them; functions for lazy ones.
 
     Raises RefusedByDevice if ttnn refuses a call, LoweringError if the lowering itself is at fault.
@@ -23,14 +22,13 @@ def run_lowering(session: Session, plan: Plan, arguments: dict[str, Any]) -> lis
     assert plan.entry is not None
     assert plan.entry.function is not None
     try:
-        with session.device.lock:
-            made = plan.entry.function(session.tt, **arguments)
-            made = list(made) if isinstance(made, (list, tuple)) else [made]
-            if len(made) != len(plan.outputs):
-                raise ValueError(f"it returned {len(made)} tensors where the op has {len(plan.outputs)}")
-            # What is written into a tensor takes on its dtype, as `bfloat16.add_(float32)` does.
-            cast = bool(plan.written)
-            return [_finish(session, value, meta, cast) for value, meta in zip(made, plan.outputs, strict=True)]
+        made = plan.entry.function(tt, **arguments)
+        made = list(made) if isinstance(made, (list, tuple)) else [made]
+        if len(made) != len(plan.outputs):
+            raise ValueError(f"it returned {len(made)} tensors where the op has {len(plan.outputs)}")
+        # What is written into a tensor takes on its dtype, as `bfloat16.add_(float32)` does.
+        cast = bool(plan.written)
+        return [_finish(tt, value, meta, carriers, cast) for value, meta in zip(made, plan.outputs, strict=True)]
     except RefusedByDevice:
         raise
     except Exception as error:
@@ -42,7 +40,7 @@ def run_lowering(session: Session, plan: Plan, arguments: dict[str, Any]) -> lis
         ) from error
 
 
-def _finish(session: Session, value: Any, meta: Meta, cast: bool) -> Any:
+def _finish(tt: Api, value: Any, meta: Meta, carriers: Carriers, cast: bool) -> Any:
     if (value is None) != (meta.numel == 0):
         raise ValueError(
             f"it returned {value} for an output {meta}; None is for outputs without elements, and only them"
@@ -50,13 +48,13 @@ def _finish(session: Session, value: Any, meta: Meta, cast: bool) -> Any:
     if value is None:
         return None
     if callable(value):
-        return lambda: _finish(session, value(), meta, cast)
-    tt, carrier = session.tt, session.carriers[meta.dtype]
+        return lambda: _finish(tt, value(), meta, carriers, cast)
+    carrier = carriers[meta.dtype]
     if tuple(value.shape) != meta.shape:
         raise ValueError(f"it returned shape {list(value.shape)} for an output {meta}")
     if value.layout != tt.TILE_LAYOUT:
         value = tt.to_layout(value, tt.TILE_LAYOUT)
-    dtype = session.device.dtype_of(value)
+    dtype = ttnn_dtype_name(value)
     if dtype != carrier:
         if not cast and meta.dtype is not torch.bool:  # a comparison's 0 and 1 are exact in any dtype; nothing else is
             raise ValueError(f"it returned {dtype} for an output {meta}, which is carried as {carrier}")
@@ -68,5 +66,5 @@ def _describe(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_describe, value))}]"
     if hasattr(value, "layout"):
-        return f"{str(value.dtype).rpartition('.')[2].lower()}{list(value.shape)}"
+        return f"{ttnn_dtype_name(value)}{list(value.shape)}"
     return repr(value)

@@ -131,4 +131,6 @@ class _MemoryWatch(TorchFunctionMode):
 _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
 # They read tensors inside lists by their memory, without a dispatch.
 _MAKE_COPIES = frozenset((torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor))
-_WATCHED = _MAKE_COPIES | {_SET_DATA, torch.Tensor.data_ptr, torch.Tensor.__dlpack__}
+_GIVE_MEMORY_AWAY = frozenset((torch.Tensor.data_ptr, torch.Tensor.__dlpack__))
+_WRITE_WITHOUT_DISPATCH = frozenset((torch.Tensor.apply_, torch.Tensor.map_, torch.Tensor.map2_))
+_WATCHED = _MAKE_COPIES | _GIVE_MEMORY_AWAY | _WRITE_WITHOUT_DISPATCH | {_SET_DATA}

@@ -7,14 +7,12 @@ from typing import Any, Literal
 
 import torch
 from torch._ops import OpOverload
-from torch.utils._pytree import tree_map_only
 
 from .call import Call, bind_arguments
 from .conditions import Refusal
-from .meta import Meta, meta_of
+from .meta import Meta
 from .registry import Entry
-from .schema import tensor_arguments, written_arguments
-from .tensor import DeviceTensor
+from .schema import tensor_arguments
 
 Placement = Literal["device", "host", "local", "decomposed", "view"]
 
@@ -107,24 +105,3 @@ def promote(entry: Entry, call: Call) -> Call:
 
     changed = {name: to_common(call[name]) for name in entry.promote}
     return Call(call.op, {**call.arguments, **changed}, call.arguments)
-
-
-def outputs_on_meta(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tuple[list[Meta] | None, bool]:
-    """Metadata of the op's outputs as CPU gives them, and whether it returns several; None if the call is wrong."""
-
-    def on_meta(tensor: torch.Tensor) -> torch.Tensor:
-        return (tensor._meta if isinstance(tensor, DeviceTensor) else meta_of(tensor)).on_meta()
-
-    meta_args, meta_kwargs = tree_map_only(torch.Tensor, on_meta, (args, kwargs))
-    meta_args, meta_kwargs = tree_map_only(torch.device, lambda _: torch.device("meta"), (meta_args, meta_kwargs))
-    bound = bind_arguments(op, meta_args, meta_kwargs)
-    written = [bound[name] for name in written_arguments(op) if isinstance(bound[name], torch.Tensor)]
-    before = [meta_of(t) for t in written]
-    try:
-        result = op(*meta_args, **meta_kwargs)
-    except Exception:  # whatever it is, the host raises it again, in PyTorch's own words
-        return None, False
-    if before != [meta_of(t) for t in written]:  # the op resizes what it writes to
-        return None, False
-    several = isinstance(result, (list, tuple))
-    return [meta_of(t) for t in (result if several else [result])], several

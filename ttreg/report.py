@@ -28,9 +28,9 @@ class OpRow(BaseModel):
     condition: str = ""
     reason: str = ""
     got: str = ""
-    count: int
-    seconds: float
-    bytes: int  # of the inputs and outputs
+    count: int = 0
+    seconds: float = 0.0
+    bytes: int = 0  # of the inputs
 
 
 class Transfers(BaseModel):

@@ -1,10 +1,8 @@
-"""A session: one device, the uploads it holds, the decisions it made, and the counts of what happened."""
+"""A session: one device, what it holds for the tensors of a block, and the record of what happened."""
 
 from __future__ import annotations
 
 import weakref
-from collections import OrderedDict
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,37 +11,17 @@ from torch.utils._python_dispatch import _disable_current_modes
 from .api import Api
 from .carry import Carriers
 from .cell import Cell, ViewOf
-from .conditions import Refusal
 from .devices.base import Device, Value
+from .ledger import Ledger
+from .lowering import run_lowering
 from .meta import Meta, meta_of
-from .plan import Placement, Plan
+from .plan import Plan
 from .settings import Settings
 from .tensor import DeviceTensor
 from .uploads import Uploads, is_parameter
 
 if TYPE_CHECKING:
     from .report import Report
-
-_KEPT_PLANS = 4096
-
-
-@dataclass
-class TransferCounts:
-    """Counts and bytes of what crossed between host and device."""
-
-    uploads: int = 0
-    upload_bytes: int = 0
-    weight_uploads: int = 0
-    weight_upload_bytes: int = 0
-    downloads: int = 0
-    download_bytes: int = 0
-
-
-@dataclass
-class _Tally:
-    count: int = 0
-    seconds: float = 0.0
-    nbytes: int = 0
 
 
 class Session:
@@ -53,57 +31,19 @@ class Session:
         self.settings = settings
         self.device = device
         self.carriers = Carriers(settings.precision)
-        self.tt = Api(self)
         self.uploads = Uploads()
-        self.transfers = TransferCounts()
+        self.ledger = Ledger()
+        self.tt = Api(device, self.carriers, self.uploads, self.value)
         self._live: weakref.WeakSet[Cell] = weakref.WeakSet()
-        self._plans: OrderedDict[tuple, Plan] = OrderedDict()
-        self._tallies: dict[tuple[str, Placement, str, str, str, bool], _Tally] = {}
 
     def report(self) -> Report:
         """What ran on the device, what fell back to the host, and why, up to now."""
-        from .report import DeviceInfo, OpRow, Report, Totals, Transfers
+        from .report import DeviceInfo, Report
 
-        tallies = {key: replace(tally) for key, tally in self._tallies.items()}
-        for plan in self._plans.values():
-            _add(tallies, plan)
-        rows: dict[tuple, OpRow] = {}
-        totals = Totals()
-        for (op, placement, condition, reason, got, host_float), tally in tallies.items():
-            totals.calls += tally.count
-            setattr(totals, placement, getattr(totals, placement) + tally.count)
-            totals.host_float += tally.count if host_float else 0
-            row = rows.setdefault(
-                (op, placement, condition, reason, got),
-                OpRow(
-                    op=op, placement=placement, condition=condition, reason=reason, got=got, count=0, seconds=0, bytes=0
-                ),
-            )
-            row.count += tally.count
-            row.seconds += tally.seconds
-            row.bytes += tally.nbytes
         d = self.device
-        return Report(
-            device=DeviceInfo(name=d.name, arch=d.arch, ttnn_version=d.ttnn_version, validated=d.validated),
-            ops=sorted((r for r in rows.values() if r.count), key=lambda row: (-row.seconds, row.op)),
-            transfers=Transfers(**vars(self.transfers)),
-            totals=totals,
-        )
-
-    def find_plan(self, key: tuple) -> Plan | None:
-        """The kept decision for a signature."""
-        return self._plans.get(key)
-
-    def keep_plan(self, key: tuple, plan: Plan) -> None:
-        """Keep a decision; the oldest ones give way, their counts stay."""
-        self._plans[key] = plan
-        if len(self._plans) > _KEPT_PLANS:
-            _add(self._tallies, self._plans.popitem(last=False)[1])
-
-    def tally(self, op: Any, placement: Placement, refusal: Refusal | None, *, host_float: bool = False) -> None:
-        """Count one call that follows no kept decision."""
-        plan = Plan(op, placement, refusal, host_float=host_float, count=1)
-        _add(self._tallies, plan)
+        info = DeviceInfo(name=d.name, arch=d.arch, ttnn_version=d.ttnn_version, validated=d.validated)
+        rows, totals = self.ledger.rows()
+        return Report(device=info, ops=rows, transfers=self.ledger.transfers(), totals=totals)
 
     def new_tensor(self, meta: Meta, value: Any) -> torch.Tensor:
         """A tensor that the device holds as `value`, or that the function `value` makes when it is first needed.
@@ -122,8 +62,8 @@ class Session:
         cell = tensor._cell
         if cell.pinned:
             return False
-        of = cell.session
-        return of is self or (of.device is self.device and of.settings.precision == self.settings.precision)
+        home = cell.home
+        return home is self or (home.device is self.device and home.carriers.narrow == self.carriers.narrow)
 
     def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor of the device with the plain tensor's content, and its strides if they leave no gaps."""
@@ -144,11 +84,22 @@ class Session:
         if value is None:
             view: ViewOf | None = tensor._view
             if view is not None and cell.values:
-                self.tally(view.plan.op, "host", view.plan.refusal, host_float=meta.dtype.is_floating_point)
+                self.ledger.tally(view.plan.op, "host", view.plan.refusal, host_float=meta.dtype.is_floating_point)
             value = cell.values[meta] = self._upload(cell.host_view(meta), self.carriers[meta.dtype], False)
         if carrier != self.carriers[meta.dtype]:
             value = self.tt.typecast(value, getattr(self.tt, carrier))
         return value
+
+    def lower(self, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
+        """The outputs of the plan's lowering; see `run_lowering`."""
+        with self.device.lock:
+            return run_lowering(self.tt, self.carriers, plan, arguments)
+
+    def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:
+        """The device values of a view op's outputs, from that of its input."""
+        plan = view.plan
+        made = self.lower(plan, {**plan.constants, plan.slots[0].name: parent})
+        return dict(zip(plan.outputs, made, strict=True))
 
     def indices(self, tensor: torch.Tensor, bound: int) -> Value | None:
         """The device value of a tensor of indices as uint32, or None if one is negative or not below `bound`."""
@@ -165,8 +116,7 @@ class Session:
         """Bring a device value to the host, and count it."""
         with self.device.lock:
             plain = self.device.download(value)
-        self.transfers.downloads += 1
-        self.transfers.download_bytes += plain.nbytes
+        self.ledger.moved("downloads", plain.nbytes)
         return plain
 
     def close(self) -> None:
@@ -190,18 +140,5 @@ class Session:
     def _upload(self, plain: torch.Tensor, carrier: str, weight: bool) -> Value:
         with self.device.lock:
             value = self.device.upload(plain, carrier)
-        if weight:
-            self.transfers.weight_uploads += 1
-            self.transfers.weight_upload_bytes += plain.nbytes
-        else:
-            self.transfers.uploads += 1
-            self.transfers.upload_bytes += plain.nbytes
+        self.ledger.moved("weight_uploads" if weight else "uploads", plain.nbytes)
         return value
-
-
-def _add(tallies: dict[tuple[str, Placement, str, str, str, bool], _Tally], plan: Plan) -> None:
-    r = plan.refusal or Refusal("")
-    tally = tallies.setdefault((str(plan.op), plan.placement, r.condition, r.because, r.got, plan.host_float), _Tally())
-    tally.count += plan.count
-    tally.seconds += plan.seconds
-    tally.nbytes += plan.nbytes * plan.count

@@ -59,7 +59,7 @@ class DeviceTensor(torch.Tensor):
     @property
     def data(self) -> torch.Tensor:  # type: ignore[override]
         """As `Tensor.data`; assigning to it takes over the other's data."""
-        return torch.Tensor.data.__get__(self)  # type: ignore[attr-defined]
+        return torch.Tensor.data.__get__(self)
 
     @data.setter
     def data(self, other: torch.Tensor) -> None:

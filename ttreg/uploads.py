@@ -36,7 +36,8 @@ class Uploads:
 
     A parameter in memory that only PyTorch can write is trusted while its version counter stands still. Every other
     tensor may have changed behind PyTorch's back (NumPy, DLPack, a raw pointer; under `inference_mode` there is no
-    counter at all), so its content is compared with what was uploaded.
+    counter at all), so its content is compared with what was uploaded. Not noticed is a write to a parameter through
+    its `.data` in a thread that is outside the block: it leaves no trace.
     """
 
     def __init__(self) -> None:

@@ -10,6 +10,11 @@ import torch
 Value = Any  # a tensor on the device: a ttnn.Tensor, or what stands in for one
 
 
+def ttnn_dtype_name(value: Value) -> str:
+    """The name of a device tensor's ttnn dtype, such as `bfloat16`."""
+    return str(value.dtype).rpartition(".")[2].lower()
+
+
 class RefusedByDevice(Exception):
     """A device refused one ttnn call: the call's name and the first line of the message."""
 
@@ -34,8 +39,4 @@ class Device(Protocol):
 
     def download(self, value: Value) -> torch.Tensor:
         """Bring a device tensor back as a plain CPU tensor of its shape."""
-        ...
-
-    def dtype_of(self, value: Value) -> str:
-        """The name of a device tensor's ttnn dtype, such as `bfloat16`."""
         ...

@@ -67,10 +67,6 @@ class Chip:
         """See `Device.download`."""
         return self.tt.to_torch(value)
 
-    def dtype_of(self, value: Value) -> str:
-        """See `Device.dtype_of`."""
-        return str(value.dtype).rpartition(".")[2].lower()
-
     def close(self) -> None:
         """Close the chip."""
         import ttnn

@@ -34,10 +34,6 @@ class EmulatedDevice:
         """See `Device.download`."""
         return value.data
 
-    def dtype_of(self, value: Value) -> str:
-        """See `Device.dtype_of`."""
-        return str(value.dtype).rpartition(".")[2].lower()
-
     def close(self) -> None:
         """Close the mocked chip, if there is one."""
         if self._mock is not None:

@@ -1,0 +1,259 @@
+"""Normalization over layers, groups of channels and batches."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+from torch._prims_common import suggest_memory_format
+
+from ..conditions import FLOATS, Check, Dtype, Is
+from ..meta import intern
+from ..registry import lower
+from ..samples import Sample, rand
+from ._compute import accurate, cast, widen
+from .reduction import reduce
+from .views import as_shape
+
+aten = torch.ops.aten
+
+BFLOAT16 = torch.bfloat16
+
+
+def parameters(call):
+    return [meta for name, meta in call.tensors() if name != "input"]
+
+
+def other_dtypes(call):
+    dtypes = {meta.dtype for meta in parameters(call)}
+    if dtypes <= {call["input"].dtype} or dtypes == {torch.float32}:
+        return None
+    return ", ".join(map(str, [call["input"], *parameters(call)]))
+
+
+ONE_DTYPE = Check("parameters all of the input's dtype or all float32", other_dtypes, because="PyTorch takes no others")
+
+
+def statistics_on_cpu(call, outputs):
+    """The statistics have the parameters' dtype, or the input's if there are none."""
+    of = [*parameters(call), call["input"]][0]
+    return [outputs[0], *(meta.like(of.dtype) for meta in outputs[1:])]
+
+
+def statistics(tt, rows, epsilon, shape, dtype):
+    """Functions that make each row's mean and the reciprocal of its deviation, in a shape and dtype."""
+
+    def mean():
+        return reduce(tt, "mean", widen(tt, rows), -1, keepdim=True)
+
+    def reciprocal():
+        squares = tt.square(tt.subtract(widen(tt, rows), mean()))
+        return tt.rsqrt(tt.add(reduce(tt, "mean", squares, -1, keepdim=True), epsilon))
+
+    return [lambda make=make: cast(tt, as_shape(tt, make(), shape), dtype) for make in (mean, reciprocal)]
+
+
+def normalized(tt, rows, epsilon, weight=None, bias=None):
+    return tt.layer_norm(rows, epsilon=epsilon, weight=weight, bias=bias, compute_kernel_config=accurate(tt))
+
+
+def dtype_of(x, *given):
+    return next((parameter.dtype for parameter in given if parameter is not None), x.dtype)
+
+
+def scaled(tt, x, weight, bias, shape):
+    """float32 values, times a weight and plus a bias for each channel."""
+    if weight is not None:
+        x = tt.multiply(x, as_shape(tt, widen(tt, weight), shape))
+    return x if bias is None else tt.add(x, as_shape(tt, widen(tt, bias), shape))
+
+
+def layer_norm_samples():
+    for dtype in FLOATS:
+        yield Sample(rand(5, 7, dtype=dtype), [7], rand(7, dtype=dtype), rand(7, dtype=dtype), 1e-5)
+        yield Sample(rand(2, 3, 40, dtype=dtype), [40], rand(40, dtype=dtype), None, 1e-2)
+        yield Sample(rand(2, 3, 5, 7, dtype=dtype), [5, 7], rand(5, 7, dtype=dtype), rand(5, 7, dtype=dtype), 1e-5)
+        yield Sample(rand(9, dtype=dtype), [9], None, rand(9, dtype=dtype), 1e-5)
+        yield Sample(rand(2, 33, 64, dtype=dtype), [33, 64], None, None, 1e-5)
+    yield Sample(rand(5, 7) + 1000, [7], None, None, 1e-5)
+    yield Sample(rand(5, 1), [1], rand(1), None, 1e-5)
+    yield Sample(rand(5, 7, dtype=BFLOAT16), [7], rand(7), rand(7), 1e-5)
+    yield Sample(rand(5, 7), [7], rand(7, dtype=BFLOAT16), None, 1e-5)
+    yield Sample(rand(5, 7).double(), [7], None, None, 1e-5)
+
+
+@lower(
+    aten.native_layer_norm.default,
+    samples=layer_norm_samples,
+    outputs=statistics_on_cpu,
+    when=[Dtype(("input", "weight", "bias"), FLOATS), ONE_DTYPE],
+)
+def native_layer_norm(tt, input, normalized_shape, weight, bias, eps):
+    lead = list(input.shape[: len(input.shape) - len(normalized_shape)])
+    size = prod(normalized_shape)
+    rows = as_shape(tt, input, [*lead, size])
+    dtype = dtype_of(rows, weight, bias)
+    given = [None if value is None else as_shape(tt, value, [size]) for value in (weight, bias)]
+    out = cast(tt, normalized(tt, cast(tt, rows, dtype), eps, *given), rows.dtype)
+    return as_shape(tt, out, input.shape), *statistics(tt, rows, eps, [*lead, *[1] * len(normalized_shape)], dtype)
+
+
+def group_norm_samples():
+    for dtype in FLOATS:
+        yield Sample(rand(2, 6, 5, 7, dtype=dtype), rand(6, dtype=dtype), rand(6, dtype=dtype), 2, 6, 35, 3, 1e-5)
+        yield Sample(rand(3, 4, dtype=dtype), None, None, 3, 4, 1, 2, 1e-2)
+        yield Sample(rand(2, 8, 40, dtype=dtype), None, rand(8, dtype=dtype), 2, 8, 40, 1, 1e-5)
+    yield Sample(rand(2, 4, 2, 3, 3), rand(4), None, 2, 4, 18, 4, 1e-5)
+    yield Sample(rand(2, 4, 5, 3, dtype=BFLOAT16), rand(4), rand(4), 2, 4, 15, 2, 1e-5)
+    yield Sample(rand(2, 4, 5, 3), rand(4, dtype=BFLOAT16), None, 2, 4, 15, 2, 1e-5)
+    yield Sample(rand(2, 4, 5, 3).double(), None, None, 2, 4, 15, 2, 1e-5)
+
+
+@lower(
+    aten.native_group_norm.default,
+    samples=group_norm_samples,
+    outputs=statistics_on_cpu,
+    when=[Dtype(("input", "weight", "bias"), FLOATS), ONE_DTYPE],
+)
+def native_group_norm(tt, input, weight, bias, N, C, HxW, group, eps):
+    rows = as_shape(tt, input, [N, group, C // group * HxW])
+    out = as_shape(tt, normalized(tt, widen(tt, rows), eps), [N, C, HxW])
+    out = cast(tt, scaled(tt, out, weight, bias, [1, C, 1]), input.dtype)
+    found = statistics(tt, rows, eps, [N, group], dtype_of(rows, weight, bias))
+    return as_shape(tt, out, input.shape), *found
+
+
+BATCH_NORM = [
+    Dtype(("input", "weight", "bias", "running_mean", "running_var"), FLOATS),
+    ONE_DTYPE,
+]
+
+
+def batch_norm(tt, x, weight, bias, mean, variance, eps):
+    """By the running statistics."""
+    given = (mean, variance, weight, bias)
+    dtype, shape = dtype_of(x, *given), [1, x.shape[1], *[1] * (len(x.shape) - 2)]
+    if len(shape) == 4:
+        mean, variance, weight, bias = (None if value is None else as_shape(tt, value, shape) for value in given)
+        out = tt.batch_norm(
+            cast(tt, x, dtype),
+            running_mean=mean,
+            running_var=variance,
+            weight=weight,
+            bias=bias,
+            eps=eps,
+            compute_kernel_config=accurate(tt),
+        )
+        return cast(tt, out, x.dtype)
+    scale = tt.rsqrt(tt.add(widen(tt, variance), eps))
+    if weight is not None:
+        scale = tt.multiply(scale, widen(tt, weight))
+    centred = tt.subtract(widen(tt, x), as_shape(tt, widen(tt, mean), shape))
+    return cast(tt, scaled(tt, centred, scale, bias, shape), x.dtype)
+
+
+def batch_norm_of_itself(tt, x, weight, bias, eps):
+    """By the batch's own statistics, and these."""
+    n, channels, *rest = x.shape
+    rows = as_shape(tt, x, [n, channels, prod(rest)])
+    rows = as_shape(tt, tt.transpose(rows, 0, 1) if n > 1 else rows, [channels, n * prod(rest)])
+    out = as_shape(tt, normalized(tt, widen(tt, rows), eps), [channels, n, prod(rest)])
+    out = as_shape(tt, tt.transpose(out, 0, 1) if n > 1 else out, x.shape)
+    out = cast(tt, scaled(tt, out, weight, bias, [1, channels, *[1] * len(rest)]), x.dtype)
+    return out, *statistics(tt, rows, eps, [channels], dtype_of(x, weight, bias))
+
+
+def batch_norm_on_cpu(call, outputs):
+    """The output is channels-last if the input is; running statistics leave no others."""
+    out, *found = statistics_on_cpu(call, outputs)
+    image = call["input"].on_meta()
+    form = torch.contiguous_format if image.is_contiguous() else suggest_memory_format(image)
+    out = intern(out.dtype, out.shape, torch.empty(out.shape, device="meta", memory_format=form).stride())
+    if not call.arguments.get("training"):
+        found = [intern(meta.dtype, (0,), (1,)) for meta in found]
+    return [out, *found]
+
+
+def updated(call):
+    given = call["running_mean"], call["running_var"]
+    return f"training with {', '.join(map(str, given))}" if call["training"] and given != (None, None) else None
+
+
+def batch_norm_samples():
+    def channels(n, **like):
+        return [rand(n, low=low, high=2, **like) for low in (-2, -2, -2, 0.1)]
+
+    for dtype in FLOATS:
+        x = rand(2, 6, 5, 7, dtype=dtype)
+        yield Sample(x, *channels(6, dtype=dtype), False, 0.1, 1e-5)
+        yield Sample(x.contiguous(memory_format=torch.channels_last), *channels(6, dtype=dtype), False, 0.1, 1e-2)
+        yield Sample(rand(5, 7, dtype=dtype), *channels(7, dtype=dtype), False, 0.1, 1e-5)
+        yield Sample(x, None, None, *channels(6, dtype=dtype)[2:], False, 0.1, 1e-5)
+        yield Sample(x, *channels(6, dtype=dtype)[:2], None, None, True, 0.1, 1e-5)
+        yield Sample(rand(1, 40, 9, dtype=dtype), None, None, None, None, True, 0.1, 1e-2)
+    yield Sample(rand(2, 3, 9), None, *channels(3)[1:], False, 0.1, 1e-5)
+    yield Sample(rand(2, 3, 2, 5, 4), *channels(3), False, 0.1, 1e-5)
+    yield Sample(rand(2, 3, 2, 5, 4), None, rand(3), None, None, True, 0.1, 1e-5)
+    yield Sample(rand(2, 3, 4, 5).mT, *channels(3), False, 0.1, 1e-5)
+    yield Sample(rand(2, 3, 4, 5, dtype=BFLOAT16), *channels(3), False, 0.1, 1e-5)
+    yield Sample(rand(2, 3, 4, 5, dtype=BFLOAT16), rand(3), None, None, None, True, 0.1, 1e-5)
+    yield Sample(rand(2, 3, 4, 5), *channels(3, dtype=BFLOAT16), False, 0.1, 1e-5)
+    yield Sample(rand(2, 3, 4, 5), *channels(3), True, 0.1, 1e-5)
+    yield Sample(rand(2, 3, 4, 5).double(), None, None, None, None, True, 0.1, 1e-5)
+
+
+@lower(
+    aten.native_batch_norm.default,
+    samples=batch_norm_samples,
+    outputs=batch_norm_on_cpu,
+    when=[
+        *BATCH_NORM,
+        Check(
+            "no running statistics in training", updated, because="it writes to them, and the schema does not say so"
+        ),
+    ],
+)
+def native_batch_norm(tt, input, weight, bias, running_mean, running_var, training, momentum, eps):
+    del momentum  # of the running statistics
+    if training:
+        return batch_norm_of_itself(tt, input, weight, bias, eps)
+    return batch_norm(tt, input, weight, bias, running_mean, running_var, eps), None, None
+
+
+def no_training_samples():
+    for sample in batch_norm_samples():
+        *tensors, training, momentum, eps = sample.args
+        if not training:
+            yield Sample(*tensors, momentum, eps)
+    yield Sample(rand(2, 3).double(), None, None, rand(3).double(), rand(3).double(), 0.1, 1e-5)
+
+
+@lower(
+    aten._native_batch_norm_legit_no_training.default,
+    samples=no_training_samples,
+    outputs=batch_norm_on_cpu,
+    when=BATCH_NORM,
+)
+def native_batch_norm_legit_no_training(tt, input, weight, bias, running_mean, running_var, momentum, eps):
+    del momentum
+    return batch_norm(tt, input, weight, bias, running_mean, running_var, eps), None, None
+
+
+def no_stats_samples():
+    for sample in batch_norm_samples():
+        x, weight, bias, mean, _, *rest = sample.args
+        if mean is None:
+            yield Sample(x, weight, bias, *rest)
+    yield Sample(rand(2, 3, 4, 5), rand(3, dtype=BFLOAT16), None, True, 0.1, 1e-5)
+    yield Sample(rand(2, 3, 4, 5), None, None, False, 0.1, 1e-5)
+
+
+@lower(
+    aten._native_batch_norm_legit.no_stats,
+    samples=no_stats_samples,
+    outputs=batch_norm_on_cpu,
+    when=[Dtype(("input", "weight", "bias"), FLOATS), ONE_DTYPE, Is("training", True)],
+)
+def native_batch_norm_legit_no_stats(tt, input, weight, bias, momentum, eps):
+    del momentum
+    return batch_norm_of_itself(tt, input, weight, bias, eps)

@@ -196,9 +196,7 @@ KINDS = ("device", "host_float")
 
 def test_only_calls_inside_the_networks_are_counted() -> None:
     session = SimpleNamespace(device=0, host_float=0)
-    session.report = lambda: SimpleNamespace(
-        totals=SimpleNamespace(**{k: getattr(session, k) for k in KINDS})
-    )
+    session.report = lambda: SimpleNamespace(totals=SimpleNamespace(**{k: getattr(session, k) for k in KINDS}))
 
     class Network(torch.nn.Module):
         def forward(self, value: int) -> int:
@@ -222,9 +220,7 @@ def test_no_counted_call_is_no_share() -> None:
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(
-        demo, "find_spec", lambda name: None if name in ("facenet_pytorch", "skimage") else object()
-    )
+    monkeypatch.setattr(demo, "find_spec", lambda name: None if name in ("facenet_pytorch", "skimage") else object())
     code, text = run_demo(tmp_path)
     assert code == 2
     assert "needs facenet-pytorch, scikit-image" in text
@@ -255,9 +251,7 @@ def test_loading_asks_no_hub(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capt
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_command_exits_with_the_demos_code(
-    code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_command_exits_with_the_demos_code(code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from ttreg.cli import app
 
     given: list[Path] = []

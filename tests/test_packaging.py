@@ -107,9 +107,7 @@ def test_wheel_holds_every_module_under_ttreg(tmp_path: Path) -> None:
 
     shipped = {name for name in names if ".dist-info/" not in name}
     assert {name.partition("/")[0] for name in shipped} == {"ttreg"}
-    modules = {
-        path.relative_to(ROOT).as_posix() for path in tracked() if path.suffix in (".py", ".yaml", ".typed")
-    }
+    modules = {path.relative_to(ROOT).as_posix() for path in tracked() if path.suffix in (".py", ".yaml", ".typed")}
     wanted = {name for name in modules if name.startswith("ttreg/")}
     wanted |= {f"ttreg/{name}" for name in modules if name.startswith(("ops/", "fallback/"))}
     assert shipped >= wanted
@@ -214,6 +212,4 @@ def test_no_tracked_file_names_a_machine_or_an_index() -> None:
     wrong = re.compile(r"/root/|/work/|/home/\w|file:/{3}|https?://\S*(pypi|/simple\b|pythonhosted)")
     for path in tracked():
         if path != Path(__file__).resolve() and path.suffix != ".png":
-            assert (match := wrong.search(path.read_text())) is None, (
-                f"{path.relative_to(ROOT)}: {match.group()}"
-            )
+            assert (match := wrong.search(path.read_text())) is None, f"{path.relative_to(ROOT)}: {match.group()}"

@@ -39,11 +39,15 @@ def verify(
     from rich.table import Table
 
     from .settings import ARCHS
+    from .verify import matching
     from .verify import verify as run
 
     archs = ARCHS if arch == "both" else (arch,)
     if not set(archs) <= set(ARCHS):
         raise typer.BadParameter(f"{arch!r}; expected {', '.join(ARCHS)} or both", param_hint="--arch")
+    unknown = [pattern for pattern in ops or () if not matching([pattern])]
+    if unknown:
+        raise typer.BadParameter(f"no lowering or family is named {', '.join(unknown)}", param_hint="OPS")
     errors = Console(stderr=True)
     verdicts = [v for a in archs for v in track(run(a, ops or ()), a, console=errors, transient=True)]
     refused = [v for v in verdicts if v.error]

@@ -9,9 +9,10 @@ import torch
 from .api import Api
 from .carry import Carriers
 from .devices.base import RefusedByDevice, Value, ttnn_dtype_name
-from .errors import LoweringError
+from .errors import LoweringError, ValidationError
 from .meta import Meta
 from .plan import Plan
+from .registry import Entry
 
 
 def run_lowering(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
@@ -31,11 +32,12 @@ def run_lowering(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, A
         return [_finish(tt, value, meta, carriers, cast) for value, meta in zip(made, plan.outputs, strict=True)]
     except RefusedByDevice:
         raise
+    except ValidationError as error:
+        raise ValidationError(f"{error} (in the lowering {_where(plan.entry)} of {plan.entry.op})") from error
     except Exception as error:
-        where = f"{plan.entry.module}.{plan.entry.function.__name__}"
         shown = ", ".join(f"{name}={_describe(value)}" for name, value in arguments.items())
         raise LoweringError(
-            f"the lowering {where} of {plan.entry.op} failed: {type(error).__name__}: {error}\n"
+            f"the lowering {_where(plan.entry)} of {plan.entry.op} failed: {type(error).__name__}: {error}\n"
             f"called with {shown}; the outputs should be {', '.join(map(str, plan.outputs))}"
         ) from error
 
@@ -60,6 +62,11 @@ def _finish(tt: Api, value: Any, meta: Meta, carriers: Carriers, cast: bool) -> 
             raise ValueError(f"it returned {dtype} for an output {meta}, which is carried as {carrier}")
         value = tt.typecast(value, getattr(tt, carrier))
     return value
+
+
+def _where(entry: Entry) -> str:
+    assert entry.function is not None
+    return f"{entry.module}.{entry.function.__name__}"
 
 
 def _describe(value: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pydantic import BaseModel
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
@@ -9,6 +11,8 @@ from rich.text import Text
 
 from .conditions import Never, Refusal
 from .plan import Placement
+
+_SHOWN = 20  # rows of a printed table
 
 
 class DeviceInfo(BaseModel):
@@ -86,26 +90,21 @@ class Report(BaseModel):
             f"({_size(moved.weight_upload_bytes)}), downloads {moved.downloads} ({_size(moved.download_bytes)})"
         )
 
-    def _tables(self) -> list[Table]:
-        device = [row for row in self.ops if row.placement == "device"]
-        refused = [row for row in self.ops if row.placement == "host"]
-        tables = []
-        if device:
-            table = Table("op", title="on the device", title_justify="left")
-            for heading in ("calls", "ms", "moved"):
-                table.add_column(heading, justify="right")
-            for row in device:
-                table.add_row(row.op, str(row.count), f"{row.seconds * 1e3:.1f}", _size(row.bytes))
-            tables.append(table)
-        if refused:
-            table = Table("op", title="on the host, and why", title_justify="left")
-            for heading in ("calls", "ms"):
-                table.add_column(heading, justify="right")
-            table.add_column("why")
-            for row in refused:
-                table.add_row(row.op, str(row.count), f"{row.seconds * 1e3:.1f}", why(row))
-            tables.append(table)
-        return tables
+    def _tables(self) -> Iterator[Table | Text]:
+        for title, placement in (("on the device", "device"), ("on the host, and why", "host")):
+            rows = [row for row in self.ops if row.placement == placement]
+            if not rows:
+                continue
+            table = Table("op", title=title, title_justify="left")
+            table.add_column("calls", justify="right")
+            table.add_column("ms", justify="right")
+            table.add_column("moved" if placement == "device" else "why")
+            for row in rows[:_SHOWN]:
+                last = _size(row.bytes) if placement == "device" else why(row)
+                table.add_row(row.op, str(row.count), f"{row.seconds * 1e3:.1f}", last)
+            yield table
+            if len(rows) > _SHOWN:
+                yield Text(f"and {len(rows) - _SHOWN} shorter rows, which model_dump_json() has", style="dim")
 
 
 def why(row: OpRow) -> str:

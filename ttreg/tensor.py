@@ -57,9 +57,9 @@ class DeviceTensor(torch.Tensor):
         self._cell, self._meta, self._view = other._cell, other._meta, other._view
 
     @property
-    def data(self) -> torch.Tensor:  # type: ignore[override]
+    def data(self) -> torch.Tensor:
         """As `Tensor.data`; assigning to it takes over the other's data."""
-        return torch.Tensor.data.__get__(self)
+        return torch.Tensor.data.__get__(self)  # type: ignore[attr-defined]
 
     @data.setter
     def data(self, other: torch.Tensor) -> None:

@@ -13,6 +13,8 @@ import ttreg
 from ttreg.conditions import FLOATS, Dtype
 from ttreg.registry import registry
 
+_LIBRARY = torch.library.Library("ttreg_tests", "DEF")
+_HOST_FUNCTIONS: dict = {}  # by the name of the op that they implement
 PLACES = ("inside the block", "inside, small inputs local", "in another thread", "after the block")
 
 
@@ -44,20 +46,23 @@ def same_as_cpu(request):
 
 @pytest.fixture
 def private_op():
-    """Defines an op in a namespace of our own, by schema and host implementation; it and its entry go with the test."""
-    library = torch.library.Library("ttreg_tests", "FRAGMENT")
+    """Defines an op in a namespace of our own, by schema and host implementation; its entry goes with the test."""
 
     def define(schema, function):
         name = schema.partition("(")[0]
-        library.define(schema)
-        library.impl(name, function, "CompositeExplicitAutograd")
-        packet, _, overload = name.partition(".")
-        return getattr(getattr(torch.ops.ttreg_tests, packet), overload or "default")
+        if name not in _HOST_FUNCTIONS:  # PyTorch has no op defined twice, not even after its library is gone
+            _LIBRARY.define(schema)
+            _LIBRARY.impl(
+                name, lambda *args, **kwargs: _HOST_FUNCTIONS[name](*args, **kwargs), "CompositeExplicitAutograd"
+            )
+        _HOST_FUNCTIONS[name] = function
+        op = getattr(torch.ops.ttreg_tests, name).default
+        assert str(op._schema) == f"ttreg_tests::{schema}"
+        return op
 
     yield define
     for op in [op for op in registry._entries if op.namespace == "ttreg_tests"]:
         registry._entries.pop(op)
-    library._destroy()
 
 
 @pytest.fixture

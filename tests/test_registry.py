@@ -18,9 +18,9 @@ def samples():
 
 
 @pytest.fixture
-def scale(private_op):
-    """An op without an entry: `scale(Tensor self, float factor=2.0, *, Tensor? bias=None) -> Tensor`."""
-    schema = "scale(Tensor self, float factor=2.0, *, Tensor? bias=None) -> Tensor"
+def stretch(private_op):
+    """An op without an entry: `stretch(Tensor self, float factor=2., *, Tensor? bias=None) -> Tensor`."""
+    schema = "stretch(Tensor self, float factor=2., *, Tensor? bias=None) -> Tensor"
     return private_op(schema, lambda self, factor=2.0, bias=None: self * factor + (0 if bias is None else bias))
 
 
@@ -31,9 +31,9 @@ def lowering(tt, self, factor, bias):
     return tt.multiply(self, factor)
 
 
-def test_an_entry_is_found_by_its_op(scale):
-    lower(scale, samples=samples, when=[TYPED])(lowering)
-    entry = registry.find(scale)
+def test_an_entry_is_found_by_its_op(stretch):
+    lower(stretch, samples=samples, when=[TYPED])(lowering)
+    entry = registry.find(stretch)
     assert entry is not None
     assert (entry.kind, entry.conditions, entry.function) == ("device", (TYPED,), lowering)
     assert entry.module == __name__
@@ -41,17 +41,17 @@ def test_an_entry_is_found_by_its_op(scale):
     assert entry in list(registry)
 
 
-def test_the_decorator_returns_the_function_itself(scale):
-    assert lower(scale, samples=samples, when=[TYPED])(lowering) is lowering
+def test_the_decorator_returns_the_function_itself(stretch):
+    assert lower(stretch, samples=samples, when=[TYPED])(lowering) is lowering
 
 
-def test_an_op_without_entry_is_not_found(scale):
-    assert registry.find(scale) is None
+def test_an_op_without_entry_is_not_found(stretch):
+    assert registry.find(stretch) is None
 
 
-def test_iterating_goes_by_name_and_len_counts(scale):
+def test_iterating_goes_by_name_and_len_counts(stretch):
     before = len(registry)
-    lower(scale, samples=samples, when=[TYPED])(lowering)
+    lower(stretch, samples=samples, when=[TYPED])(lowering)
     names = [str(entry.op) for entry in registry]
     assert names == sorted(names)
     assert len(registry) == len(names) == before + 1
@@ -65,11 +65,11 @@ SECOND_ENTRIES = {
 
 
 @pytest.mark.parametrize("second", SECOND_ENTRIES)
-def test_a_second_entry_for_an_op_is_refused_and_names_both_places(scale, second):
-    lower(scale, samples=samples, when=[TYPED])(lowering)
-    with pytest.raises(RegistryError, match=r"ttreg_tests\.scale\.default has an entry already, in .*test_registry"):
-        SECOND_ENTRIES[second](scale)
-    assert registry.find(scale).kind == "device"
+def test_a_second_entry_for_an_op_is_refused_and_names_both_places(stretch, second):
+    lower(stretch, samples=samples, when=[TYPED])(lowering)
+    with pytest.raises(RegistryError, match=r"ttreg_tests\.stretch\.default has an entry already, in .*test_registry"):
+        SECOND_ENTRIES[second](stretch)
+    assert registry.find(stretch).kind == "device"
 
 
 def test_a_packet_is_refused_and_its_overloads_are_named():
@@ -103,71 +103,71 @@ MISSPELT = [
 
 
 @pytest.mark.parametrize("condition", MISSPELT, ids=str)
-def test_a_condition_on_a_misspelt_argument_is_refused(scale, condition):
+def test_a_condition_on_a_misspelt_argument_is_refused(stretch, condition):
     wrong = next(name for name in condition.arguments() if name != "self")
     with pytest.raises(RegistryError, match=f"has no argument '{wrong}'; it has self, factor, bias"):
-        lower(scale, samples=samples, when=[TYPED, condition])(lowering)
-    assert registry.find(scale) is None
+        lower(stretch, samples=samples, when=[TYPED, condition])(lowering)
+    assert registry.find(stretch) is None
 
 
-def test_a_misspelt_argument_in_promote_is_refused(scale):
+def test_a_misspelt_argument_in_promote_is_refused(stretch):
     with pytest.raises(RegistryError, match="has no argument 'other'"):
-        lower(scale, samples=samples, when=[TYPED], promote=("self", "other"))(lowering)
+        lower(stretch, samples=samples, when=[TYPED], promote=("self", "other"))(lowering)
 
 
-def test_a_misspelt_argument_in_indices_is_refused(scale):
+def test_a_misspelt_argument_in_indices_is_refused(stretch):
     with pytest.raises(RegistryError, match="has no argument 'index'"):
-        lower(scale, samples=samples, when=[TYPED], indices={"index": lambda call: 1})(lowering)
+        lower(stretch, samples=samples, when=[TYPED], indices={"index": lambda call: 1})(lowering)
 
 
-def test_a_misspelt_parameter_of_the_lowering_is_refused(scale):
+def test_a_misspelt_parameter_of_the_lowering_is_refused(stretch):
     with pytest.raises(RegistryError, match="has no argument 'factr'"):
 
-        @lower(scale, samples=samples, when=[TYPED])
+        @lower(stretch, samples=samples, when=[TYPED])
         def misspelt(tt, self, factr, bias):
             return self
 
 
-def test_an_ignored_argument_is_refused(scale):
+def test_an_ignored_argument_is_refused(stretch):
     with pytest.raises(RegistryError, match="ignores factor, bias: take it, or leave it one value with `Is`"):
 
-        @lower(scale, samples=samples, when=[TYPED])
+        @lower(stretch, samples=samples, when=[TYPED])
         def ignoring(tt, self):
             return self
 
 
-def test_an_argument_that_is_left_one_value_may_be_ignored(scale):
-    @lower(scale, samples=samples, when=[Dtype("self", FLOATS), Is("factor", 2.0), Is("bias", None)])
+def test_an_argument_that_is_left_one_value_may_be_ignored(stretch):
+    @lower(stretch, samples=samples, when=[Dtype("self", FLOATS), Is("factor", 2.0), Is("bias", None)])
     def doubling(tt, self):
         return tt.multiply(self, 2.0)
 
-    assert registry.find(scale).function is doubling
+    assert registry.find(stretch).function is doubling
 
 
-def test_one_of_several_values_is_no_reason_to_ignore_an_argument(scale):
+def test_one_of_several_values_is_no_reason_to_ignore_an_argument(stretch):
     with pytest.raises(RegistryError, match="ignores factor"):
 
-        @lower(scale, samples=samples, when=[TYPED, OneOf("factor", (1.0, 2.0))])
+        @lower(stretch, samples=samples, when=[TYPED, OneOf("factor", (1.0, 2.0))])
         def ignoring(tt, self, bias):
             return self
 
 
-def test_a_lowering_takes_tt_first(scale):
+def test_a_lowering_takes_tt_first(stretch):
     with pytest.raises(RegistryError, match="takes `tt` first, got self, factor, bias"):
 
-        @lower(scale, samples=samples, when=[TYPED])
+        @lower(stretch, samples=samples, when=[TYPED])
         def without_tt(self, factor, bias):
             return self
 
 
-def test_a_tensor_argument_without_dtype_condition_is_refused(scale):
+def test_a_tensor_argument_without_dtype_condition_is_refused(stretch):
     with pytest.raises(RegistryError, match="says nothing of the dtype of bias: add a Dtype condition"):
-        lower(scale, samples=samples, when=[Dtype("self", FLOATS)])(lowering)
+        lower(stretch, samples=samples, when=[Dtype("self", FLOATS)])(lowering)
 
 
-def test_a_check_does_not_replace_a_dtype_condition(scale):
+def test_a_check_does_not_replace_a_dtype_condition(stretch):
     with pytest.raises(RegistryError, match="dtype of self, bias"):
-        lower(scale, samples=samples, when=[Check("anything", lambda call: None)])(lowering)
+        lower(stretch, samples=samples, when=[Check("anything", lambda call: None)])(lowering)
 
 
 @pytest.mark.parametrize("op", [aten.add_.Tensor, aten.add.out, aten.relu_.default, aten.max.dim_max], ids=str)
@@ -176,35 +176,35 @@ def test_an_entry_for_a_derived_overload_is_refused(op):
         cpu_only(op, because="it is derived", samples=samples)
 
 
-def test_host_and_decomposed_entries_refuse_every_call_with_their_reason(scale):
-    cpu_only(scale, because="the output shape depends on the data", samples=samples)
-    entry = registry.find(scale)
+def test_host_and_decomposed_entries_refuse_every_call_with_their_reason(stretch):
+    cpu_only(stretch, because="the output shape depends on the data", samples=samples)
+    entry = registry.find(stretch)
     assert (entry.kind, entry.module) == ("host", __name__)
     assert entry.conditions == (Never(because="the output shape depends on the data"),)
-    refusal = entry.refuse(Call.bind(scale, (torch.ones(2),), {}))
+    refusal = entry.refuse(Call.bind(stretch, (torch.ones(2),), {}))
     assert str(refusal) == "runs on the host (the output shape depends on the data)"
 
 
-def test_the_first_condition_that_fails_is_the_refusal(scale):
+def test_the_first_condition_that_fails_is_the_refusal(stretch):
     first, second = Rank("self", (4,)), Is("factor", 3.0)
-    lower(scale, samples=samples, when=[TYPED, first, second])(lowering)
-    entry = registry.find(scale)
-    assert str(entry.refuse(Call.bind(scale, (torch.ones(2),), {}))) == "rank of self == 4, got 1"
-    assert str(entry.refuse(Call.bind(scale, (torch.ones(1, 1, 1, 1),), {}))) == "factor == 3.0, got 2.0"
-    assert entry.refuse(Call.bind(scale, (torch.ones(1, 1, 1, 1), 3.0), {})) is None
+    lower(stretch, samples=samples, when=[TYPED, first, second])(lowering)
+    entry = registry.find(stretch)
+    assert str(entry.refuse(Call.bind(stretch, (torch.ones(2),), {}))) == "rank of self == 4, got 1"
+    assert str(entry.refuse(Call.bind(stretch, (torch.ones(1, 1, 1, 1),), {}))) == "factor == 3.0, got 2.0"
+    assert entry.refuse(Call.bind(stretch, (torch.ones(1, 1, 1, 1), 3.0), {})) is None
 
 
-def test_samples_have_the_same_values_each_time(scale):
-    lower(scale, samples=samples, when=[TYPED])(lowering)
-    entry = registry.find(scale)
+def test_samples_have_the_same_values_each_time(stretch):
+    lower(stretch, samples=samples, when=[TYPED])(lowering)
+    entry = registry.find(stretch)
     (first,), (second,) = entry.samples(), entry.samples()
     assert torch.equal(first.args[0], second.args[0])
 
 
-def test_samples_leave_the_generator_of_torch_alone(scale):
-    lower(scale, samples=samples, when=[TYPED])(lowering)
+def test_samples_leave_the_generator_of_torch_alone(stretch):
+    lower(stretch, samples=samples, when=[TYPED])(lowering)
     state = torch.get_rng_state()
-    list(registry.find(scale).samples())
+    list(registry.find(stretch).samples())
     assert torch.equal(state, torch.get_rng_state())
 
 

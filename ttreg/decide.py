@@ -32,6 +32,8 @@ from .tensor import DeviceTensor
 def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Plan:
     """The plan for every call with this signature."""
     constants, slots = find_slots(op, args, kwargs)
+    # A batch norm writes to its running statistics in training only.
+    writes = written_arguments(op) if constants.get("training", True) else ()
     tensors = [t for slot in slots for t in slot.tensors(args, kwargs)]
     metas = [t._meta if isinstance(t, DeviceTensor) else meta_of(t) for t in tensors]
     plan = Plan(
@@ -39,7 +41,7 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
         "host",
         constants=constants,
         slots=slots,
-        written=[slot for slot in slots if slot.name in written_arguments(op)],
+        written=[slot for slot in slots if slot.name in writes],
         host_float=any(meta.dtype.is_floating_point for meta in metas),
         nbytes=sum(meta.nbytes for meta in metas),
     )

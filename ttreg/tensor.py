@@ -101,6 +101,10 @@ class DeviceTensor(torch.Tensor):
     def __dlpack__(self, **options: Any) -> Any:
         return self._ordinary().__dlpack__(**options)
 
+    def as_subclass(self, cls: type) -> Any:
+        """As `Tensor.as_subclass`: a tensor of that class over the memory on the host."""
+        return self._ordinary().as_subclass(cls)
+
     def share_memory_(self) -> DeviceTensor:
         """As `Tensor.share_memory_`."""
         self.untyped_storage().share_memory_()

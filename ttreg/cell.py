@@ -137,5 +137,5 @@ class Cell:
 
     def _compute_lazy(self) -> None:
         if self.lazy is not None:
-            lazy, self.lazy = self.lazy, None
-            self.values[self.root] = lazy()
+            self.values[self.root] = self.lazy()
+            self.lazy = None

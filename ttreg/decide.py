@@ -123,6 +123,7 @@ def _prepare(plan: Plan, entry: Entry | None, args: tuple, kwargs: dict[str, Any
     for slot in plan.slots:
         if slot.name in entry.promote:
             slot.dtype = dtype
+        slot.row_major = slot.name in entry.row_major
         if slot.name in entry.indices:
             slot.bound = entry.indices[slot.name](call)
 

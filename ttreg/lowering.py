@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,10 +10,9 @@ import torch
 from .api import Api
 from .carry import Carriers
 from .devices.base import RefusedByDevice, Value, ttnn_dtype_name
-from .errors import LoweringError, ValidationError
+from .errors import DeviceError, LoweringError, ValidationError
 from .meta import Meta
 from .plan import Plan
-from .registry import Entry
 
 
 def run_lowering(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
@@ -22,22 +22,47 @@ def run_lowering(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, A
     """
     assert plan.entry is not None
     assert plan.entry.function is not None
-    try:
-        made = plan.entry.function(tt, **arguments)
+    function = plan.entry.function
+
+    def outputs() -> list[Value]:
+        made = function(tt, **arguments)
         made = list(made) if isinstance(made, (list, tuple)) else [made]
         if len(made) != len(plan.outputs):
             raise ValueError(f"it returned {len(made)} tensors where the op has {len(plan.outputs)}")
         # What is written into a tensor takes on its dtype, as `bfloat16.add_(float32)` does.
         cast = bool(plan.written)
-        return [_finish(tt, value, meta, carriers, cast) for value, meta in zip(made, plan.outputs, strict=True)]
-    except RefusedByDevice:
+        return [output(value, meta, cast) for value, meta in zip(made, plan.outputs, strict=True)]
+
+    def output(value: Any, meta: Meta, cast: bool) -> Any:
+        if not callable(value):
+            return _finish(tt, value, meta, carriers, cast)
+
+        def later() -> Value:
+            try:
+                return _blamed(plan, arguments, lambda: output(value(), meta, cast))
+            except RefusedByDevice as refused:  # too late for the host to run the op instead
+                raise DeviceError(f"{plan.op}, when its output {meta} was read: ttnn refused {refused}") from refused
+
+        return later
+
+    return _blamed(plan, arguments, outputs)
+
+
+def _blamed(plan: Plan, arguments: dict[str, Any], run: Callable[[], Any]) -> Any:
+    """`run()`, whose exceptions say which lowering is at fault."""
+    assert plan.entry is not None
+    assert plan.entry.function is not None
+    where = f"the lowering {plan.entry.module}.{plan.entry.function.__name__} of {plan.entry.op}"
+    try:
+        return run()
+    except (RefusedByDevice, DeviceError):
         raise
     except ValidationError as error:
-        raise ValidationError(f"{error} (in the lowering {_where(plan.entry)} of {plan.entry.op})") from error
+        raise ValidationError(f"{error} (in {where})") from error
     except Exception as error:
         shown = ", ".join(f"{name}={_describe(value)}" for name, value in arguments.items())
         raise LoweringError(
-            f"the lowering {_where(plan.entry)} of {plan.entry.op} failed: {type(error).__name__}: {error}\n"
+            f"{where} failed: {type(error).__name__}: {error}\n"
             f"called with {shown}; the outputs should be {', '.join(map(str, plan.outputs))}"
         ) from error
 
@@ -49,8 +74,6 @@ def _finish(tt: Api, value: Any, meta: Meta, carriers: Carriers, cast: bool) -> 
         )
     if value is None:
         return None
-    if callable(value):
-        return lambda: _finish(tt, value(), meta, carriers, cast)
     carrier = carriers[meta.dtype]
     if tuple(value.shape) != meta.shape:
         raise ValueError(f"it returned shape {list(value.shape)} for an output {meta}")
@@ -62,11 +85,6 @@ def _finish(tt: Api, value: Any, meta: Meta, carriers: Carriers, cast: bool) -> 
             raise ValueError(f"it returned {dtype} for an output {meta}, which is carried as {carrier}")
         value = tt.typecast(value, getattr(tt, carrier))
     return value
-
-
-def _where(entry: Entry) -> str:
-    assert entry.function is not None
-    return f"{entry.module}.{entry.function.__name__}"
 
 
 def _describe(value: Any) -> str:

@@ -81,7 +81,8 @@ class _Dispatch(TorchDispatchMode):
         self._dispatcher = Dispatcher(session, self._again)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if _of_thread.dispatching:  # a block further in is at work, and this call is a part of how
+        # A block further in is at work, and this call is a part of how; or PyTorch is tracing.
+        if _of_thread.dispatching or _tracing():
             return func(*args, **(kwargs or {}))
         _of_thread.dispatching = True
         try:
@@ -98,6 +99,13 @@ class _Dispatch(TorchDispatchMode):
                 yield
         finally:
             _of_thread.dispatching = True
+
+
+def _tracing() -> bool:
+    return any(torch._C._get_dispatch_mode(key) is not None for key in _TRACERS)
+
+
+_TRACERS = tuple(torch._C._TorchDispatchModeKey.__members__.values())
 
 
 class _OfThread(threading.local):

@@ -25,6 +25,7 @@ class Slot:
     where: int | str
     dtype: torch.dtype | None = None  # to promote to; None leaves each tensor's own
     bound: int | None = None  # of an argument that holds indices
+    row_major: bool = False
 
     def of(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         """The argument in a call."""

@@ -41,6 +41,7 @@ class Entry:
     promote: tuple[str, ...] = ()
     indices: Mapping[str, Callable[[Call], int]] = field(default_factory=dict)
     outputs: Callable[[Call, list[Meta]], list[Meta]] | None = None
+    row_major: tuple[str, ...] = ()
     module: str = ""
 
     @property
@@ -135,6 +136,7 @@ def lower(
     promote: tuple[str, ...] = (),
     indices: Mapping[str, Callable[[Call], int]] | None = None,
     outputs: Callable[[Call, list[Meta]], list[Meta]] | None = None,
+    row_major: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give `op` a lowering: the decorated function runs on the device whenever every condition of `when` holds.
 
@@ -147,12 +149,22 @@ def lower(
     `indices` names integer arguments that hold indices, each with a function that gives the bound from the call: their
     values are checked on the host (a negative or too large one raises what it raises on CPU) and arrive as uint32.
     `outputs` corrects the outputs' metadata where PyTorch's shape function does not say what the CPU gives.
+    `row_major` names arguments that arrive in row-major layout, for those that tiles would blow up (a 3 × 3 kernel).
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         registry.add(
             Entry(
-                op, "device", tuple(when), samples, function, promote, dict(indices or {}), outputs, function.__module__
+                op,
+                "device",
+                tuple(when),
+                samples,
+                function,
+                promote,
+                dict(indices or {}),
+                outputs,
+                row_major,
+                function.__module__,
             )
         )
         return function
@@ -203,7 +215,7 @@ def _check(entry: Entry) -> None:
         raise RegistryError(f"{op} is derived from {functional_form(op)}; give that an entry instead")
     names = argument_names(op)
     mentioned = [name for condition in entry.conditions for name in condition.arguments()]
-    _known(op, names, (*mentioned, *entry.promote, *entry.indices))
+    _known(op, names, (*mentioned, *entry.promote, *entry.indices, *entry.row_major))
     if entry.function is not None:
         _check_lowering(entry, names)
 

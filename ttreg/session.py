@@ -73,12 +73,12 @@ class Session:
                 meta = meta_of(tensor.contiguous())
             return self.new_tensor(meta, self._upload(tensor, self.carriers[tensor.dtype], False))
 
-    def value(self, tensor: torch.Tensor, promote_to: torch.dtype | None = None) -> Value:
+    def value(self, tensor: torch.Tensor, promote_to: torch.dtype | None = None, row_major: bool = False) -> Value:
         """The device value of any tensor, uploaded if need be, brought to `promote_to` if that is given."""
         dtype = promote_to or tensor.dtype
         carrier = self.carriers[dtype]
         if not (isinstance(tensor, DeviceTensor) and self.holds(tensor)):
-            return self._uploaded(self.read(tensor), dtype, carrier)
+            return self._uploaded(self.read(tensor), dtype, carrier, row_major)
         cell, meta = tensor._cell, tensor._meta
         value = cell.device_value(meta, tensor._view)
         if value is None:
@@ -88,7 +88,7 @@ class Session:
             value = cell.values[meta] = self._upload(cell.host_view(meta), self.carriers[meta.dtype], False)
         if carrier != self.carriers[meta.dtype]:
             value = self.tt.typecast(value, getattr(self.tt, carrier))
-        return value
+        return self.tt.to_layout(value, self.tt.ROW_MAJOR_LAYOUT) if row_major else value
 
     def lower(self, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
         """The outputs of the plan's lowering; see `run_lowering`."""
@@ -121,24 +121,28 @@ class Session:
 
     def close(self) -> None:
         """Bring every live tensor's data to the host, where it stays, and free what the device holds."""
-        try:
-            for cell in list(self._live):
+        failures: list[Exception] = []
+        for cell in list(self._live):
+            try:
                 cell.settle()
-        finally:
-            self._live.clear()
-            self.uploads.clear()
+            except Exception as failure:  # the others are settled first, then it is raised
+                failures.append(failure)
+        self._live.clear()
+        self.uploads.clear()
+        if failures:
+            raise failures[0]
 
-    def _uploaded(self, plain: torch.Tensor, dtype: torch.dtype, carrier: str) -> Value:
-        meta = meta_of(plain)
-        value = self.uploads.find(plain, meta, carrier)
+    def _uploaded(self, plain: torch.Tensor, dtype: torch.dtype, carrier: str, row_major: bool = False) -> Value:
+        meta, form = meta_of(plain), (carrier, row_major)
+        value = self.uploads.find(plain, meta, form)
         if value is None:
             ready = plain if plain.dtype == dtype else plain.to(dtype)
-            value = self._upload(ready, carrier, is_parameter(plain))
-            self.uploads.keep(plain, meta, carrier, value)
+            value = self._upload(ready, carrier, is_parameter(plain), row_major)
+            self.uploads.keep(plain, meta, form, value)
         return value
 
-    def _upload(self, plain: torch.Tensor, carrier: str, weight: bool) -> Value:
+    def _upload(self, plain: torch.Tensor, carrier: str, weight: bool, row_major: bool = False) -> Value:
         with self.device.lock:
-            value = self.device.upload(plain, carrier)
+            value = self.device.upload(plain, carrier, row_major)
         self.ledger.moved("weight_uploads" if weight else "uploads", plain.nbytes)
         return value

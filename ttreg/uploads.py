@@ -14,6 +14,8 @@ from .meta import Meta
 
 _INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
+Form = tuple[str, bool]  # the ttnn dtype, and whether in row-major layout
+
 
 @dataclass
 class _Upload:
@@ -24,11 +26,11 @@ class _Upload:
 
 
 class _StorageUploads:
-    """What was uploaded of one storage, by metadata and the dtype it was brought to."""
+    """What was uploaded of one storage, by metadata and form."""
 
     def __init__(self, reference: weakref.ref):
         self.reference = reference
-        self.by_meta: dict[tuple[Meta, str], _Upload] = {}
+        self.by_meta: dict[tuple[Meta, Form], _Upload] = {}
 
 
 class Uploads:
@@ -46,10 +48,10 @@ class Uploads:
         # By the identity of the value, which the upload keeps alive.
         self._by_value: weakref.WeakValueDictionary[int, _Upload] = weakref.WeakValueDictionary()
 
-    def find(self, tensor: torch.Tensor, meta: Meta, dtype: str) -> Value | None:
+    def find(self, tensor: torch.Tensor, meta: Meta, form: Form) -> Value | None:
         """The value uploaded for this tensor's present content, or None."""
         of_storage = self._storages.get(tensor.untyped_storage()._cdata)
-        upload = of_storage.by_meta.get((meta, dtype)) if of_storage is not None else None
+        upload = of_storage.by_meta.get((meta, form)) if of_storage is not None else None
         if upload is None:
             return None
         if upload.version is not None and self._trusts(tensor):
@@ -58,7 +60,7 @@ class Uploads:
             return upload.value
         return None
 
-    def keep(self, tensor: torch.Tensor, meta: Meta, dtype: str, value: Value) -> None:
+    def keep(self, tensor: torch.Tensor, meta: Meta, form: Form, value: Value) -> None:
         """Keep `value` as the upload of this tensor's present content, until its memory dies."""
         storage = tensor.untyped_storage()
         key = storage._cdata
@@ -66,7 +68,7 @@ class Uploads:
             self._storages[key] = _StorageUploads(weakref.ref(storage, lambda _: self._storages.pop(key, None)))
         trusted = self._trusts(tensor)
         upload = _Upload(value, tensor._version if trusted else None, None if trusted else tensor.detach().clone())
-        self._storages[key].by_meta[meta, dtype] = self._by_value[id(value)] = upload
+        self._storages[key].by_meta[meta, form] = self._by_value[id(value)] = upload
 
     def prepared(self, value: Value, key: str, make: Callable[[], Any]) -> Any:
         """What `make` derives from an uploaded value, made once while the upload is kept; `key` tells what it is."""

@@ -33,8 +33,8 @@ class Device(Protocol):
     lock: threading.RLock
     tt: Any  # the ttnn API that lowerings are given; `tt.device` is what ttnn calls take as their device
 
-    def upload(self, host: torch.Tensor, dtype: str) -> Value:
-        """Bring a plain CPU tensor to the device in tile layout, as the ttnn dtype of that name."""
+    def upload(self, host: torch.Tensor, dtype: str, row_major: bool = False) -> Value:
+        """Bring a plain CPU tensor to the device as the ttnn dtype of that name, in tile layout by default."""
         ...
 
     def download(self, value: Value) -> torch.Tensor:

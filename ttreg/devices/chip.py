@@ -57,11 +57,12 @@ class Chip:
         self.arch = str(self._device.arch()).rpartition(".")[2].lower()
         self.tt = TtnnApi(self._device)
 
-    def upload(self, host: torch.Tensor, dtype: str) -> Value:
+    def upload(self, host: torch.Tensor, dtype: str, row_major: bool = False) -> Value:
         """See `Device.upload`."""
         plain = host.to(torch.uint8) if host.dtype is torch.bool else host
         plain = plain.contiguous() if dtype != "uint32" else plain.to(torch.int64).contiguous()
-        return self.tt.from_torch(plain, dtype=getattr(self.tt, dtype), layout=self.tt.TILE_LAYOUT, device=self._device)
+        layout = self.tt.ROW_MAJOR_LAYOUT if row_major else self.tt.TILE_LAYOUT
+        return self.tt.from_torch(plain, dtype=getattr(self.tt, dtype), layout=layout, device=self._device)
 
     def download(self, value: Value) -> torch.Tensor:
         """See `Device.download`."""

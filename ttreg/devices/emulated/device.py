@@ -24,11 +24,12 @@ class EmulatedDevice:
         self._mock = chip.open_mock(arch, ttnn_version) if validate else None
         self.tt = EmulatedApi(self._mock)
 
-    def upload(self, host: torch.Tensor, dtype: str) -> Value:
+    def upload(self, host: torch.Tensor, dtype: str, row_major: bool = False) -> Value:
         """See `Device.upload`."""
         ttnn_dtype = getattr(self.tt, dtype)
-        twin = self._mock.upload(host, dtype) if self._mock is not None else None
-        return EmulatedTensor(stored(host, ttnn_dtype, copy=True), ttnn_dtype, self.tt.TILE_LAYOUT, twin)
+        twin = self._mock.upload(host, dtype, row_major) if self._mock is not None else None
+        layout = self.tt.ROW_MAJOR_LAYOUT if row_major else self.tt.TILE_LAYOUT
+        return EmulatedTensor(stored(host, ttnn_dtype, copy=True), ttnn_dtype, layout, twin)
 
     def download(self, value: Value) -> torch.Tensor:
         """See `Device.download`."""

@@ -1,0 +1,232 @@
+"""The report: counts by placement and reason, transfers, and its two renderings."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import ttreg
+from ttreg.conditions import FLOATS, Dtype, Is
+from ttreg.report import OpRow, Report, why
+
+X = torch.arange(12.0).reshape(3, 4) / 4
+
+
+@pytest.fixture
+def rows_of(private_op, device):
+    """Runs a program and gives its session's rows of our own ops, by name and placement."""
+
+    def run(program, block=device):
+        with block as session:
+            program(session)
+        report = session.report()
+        rows = {}
+        for row in report.ops:
+            if row.op.startswith("ttreg_tests."):
+                rows[row.op.split(".")[1], row.placement] = row
+        return rows, report
+
+    return run
+
+
+@pytest.fixture
+def twice(private_op):
+    """`twice(Tensor self, int times=2) -> Tensor`, which the device runs for two times only."""
+    op = private_op("twice(Tensor self, int times=2) -> Tensor", lambda self, times=2: self * times)
+    conditions = [Dtype("self", FLOATS), Is("times", 2, because="twice is twice")]
+    ttreg.lower(op, samples=list, when=conditions)(lambda tt, self: tt.multiply(self, 2))
+    return op
+
+
+def test_calls_are_counted_by_placement_and_reason(twice, rows_of):
+    def program(session):
+        x = session.to_device(X)
+        for times in (2, 2, 2, 3, 4, 4):
+            twice(x, times)
+        twice(X.int())
+
+    rows, report = rows_of(program)
+    on_device = rows["twice", "device"]
+    assert (on_device.count, on_device.condition, on_device.reason, on_device.got) == (3, "", "", "")
+    refused = {(r.condition, r.got): r.count for r in report.ops if r.op == "ttreg_tests.twice.default" and r.condition}
+    assert refused == {
+        ("times == 2", "3"): 1,
+        ("times == 2", "4"): 2,
+        ("self in {bfloat16, float32}", "int32"): 1,
+    }
+    assert {r.reason for r in report.ops if r.condition == "times == 2"} == {"twice is twice"}
+
+
+def test_host_float_counts_the_calls_that_a_better_registry_could_win(twice, rows_of):
+    integers = X.int()
+
+    def program(session):
+        twice(X, 3)
+        twice(integers, 3)
+
+    totals = rows_of(program)[1].totals
+    assert (totals.calls, totals.host, totals.host_float) == (2, 2, 1)
+
+
+def test_totals_are_the_sums_of_the_rows(twice, rows_of):
+    def program(session):
+        x = session.to_device(X)
+        twice(x, 3)
+        (twice(x).t().contiguous() @ x).relu_().tolist()
+        torch.nonzero(x)
+        torch.ones(3) + 1
+        with torch.inference_mode():
+            torch.nn.functional.linear(x, x)
+
+    report = rows_of(program)[1]
+    for placement in ("device", "host", "local", "decomposed", "view"):
+        assert getattr(report.totals, placement) == sum(r.count for r in report.ops if r.placement == placement)
+    assert report.totals.calls == sum(row.count for row in report.ops)
+    assert report.totals.host_float <= report.totals.host
+    assert all(row.count > 0 for row in report.ops)
+    assert all(row.condition for row in report.ops if row.placement == "host")
+
+
+def test_small_inputs_of_the_host_are_local_and_nothing_is_wrong_with_them(twice, rows_of):
+    block = ttreg.device_mode(device="emulated", min_upload_numel=13)
+    large = torch.ones(13)
+
+    def program(session):
+        twice(X)
+        twice(large)
+        twice(session.to_device(X))
+
+    rows, report = rows_of(program, block)
+    assert rows["twice", "local"].count == 1
+    assert rows["twice", "device"].count == 2
+    assert report.totals.local == 1
+    assert report.totals.host_float == 0
+
+
+def test_bytes_and_seconds_are_those_of_the_calls(twice, rows_of):
+    def program(session):
+        twice(session.to_device(X))
+        twice(session.to_device(X.bfloat16()))
+
+    row = rows_of(program)[0]["twice", "device"]
+    assert row.bytes == 12 * 4 + 12 * 2
+    assert row.seconds > 0
+
+
+def test_transfers_count_what_crosses(twice, device):
+    weight, plain = torch.nn.Parameter(X.clone()), X.clone()
+    with device as session, torch.no_grad():
+        twice(plain)
+        twice(plain)
+        twice(weight)
+        result = twice(weight)
+        result.tolist()
+        result.tolist()
+        moved = session.report().transfers
+        del result
+    assert (moved.uploads, moved.upload_bytes) == (1, 48)
+    assert (moved.weight_uploads, moved.weight_upload_bytes) == (1, 48)
+    assert (moved.downloads, moved.download_bytes) == (1, 48)
+
+
+def test_a_derived_overload_has_a_row_of_its_own(private_op, rows_of):
+    op = private_op("shift(Tensor self) -> Tensor", lambda self: self + 1)
+    in_place = private_op("shift_(Tensor(a!) self) -> Tensor(a!)", lambda self: self.add_(1))
+    ttreg.lower(op, samples=list, when=[Dtype("self", FLOATS)])(lambda tt, self: tt.add(self, 1))
+
+    def program(session):
+        x = session.to_device(X)
+        op(x)
+        in_place(x)
+
+    rows, _ = rows_of(program)
+    assert rows["shift", "device"].count == rows["shift_", "device"].count == 1
+
+
+def test_an_op_that_runs_on_the_host_by_its_entry_says_why(private_op, rows_of):
+    op = private_op("guess(Tensor self) -> Tensor", lambda self: self.nonzero())
+    ttreg.cpu_only(op, because="the output shape depends on the data", samples=list)
+    rows, _ = rows_of(lambda session: op(session.to_device(X)))
+    row = rows["guess", "host"]
+    assert row.reason == "the output shape depends on the data"
+    assert why(row) == "the output shape depends on the data"
+
+
+def test_many_signatures_are_all_counted(twice, rows_of, monkeypatch):
+    monkeypatch.setattr("ttreg.ledger._KEPT_PLANS", 5)
+
+    def program(session):
+        for _ in range(3):
+            for size in range(1, 20):
+                twice(torch.ones(size))
+
+    rows, report = rows_of(program)
+    assert rows["twice", "device"].count == 57
+    assert report.totals.device >= 57
+
+
+def test_an_op_that_raises_is_counted_once(twice, rows_of):
+    def program(session):
+        x = session.to_device(X)
+        with pytest.raises(RuntimeError):
+            torch.mm(x, x)
+
+    _, report = rows_of(program)
+    assert sum(row.count for row in report.ops if row.op == "aten.mm.default") == 1
+
+
+def test_the_machine_form_has_the_fields_of_the_guide(twice, rows_of):
+    _, report = rows_of(lambda session: twice(session.to_device(X), 3))
+    data = json.loads(report.model_dump_json())
+    assert set(data) == {"device", "ops", "transfers", "totals"}
+    assert set(data["device"]) == {"name", "arch", "ttnn_version", "validated"}
+    assert all(set(row) == set(OpRow.model_fields) for row in data["ops"])
+    fields = {"op", "placement", "condition", "reason", "got", "count", "seconds", "bytes"}
+    assert set(OpRow.model_fields) == fields
+    crossings = {"uploads", "weight_uploads", "downloads"}
+    byte_counts = {"upload_bytes", "weight_upload_bytes", "download_bytes"}
+    assert set(data["transfers"]) == crossings | byte_counts
+    assert set(data["totals"]) == {"calls", "device", "host", "host_float", "local", "decomposed", "view"}
+    assert Report.model_validate(data) == report
+
+
+def test_the_device_is_named(device):
+    with device as session:
+        pass
+    info = session.report().device
+    assert (info.name, info.arch, info.validated) == ("emulated", "wormhole_b0", False)
+    assert info.ttnn_version == "0.81.1"
+
+
+def test_printing_tells_what_went_where_and_why(twice, rows_of):
+    def program(session):
+        x = session.to_device(X)
+        twice(x)
+        twice(x, 3)
+
+    _, report = rows_of(program)
+    text = str(report)
+    assert "emulated wormhole_b0, ttnn 0.81.1" in text
+    assert "1 on the device" in text
+    assert "times == 2, got 3 (twice is twice)" in " ".join(text.split())
+    assert "ttreg_tests.twice.default" in text
+    assert text == str(report)
+
+
+def test_an_empty_report_prints(device):
+    with device as session:
+        pass
+    report = session.report()
+    assert (report.totals.calls, report.ops) == (0, [])
+    assert "0 calls" in str(report)
+
+
+def test_a_report_does_not_change_afterwards(twice, device):
+    with device as session:
+        twice(X)
+        report = session.report()
+        before = report.model_copy(deep=True)
+        twice(X)
+    assert report == before

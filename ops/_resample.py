@@ -18,7 +18,7 @@ from .views import as_shape, cut
 def from_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
     """Call the function once for each set of arguments: on the host, outside of every mode."""
 
-    @functools.lru_cache(maxsize=256)
+    @functools.lru_cache(maxsize=1024)
     @functools.wraps(function)
     def made(*arguments: Any) -> Any:
         with _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
@@ -55,11 +55,12 @@ def product(tt: Any, x: Any, matrix: torch.Tensor) -> Any:
 
 @from_sizes
 def sources(op: Callable[..., torch.Tensor], size: int, out: int, scale: float | None) -> tuple[int, ...]:
-    """Which element `op`, which takes the nearest, takes for each of the `out` elements of a row of `size`."""
-    return tuple(int(i) for i in op(torch.arange(size).float()[None, None], [out], scale).flatten())
+    """Which row `op`, which takes the nearest, takes for each of the `out` rows it makes of `size`."""
+    numbered = torch.arange(size).float().reshape(1, 1, size, 1)
+    return tuple(int(i) for i in op(numbered, [out, 1], scale, None).flatten())
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=1024)
 def as_repeat(size: int, indices: tuple[int, ...]) -> tuple[int, int, int] | None:
     """(repeat, start, step) if the indices are what a slice takes of a row whose elements are repeated; else None."""
     first, last, steps = indices[0], indices[-1], max(len(indices) - 1, 1)

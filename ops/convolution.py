@@ -74,16 +74,16 @@ def as_on_cpu(call, outputs):
     if not any(t.ndim == 4 and suggest_memory_format(t) is torch.channels_last for t in tensors):
         return outputs
     (out,) = outputs
-    image = torch.empty(with_one(out.shape, 0) if out.ndim == 3 else out.shape, device="meta")
-    image = image.contiguous(memory_format=torch.channels_last)
-    stride = image.squeeze(2).stride() if out.ndim == 3 else image.stride()
-    return [intern(out.dtype, out.shape, stride)]
+    shape = with_one(out.shape, 0) if out.ndim == 3 else out.shape
+    image = torch.empty(shape, device="meta", memory_format=torch.channels_last)
+    return [intern(out.dtype, out.shape, (image.squeeze(2) if out.ndim == 3 else image).stride())]
 
 
 @lower(
     aten.convolution.default,
     samples=convolution_samples,
     outputs=as_on_cpu,
+    row_major=("weight", "bias"),
     when=[
         Dtype(("input", "weight", "bias"), FLOATS),
         SameDtype(("input", "weight", "bias")),
@@ -104,7 +104,7 @@ def convolution(tt, input, weight, bias, stride, padding, dilation, transposed, 
             values.insert(one, of_one)
     form = (one, transposed, groups)
     kernel = tt.prepared(weight, f"convolution kernel {form}", lambda: to_kernel(tt, weight, *form))
-    row = None if bias is None else tt.prepared(bias, "convolution bias", lambda: to_row(tt, bias))
+    row = None if bias is None else tt.prepared(bias, "row", lambda: tt.reshape(bias, [1, 1, 1, bias.shape[0]]))
     x = tt.permute(images, [0, 2, 3, 1])
     if transposed:
         x = conv_transpose2d(tt, x, kernel, row, stride, padding, dilation, output_padding, groups)
@@ -121,7 +121,6 @@ def with_one(shape, one):
 
 def to_kernel(tt, weight, one, transposed, groups):
     """The weight as ttnn.conv2d takes it; that of a transposed convolution turned round."""
-    weight = tt.to_layout(weight, tt.ROW_MAJOR_LAYOUT)
     if one is not None:
         weight = tt.reshape(weight, with_one(weight.shape, one))
     if not transposed:
@@ -130,10 +129,6 @@ def to_kernel(tt, weight, one, transposed, groups):
     weight = tt.permute(tt.reshape(weight, [groups, ins // groups, outs, *sizes]), [0, 2, 1, 3, 4])
     weight = tt.reshape(weight, [groups * outs, ins // groups, *sizes])
     return turned(tt, turned(tt, weight, 2), 3)
-
-
-def to_row(tt, bias):
-    return tt.to_layout(tt.reshape(bias, [1, 1, 1, bias.shape[0]]), tt.ROW_MAJOR_LAYOUT)
 
 
 def conv2d(tt, x, kernel, bias, stride, padding, dilation, groups):

@@ -45,6 +45,12 @@ class Windows(NamedTuple):
         start = place * self.dilation
         return cut(tt, padded, dim, start, start + (self.count - 1) * self.stride + 1, self.stride)
 
+    def empty(self):
+        """Whether a window has nothing but padding in it, as a dilated one may."""
+        starts = range(-self.padding, self.count * self.stride - self.padding, self.stride)
+        places = range(0, self.kernel * self.dilation, self.dilation)
+        return any(all(not 0 <= start + place < self.size for place in places) for start in starts)
+
     def lengths(self, count_include_pad):
         """How many elements each window averages over."""
         first, end = (-self.padding, self.size + self.padding) if count_include_pad else (0, self.size)
@@ -128,6 +134,12 @@ def number(rank, value):
     return torch.full([1] * rank, value, dtype=torch.int32)
 
 
+def empty_window(call):
+    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+    sides = windows(call["self"].shape, *(call[name] for name in names))
+    return f"dilation {call['dilation']} of {call['self']}" if any(side.empty() for side in sides) else None
+
+
 def max_pool_samples():
     for dtype in FLOATS:
         yield Sample(rand(2, 3, 12, 9, dtype=dtype), [3, 3], [2, 2], [0, 0], [1, 1], True)
@@ -141,12 +153,20 @@ def max_pool_samples():
     yield Sample(rand(1, 2, 6, 6).double(), [2, 2])
     yield Sample(rand(1, 1, 2, 129), [1, 129])
     yield Sample(rand(1, 1, 1, PADDED_ROW // 2 + 1), [1, 2])
+    yield Sample(rand(1, 1, 1, 8), [2, 1], [2, 2], [1, 0], [2, 2])
 
 
 @lower(
     aten.max_pool2d_with_indices.default,
     samples=max_pool_samples,
-    when=[Dtype("self", FLOATS), LARGEST_KERNEL, ROWS_PADDED],
+    when=[
+        Dtype("self", FLOATS),
+        LARGEST_KERNEL,
+        ROWS_PADDED,
+        Check(
+            "no window of padding alone", empty_window, because="PyTorch's index of its maximum is none of the input's"
+        ),
+    ],
 )
 def max_pool2d_with_indices(tt, self, kernel_size, stride, padding, dilation, ceil_mode):
     return max_pool(tt, self, windows(self.shape, kernel_size, stride, padding, dilation, ceil_mode))

@@ -21,17 +21,22 @@ def nearest_samples():
         yield Sample(rand(2, 2, 8, 9, dtype=dtype), [4, 3], None, None)
         yield Sample(rand(1, 3, 7, 6, dtype=dtype), [10, 15], 1.5, 2.5)
     yield Sample(rand(1, 3, 6, 7), [6, 7])
+    yield Sample(rand(1, 5, 6, 9), [12, 9], 2.1, 1.1)
     yield Sample(rand(1, 3, 3, 4), [7, 11], 2.5, 2.9)
     yield Sample(rand(1, 3, 6, 7), [1, 1])
     yield Sample(rand(1, 3, 6, 7).double(), [12, 14])
 
 
-def lower_nearest(op, of_row):
+def lower_nearest(op):
     @lower(op, samples=nearest_samples, when=FLOATING)
     def nearest(tt, self, output_size, scales_h, scales_w):
         *_, height, width = self.shape
-        x = take(tt, self, -2, sources(of_row, height, output_size[0], scales_h))
-        return take(tt, x, -1, sources(of_row, width, output_size[1], scales_w))
+        x = take(tt, self, -2, sources(op, height, output_size[0], scales_h))
+        return take(tt, x, -1, sources(op, width, output_size[1], scales_w))
+
+
+lower_nearest(aten.upsample_nearest2d.default)
+lower_nearest(aten._upsample_nearest_exact2d.default)
 
 
 def nearest_row_samples():
@@ -41,17 +46,16 @@ def nearest_row_samples():
 
 
 def lower_nearest_row(op):
+    def of_rows(rows, output_size, scale, _):
+        return op(rows.mT[0], output_size[:1], scale)
+
     @lower(op, samples=nearest_row_samples, when=FLOATING)
     def nearest(tt, self, output_size, scales):
-        return take(tt, self, -1, sources(op, self.shape[-1], output_size[0], scales))
+        return take(tt, self, -1, sources(of_rows, self.shape[-1], output_size[0], scales))
 
 
-for of_images, of_rows in (
-    (aten.upsample_nearest2d.default, aten.upsample_nearest1d.default),
-    (aten._upsample_nearest_exact2d.default, aten._upsample_nearest_exact1d.default),
-):
-    lower_nearest(of_images, of_rows)
-    lower_nearest_row(of_rows)
+lower_nearest_row(aten.upsample_nearest1d.default)
+lower_nearest_row(aten._upsample_nearest_exact1d.default)
 
 
 def interpolation_samples(dtypes=FLOATS):

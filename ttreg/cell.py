@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,6 +26,13 @@ class ViewOf:
     plan: Plan
     parent: Meta
     above: ViewOf | None
+
+    def chain(self) -> Iterator[ViewOf]:
+        """The view, the view it is of, and so on."""
+        view: ViewOf | None = self
+        while view is not None:
+            yield view
+            view = view.above
 
 
 class Home(Protocol):

@@ -42,11 +42,11 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
         constants=constants,
         slots=slots,
         written=[slot for slot in slots if slot.name in writes],
-        host_float=any(meta.dtype.is_floating_point for meta in metas),
+        floating=any(meta.dtype.is_floating_point for meta in metas),
         nbytes=sum(meta.nbytes for meta in metas),
     )
     if view_form(op) is not None:
-        plan.placement, plan.host_float = "view", False
+        plan.placement = "view"
         return plan
     plan.entry = entry = registry.find(op)
     if is_view(op) and not (is_composite(op) and entry is None):
@@ -59,10 +59,9 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
         plan.refusal = entry.conditions[0].refuse(Call.bind(op, args, kwargs))
     if plan.refusal is None:
         plan.placement = "device" if _worth_uploading(session, tensors, metas) else "local"
-        plan.host_float = False
         _prepare(plan, entry, args, kwargs)
     elif (is_composite(op) and (entry is None or entry.kind == "device")) or (entry and entry.kind == "decomposed"):
-        plan.placement, plan.host_float = "decomposed", False
+        plan.placement = "decomposed"
     return plan
 
 
@@ -137,7 +136,7 @@ def _keep_taken(plan: Plan, entry: Entry) -> None:
 def _decide_view(
     session: Session, plan: Plan, tensors: list[torch.Tensor], args: tuple, kwargs: dict[str, Any]
 ) -> Plan:
-    plan.placement, plan.host_float = "view", False
+    plan.placement = "view"
     if not isinstance(tensors[0], DeviceTensor):
         return plan  # a plain tensor's view is PyTorch's own
     outputs, plan.several = outputs_on_meta(plan.op, args, kwargs)

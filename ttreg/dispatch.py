@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,7 @@ from .cell import ViewOf
 from .conditions import Refusal
 from .decide import decide
 from .devices.base import RefusedByDevice, Value
-from .errors import DeviceError, FallbackError
+from .errors import DeviceError
 from .fallback import decompose, host
 from .plan import Plan, Slot
 from .schema import view_form
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 INDEX_OUT_OF_RANGE = Refusal("indices within bounds", "", "the host raises what PyTorch raises")
+REFUSED_BY_TTNN = Refusal("ttnn accepts the call", "", 'on_device_error="fallback"')
 OVERLAPPING = Refusal(
     "writes to no other argument's memory", "", "the host raises or orders the writes as PyTorch does"
 )
@@ -64,8 +63,8 @@ class Dispatcher:
         return result
 
     def _run_on_host(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
-        if plan.host_float and plan.placement == "host" and self.session.settings.on_fallback != "allow":
-            self._complain(plan, args, kwargs)
+        if plan.host_float and plan.refusal is not None:
+            self.session.complain(plan.op, plan.refusal, lambda: str(Call.bind(plan.op, args, kwargs)))
         return host.run(self.session, plan.op, args, kwargs, plan.targets(args, kwargs))
 
     def _run_decomposed(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -89,29 +88,30 @@ class Dispatcher:
     def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         session = self.session
         if plan.written and _overlapping(plan.targets(args, kwargs), plan.slots, args, kwargs):
-            session.ledger.tally(plan.op, "host", OVERLAPPING, host_float=True)
-            plan.count -= 1
-            return host.run(session, plan.op, args, kwargs, plan.targets(args, kwargs))
+            return self._run_on_host_instead(plan, OVERLAPPING, args, kwargs)
         try:
             arguments = dict(plan.constants)
             for slot in plan.slots:
                 value = self._slot_value(slot, args, kwargs)
                 if value is INDEX_OUT_OF_RANGE:
-                    session.ledger.tally(plan.op, "host", INDEX_OUT_OF_RANGE)
-                    return host.run(session, plan.op, args, kwargs, plan.targets(args, kwargs))
+                    return self._run_on_host_instead(plan, INDEX_OUT_OF_RANGE, args, kwargs)
                 arguments[slot.name] = value
             values = session.lower(plan, arguments)
         except RefusedByDevice as refused:
             if session.settings.on_device_error == "raise":
                 raise DeviceError(f"{Call.bind(plan.op, args, kwargs)}: ttnn refused {refused}") from refused
-            session.ledger.tally(plan.op, "host", Refusal("ttnn accepts the call", refused.message), host_float=True)
-            plan.count -= 1
-            return host.run(session, plan.op, args, kwargs, plan.targets(args, kwargs))
+            return self._run_on_host_instead(plan, REFUSED_BY_TTNN.with_got(refused.message), args, kwargs)
         if session.settings.check is not None:
             from .check import compare
 
             compare(session, plan, values, args, kwargs)
         return self._results(plan, values, args, kwargs)
+
+    def _run_on_host_instead(self, plan: Plan, refusal: Refusal, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """Run on the host a call whose plan was the device, for a reason that its signature does not show."""
+        plan.count -= 1
+        self.session.fell_back(plan.op, refusal, plan.floating, lambda: str(Call.bind(plan.op, args, kwargs)))
+        return host.run(self.session, plan.op, args, kwargs, plan.targets(args, kwargs))
 
     def _slot_value(self, slot: Slot, args: tuple, kwargs: dict[str, Any]) -> Any:
         argument = slot.of(args, kwargs)
@@ -131,20 +131,6 @@ class Dispatcher:
             return tuple(targets) if plan.several else targets[0]
         results = [self.session.new_tensor(meta, v) for meta, v in zip(plan.outputs, values, strict=True)]
         return tuple(results) if plan.several else results[0]
-
-    def _complain(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> None:
-        message = f"{Call.bind(plan.op, args, kwargs)} fell back to the host: {plan.refusal}"
-        if self.session.settings.on_fallback == "raise":
-            raise FallbackError(message)
-        warnings.warn(message, stacklevel=_users_stacklevel())
-
-
-def _users_stacklevel() -> int:
-    """The stacklevel, for a warning of the caller's, of the first frame that is neither PyTorch's nor ttreg's."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("torch", "ttreg"):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def _overlapping(targets: list[Any], slots: list[Slot], args: tuple, kwargs: dict[str, Any]) -> bool:

@@ -43,9 +43,9 @@ class Ledger:
         if len(self._plans) > _KEPT_PLANS:
             _add(self._tallies, self._plans.popitem(last=False)[1])
 
-    def tally(self, op: Any, placement: Placement, refusal: Refusal | None, *, host_float: bool = False) -> None:
+    def tally(self, op: Any, placement: Placement, refusal: Refusal | None, *, floating: bool = False) -> None:
         """Count one call that follows no kept decision."""
-        _add(self._tallies, Plan(op, placement, refusal, host_float=host_float, count=1))
+        _add(self._tallies, Plan(op, placement, refusal, floating=floating, count=1))
 
     def moved(self, what: str, nbytes: int) -> None:
         """Count a transfer: one of "uploads", "weight_uploads" and "downloads"."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,32 +21,30 @@ def run_lowering(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, A
 
     Raises RefusedByDevice if ttnn refuses a call, LoweringError if the lowering itself is at fault.
     """
+    return _blamed(plan, arguments, lambda: _outputs(tt, carriers, plan, arguments))
+
+
+def _outputs(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
     assert plan.entry is not None
     assert plan.entry.function is not None
-    function = plan.entry.function
+    made = plan.entry.function(tt, **arguments)
+    made = list(made) if isinstance(made, (list, tuple)) else [made]
+    if len(made) != len(plan.outputs):
+        raise ValueError(f"it returned {len(made)} tensors where the op has {len(plan.outputs)}")
+    # What is written into a tensor takes on its dtype, as `bfloat16.add_(float32)` does.
+    cast = bool(plan.written)
+    finished = []
+    for value, meta in zip(made, plan.outputs, strict=True):
+        finish = partial(_finish, tt, meta=meta, carriers=carriers, cast=cast)
+        finished.append(partial(_later, plan, arguments, value, finish) if callable(value) else finish(value))
+    return finished
 
-    def outputs() -> list[Value]:
-        made = function(tt, **arguments)
-        made = list(made) if isinstance(made, (list, tuple)) else [made]
-        if len(made) != len(plan.outputs):
-            raise ValueError(f"it returned {len(made)} tensors where the op has {len(plan.outputs)}")
-        # What is written into a tensor takes on its dtype, as `bfloat16.add_(float32)` does.
-        cast = bool(plan.written)
-        return [output(value, meta, cast) for value, meta in zip(made, plan.outputs, strict=True)]
 
-    def output(value: Any, meta: Meta, cast: bool) -> Any:
-        if not callable(value):
-            return _finish(tt, value, meta, carriers, cast)
-
-        def later() -> Value:
-            try:
-                return _blamed(plan, arguments, lambda: output(value(), meta, cast))
-            except RefusedByDevice as refused:  # too late for the host to run the op instead
-                raise DeviceError(f"{plan.op}, when its output {meta} was read: ttnn refused {refused}") from refused
-
-        return later
-
-    return _blamed(plan, arguments, outputs)
+def _later(plan: Plan, arguments: dict[str, Any], make: Callable[[], Value], finish: Callable[[Value], Value]) -> Value:
+    try:
+        return _blamed(plan, arguments, lambda: finish(make()))
+    except RefusedByDevice as refused:  # too late for the host to run the op instead
+        raise DeviceError(f"an output of {plan.op}, when it was read: ttnn refused {refused}") from refused
 
 
 def _blamed(plan: Plan, arguments: dict[str, Any], run: Callable[[], Any]) -> Any:
@@ -67,7 +66,7 @@ def _blamed(plan: Plan, arguments: dict[str, Any], run: Callable[[], Any]) -> An
         ) from error
 
 
-def _finish(tt: Api, value: Any, meta: Meta, carriers: Carriers, cast: bool) -> Any:
+def _finish(tt: Api, value: Any, *, meta: Meta, carriers: Carriers, cast: bool) -> Any:
     if (value is None) != (meta.numel == 0):
         raise ValueError(
             f"it returned {value} for an output {meta}; None is for outputs without elements, and only them"

@@ -102,10 +102,8 @@ class _Dispatch(TorchDispatchMode):
 
 
 def _tracing() -> bool:
-    return any(torch._C._get_dispatch_mode(key) is not None for key in _TRACERS)
-
-
-_TRACERS = tuple(torch._C._TorchDispatchModeKey.__members__.values())
+    mode_of, key = torch._C._get_dispatch_mode, torch._C._TorchDispatchModeKey
+    return mode_of(key.FAKE) is not None or mode_of(key.PROXY) is not None or mode_of(key.FUNCTIONAL) is not None
 
 
 class _OfThread(threading.local):

@@ -50,10 +50,15 @@ class Plan:
     written: list[Slot] = field(default_factory=list)
     outputs: list[Meta] = field(default_factory=list)
     several: bool = False
-    host_float: bool = False
+    floating: bool = False  # whether an input is of floating point
     nbytes: int = 0
     count: int = 0
     seconds: float = 0.0
+
+    @property
+    def host_float(self) -> bool:
+        """Whether the host runs what a better registry could bring to the device."""
+        return self.floating and self.placement == "host"
 
     def targets(self, args: tuple, kwargs: dict[str, Any]) -> list[torch.Tensor]:
         """The tensors of a call that the op writes to."""

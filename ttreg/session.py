@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +14,9 @@ from torch.utils._python_dispatch import _disable_current_modes
 from .api import Api
 from .carry import Carriers
 from .cell import Cell, ViewOf
+from .conditions import Refusal
 from .devices.base import Device, Value
+from .errors import FallbackError
 from .ledger import Ledger
 from .lowering import run_lowering
 from .meta import Meta, meta_of
@@ -22,6 +27,7 @@ from .uploads import Uploads, is_parameter
 
 if TYPE_CHECKING:
     from .report import Report
+REBUILT = Refusal("the storage was written under the shape it was made with", "", "the host takes the view instead")
 
 
 class Session:
@@ -84,11 +90,27 @@ class Session:
         if value is None:
             view: ViewOf | None = tensor._view
             if view is not None and cell.values:
-                self.ledger.tally(view.plan.op, "host", view.plan.refusal, host_float=meta.dtype.is_floating_point)
+                refusal = next((v.plan.refusal for v in view.chain() if v.plan.refusal is not None), REBUILT)
+                self.fell_back(view.plan.op, refusal, meta.dtype.is_floating_point, lambda: str(meta))
             value = cell.values[meta] = self._upload(cell.host_view(meta), self.carriers[meta.dtype], False)
         if carrier != self.carriers[meta.dtype]:
             value = self.tt.typecast(value, getattr(self.tt, carrier))
         return self.tt.to_layout(value, self.tt.ROW_MAJOR_LAYOUT) if row_major else value
+
+    def fell_back(self, op: Any, refusal: Refusal, floating: bool, call: Callable[[], str]) -> None:
+        """Count a call that turns out to be the host's, and complain as `on_fallback` says."""
+        self.ledger.tally(op, "host", refusal, floating=floating)
+        if floating:
+            self.complain(op, refusal, call)
+
+    def complain(self, op: Any, refusal: Refusal, call: Callable[[], str]) -> None:
+        """Warn of a fallback, or raise FallbackError, as `on_fallback` says."""
+        if self.settings.on_fallback == "allow":
+            return
+        message = f"{op} fell back to the host: {refusal}; the call was {call()}"
+        if self.settings.on_fallback == "raise":
+            raise FallbackError(message)
+        warnings.warn(message, stacklevel=_users_stacklevel())
 
     def lower(self, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
         """The outputs of the plan's lowering; see `run_lowering`."""
@@ -146,3 +168,11 @@ class Session:
             value = self.device.upload(plain, carrier, row_major)
         self.ledger.moved("weight_uploads" if weight else "uploads", plain.nbytes)
         return value
+
+
+def _users_stacklevel() -> int:
+    """The stacklevel, for a warning of the caller's, of the first frame that is neither PyTorch's nor ttreg's."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("torch", "ttreg"):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+
+import ttreg
 
 SHAPE = (4, 6)
 
@@ -108,12 +111,12 @@ def step(tensors, r):
     return name
 
 
-def run(seed, start, steps=40):
+def run(seed, start, steps=40, place=lambda step: step()):
     """The names of the steps taken, and all tensors in the end, with the values read on the way."""
     r = random.Random(seed)
     tensors, trace = [start, start.view(-1)], []
     for _ in range(steps):
-        trace.append(step(tensors, r))
+        trace.append(place(lambda: step(tensors, r)))
         if r.random() < 0.2:
             trace.append(r.choice(tensors).tolist())
     return trace, [(tuple(t.shape), strides(t), t.storage_offset(), t.tolist()) for t in tensors]
@@ -133,3 +136,27 @@ def test_a_random_program_ends_as_on_cpu(seed, where, device):
         trace, tensors = run(seed, session.to_device(start) if where == "device" else start.clone())
     assert trace == expected_trace
     assert tensors == expected
+
+
+@pytest.mark.parametrize("seed", range(1000, 1040))
+def test_a_random_program_that_changes_blocks_and_threads_ends_as_on_cpu(seed, device, monkeypatch):
+    monkeypatch.delitem(WRITES, "data")  # `plain.data = on_device` is seen by the thread that is inside a block only
+    start = torch.arange(24.0).reshape(SHAPE) / 4
+    expected = run(seed, start.clone())
+    where = random.Random(seed + 1)
+
+    def elsewhere(step):
+        chance = where.random()
+        if chance < 0.2:
+            with ttreg.device_mode(device="emulated", min_upload_numel=where.choice((0, 10))):
+                return step()
+        if chance < 0.3:
+            with device:
+                return step()
+        if chance < 0.4:
+            return pool.submit(step).result()
+        return step()
+
+    with device as session, ThreadPoolExecutor(1) as pool:
+        result = run(seed, session.to_device(start), place=elsewhere)
+    assert result == expected

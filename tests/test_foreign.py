@@ -9,6 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.testing._internal.two_tensor import TwoTensor
 
+import ttreg
 from ttreg import DeviceTensor
 
 X = torch.arange(12.0).reshape(3, 4) / 4
@@ -84,6 +85,7 @@ def test_an_exported_model_runs_inside_the_block(device):
     torch.testing.assert_close(torch.tensor(result.tolist()), model(X).detach())
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 def test_a_scripted_model_runs_inside_the_block(device):
     model = Model().eval()
     scripted = torch.jit.trace(model, X)
@@ -120,6 +122,7 @@ def test_subclasses_over_ordinary_memory_keep_their_type(device):
     assert plain.tolist() == (X * 2 + 1).tolist()
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 def test_vmap_and_functional_transforms_compute_what_they_compute_on_cpu(device):
     def loss(weight, x):
         return (x @ weight).square().sum()
@@ -155,8 +158,6 @@ def test_functional_calls_with_replaced_parameters(device):
 
 
 def test_tensors_of_another_session_after_its_end(device):
-    import ttreg
-
     with ttreg.device_mode(device="emulated", min_upload_numel=0) as first:
         a = first.to_device(X)
         view = a.t()

@@ -7,6 +7,8 @@ import math
 import pytest
 import torch
 
+# PyTorch says of its sparse and quantised tensors that they are not finished.
+pytestmark = pytest.mark.filterwarnings("ignore:(Sparse|torch.quantize):UserWarning")
 PROGRAMS: list = []
 X = torch.arange(12.0).reshape(3, 4) / 4
 

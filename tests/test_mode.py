@@ -283,3 +283,19 @@ def test_the_report_can_be_asked_for_inside_the_block_and_changes_nothing(device
         assert session.report() == one
         a + 1
         assert session.report().totals.calls == one.totals.calls + 1
+
+
+def test_tensors_that_die_are_freed_at_once(device):
+    with device as session, torch.no_grad():
+        gc.disable()
+        try:
+            for _ in range(3):
+                a = session.to_device(X)
+                b = (a.t() + 1).reshape(-1)[2:] * 2
+                b.add_(1).tolist()
+                with pytest.raises(RuntimeError):
+                    a + torch.ones(7)
+                del a, b
+            assert not list(session._live)
+        finally:
+            gc.enable()

@@ -46,6 +46,7 @@ def convolution_samples():
         yield conv((2, 3, 5, 7), 4, (3, 3), stride=2, padding=1, out_padding=1, dtype=dtype)
         yield conv((2, 4, 9), 6, (4,), stride=3, padding=1, out_padding=2, groups=2, bias=False, dtype=dtype)
     yield conv((1, 3, 32, 32), 8, (16, 16), stride=16)
+    yield conv((3, 1, 128, 128), 2, (3, 3), stride=4, padding=1)
     yield conv((3, 2, 50), 4, (40,), padding=20)
     yield conv((2, 2, 90), 4, (40,), stride=10)
     yield conv((20, 6, 5, 5), 4, (5, 5))
@@ -116,7 +117,8 @@ def convolution(tt, input, weight, bias, stride, padding, dilation, transposed, 
 
 def with_one(shape, one):
     """A sequence's shape as an image's, with one row (0) or one column (1)."""
-    return [*shape[: one + 2], 1, *shape[one + 2 :]]
+    sizes = list(shape)
+    return [*sizes[: one + 2], 1, *sizes[one + 2 :]]
 
 
 def to_kernel(tt, weight, one, transposed, groups):
@@ -179,7 +181,7 @@ def conv_transpose2d(tt, x, kernel, bias, stride, padding, dilation, output_padd
     """
     x = tt.to_layout(x, tt.ROW_MAJOR_LAYOUT)
     sides = []
-    for i, size in enumerate(kernel.shape[2:]):
+    for i, size in enumerate(list(kernel.shape)[2:]):
         x = spaced(tt, x, i + 1, stride[i])
         before = dilation[i] * (size - 1) - padding[i]
         sides.append((before, before + output_padding[i]))

@@ -89,7 +89,7 @@ def layer_norm_samples():
     when=[Dtype(("input", "weight", "bias"), FLOATS), ONE_DTYPE],
 )
 def native_layer_norm(tt, input, normalized_shape, weight, bias, eps):
-    lead = list(input.shape[: len(input.shape) - len(normalized_shape)])
+    lead = list(input.shape)[: len(input.shape) - len(normalized_shape)]
     size = prod(normalized_shape)
     rows = as_shape(tt, input, [*lead, size])
     dtype = dtype_of(rows, weight, bias)

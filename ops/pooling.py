@@ -63,7 +63,7 @@ def windows(shape, kernel_size, stride, padding, dilation, ceil_mode):
     """The windows along the rows and along the columns."""
     made = []
     given = [list(v) * (2 // len(v)) for v in (kernel_size, stride or kernel_size, padding, dilation)]
-    for size, k, s, p, d in zip(shape[-2:], *given, strict=True):
+    for size, k, s, p, d in zip(list(shape)[-2:], *given, strict=True):
         free = size + 2 * p - d * (k - 1) - 1
         count = (-(-free // s) if ceil_mode else free // s) + 1
         if ceil_mode and (count - 1) * s >= size + p:  # the last window has to start inside
@@ -203,7 +203,7 @@ def large_windows(call):
     ],
 )
 def adaptive_max_pool2d(tt, self, output_size):
-    kernel = [size // out for size, out in zip(self.shape[-2:], output_size, strict=True)]
+    kernel = [size // out for size, out in zip(list(self.shape)[-2:], output_size, strict=True)]
     return max_pool(tt, self, windows(self.shape, kernel, kernel, [0], [1], False))
 
 
@@ -255,7 +255,9 @@ def adaptive_avg_pool2d(tt, self, output_size):
     if list(output_size) == [1, 1]:
         return cast(tt, reduce(tt, "mean", widen(tt, self), [-2, -1], keepdim=True), self.dtype)
     op = aten._adaptive_avg_pool2d.default
-    return weigh(tt, self, *(weights(op, size, out) for size, out in zip(self.shape[-2:], output_size, strict=True)))
+    return weigh(
+        tt, self, *(weights(op, size, out) for size, out in zip(list(self.shape)[-2:], output_size, strict=True))
+    )
 
 
 def volumes():

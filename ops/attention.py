@@ -88,13 +88,13 @@ def attention(tt, query, key, value, is_causal, attn_mask, scale):
     if attn_mask is not None:
         weights = tt.where(nothing_seen(tt, scores), 0.0, weights)
     weights = cast(tt, by_key_head(tt, weights, key), value.dtype)
-    output = tt.reshape(product(tt, weights, value), [*query.shape[:3], value.shape[3]])
+    output = tt.reshape(product(tt, weights, value), [*list(query.shape)[:3], value.shape[3]])
 
     def logsumexp():
         result = log_sum_exp(tt, scores, -1, keepdim=True)
         if attn_mask is not None:
             result = tt.where(nothing_seen(tt, scores), 0.0, result)
-        return cast(tt, tt.reshape(result, query.shape[:3]), tt.carrier(torch.float32))
+        return cast(tt, tt.reshape(result, list(query.shape)[:3]), tt.carrier(torch.float32))
 
     return output, logsumexp
 
@@ -102,7 +102,7 @@ def attention(tt, query, key, value, is_causal, attn_mask, scale):
 def masked_scores(tt, query, key, is_causal, attn_mask, scale):
     """How much each query attends to each key, before softmax, in float32."""
     scores = product(tt, by_key_head(tt, query, key), key, transpose_b=True, dtype=tt.float32)
-    scores = tt.reshape(scores, [*query.shape[:3], key.shape[2]])
+    scores = tt.reshape(scores, [*list(query.shape)[:3], key.shape[2]])
     scores = tt.multiply(scores, 1 / math.sqrt(query.shape[3]) if scale is None else scale)
     if is_causal:
         scores = tt.where(tt.constant(causal(query.shape[2], key.shape[2])), scores, -INF)
@@ -145,7 +145,7 @@ def backward_samples():
 )
 def attention_backward(tt, grad_out, query, key, value, out, logsumexp, is_causal, attn_mask, scale):
     scores = masked_scores(tt, query, key, is_causal, attn_mask, scale)
-    weights = tt.exp(tt.subtract(scores, tt.reshape(widen(tt, logsumexp), [*query.shape[:3], 1])))
+    weights = tt.exp(tt.subtract(scores, tt.reshape(widen(tt, logsumexp), [*list(query.shape)[:3], 1])))
     gradient = by_key_head(tt, grad_out, key)
     by_weight = product(tt, gradient, value, transpose_b=True, dtype=tt.float32)
     by_weight = tt.reshape(by_weight, scores.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 
 import torch
 
@@ -128,7 +129,7 @@ def roll(tt, self, shifts, dims):
     if rank == 0:
         return self
     if not dims:
-        return tt.reshape(roll(tt, tt.reshape(self, [self.shape.numel()]), shifts, [0]), shape)
+        return tt.reshape(roll(tt, tt.reshape(self, [prod(self.shape)]), shifts, [0]), shape)
     dims = [dim % rank for dim in dims]
     return tt.roll(self, [shift % shape[dim] for shift, dim in zip(shifts, dims, strict=True)], dims)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ def rows_of(tt, table, index):
     """Rows of a matrix, exactly: `table[index.flatten()]`. `index` is uint32."""
     # Row-major on both sides: with indices in tiles, and with rows that ttnn tilizes as it looks them up, some widths
     # come out wrong (tt-metal issues 53435 and 44500).
-    index = tt.to_layout(as_shape(tt, index, [1, index.shape.numel()]), tt.ROW_MAJOR_LAYOUT)
+    index = tt.to_layout(as_shape(tt, index, [1, prod(index.shape)]), tt.ROW_MAJOR_LAYOUT)
     shape = [index.shape[1], table.shape[1]]
 
     def look_up(part):
@@ -105,8 +106,8 @@ def index_select(tt, self, dim, index):
     order = [dim, *(d for d in range(rank) if d != dim)]
     first = self if dim == 0 else tt.permute(self, order)
     rest = list(first.shape)[1:]
-    table = as_shape(tt, first, [self.shape[dim], self.shape.numel() // self.shape[dim]])
-    found = as_shape(tt, rows_of(tt, table, index), [index.shape.numel(), *rest])
+    table = as_shape(tt, first, [self.shape[dim], prod(self.shape) // self.shape[dim]])
+    found = as_shape(tt, rows_of(tt, table, index), [prod(index.shape), *rest])
     return found if dim == 0 else tt.permute(found, [order.index(d) for d in range(rank)])
 
 
@@ -134,7 +135,7 @@ def gather(tt, self, dim, index, sparse_grad):
     shape = list(index.shape)
     if len(shape) > 1:
         return tt.gather(self, dim % len(shape), index=index)
-    self, index = (tt.reshape(x, [1, x.shape.numel()]) for x in (self, index))  # ttnn.gather takes no vectors
+    self, index = (tt.reshape(x, [1, prod(x.shape)]) for x in (self, index))  # ttnn.gather takes no vectors
     return tt.reshape(tt.gather(self, 1, index=index), shape)
 
 

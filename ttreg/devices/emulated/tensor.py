@@ -17,9 +17,9 @@ class EmulatedTensor:
         self.data, self.dtype, self.layout, self.twin = data, dtype, layout, twin
 
     @property
-    def shape(self) -> torch.Size:
-        """The logical shape, without tile padding."""
-        return self.data.shape
+    def shape(self) -> Any:
+        """The logical shape, without tile padding, in ttnn's own type (which has no slices)."""
+        return ttnn.Shape(list(self.data.shape))
 
     def __repr__(self) -> str:
         return f"EmulatedTensor({list(self.shape)}, {self.dtype}, {self.layout})"

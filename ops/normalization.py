@@ -61,11 +61,18 @@ def dtype_of(x, *given):
     return next((parameter.dtype for parameter in given if parameter is not None), x.dtype)
 
 
+def shaped(tt, parameter, shape, dtype):
+    """A parameter in a shape and dtype, made once while its upload is kept; None stays None."""
+    if parameter is None:
+        return None
+    return tt.prepared(parameter, f"{shape} {dtype}", lambda: as_shape(tt, cast(tt, parameter, dtype), shape))
+
+
 def scaled(tt, x, weight, bias, shape):
     """float32 values, times a weight and plus a bias for each channel."""
     if weight is not None:
-        x = tt.multiply(x, as_shape(tt, widen(tt, weight), shape))
-    return x if bias is None else tt.add(x, as_shape(tt, widen(tt, bias), shape))
+        x = tt.multiply(x, shaped(tt, weight, shape, tt.float32))
+    return x if bias is None else tt.add(x, shaped(tt, bias, shape, tt.float32))
 
 
 def layer_norm_samples():
@@ -93,7 +100,7 @@ def native_layer_norm(tt, input, normalized_shape, weight, bias, eps):
     size = prod(normalized_shape)
     rows = as_shape(tt, input, [*lead, size])
     dtype = dtype_of(rows, weight, bias)
-    given = [None if value is None else as_shape(tt, value, [size]) for value in (weight, bias)]
+    given = [shaped(tt, value, [size], dtype) for value in (weight, bias)]
     out = cast(tt, normalized(tt, cast(tt, rows, dtype), eps, *given), rows.dtype)
     return as_shape(tt, out, input.shape), *statistics(tt, rows, eps, [*lead, *[1] * len(normalized_shape)], dtype)
 
@@ -134,7 +141,7 @@ def batch_norm(tt, x, weight, bias, mean, variance, eps):
     given = (mean, variance, weight, bias)
     dtype, shape = dtype_of(x, *given), [1, x.shape[1], *[1] * (len(x.shape) - 2)]
     if len(shape) == 4:
-        mean, variance, weight, bias = (None if value is None else as_shape(tt, value, shape) for value in given)
+        mean, variance, weight, bias = (shaped(tt, value, shape, dtype) for value in given)
         out = tt.batch_norm(
             cast(tt, x, dtype),
             running_mean=mean,
@@ -145,11 +152,11 @@ def batch_norm(tt, x, weight, bias, mean, variance, eps):
             compute_kernel_config=accurate(tt),
         )
         return cast(tt, out, x.dtype)
-    scale = tt.rsqrt(tt.add(widen(tt, variance), eps))
+    scale = tt.rsqrt(tt.add(shaped(tt, variance, shape, tt.float32), eps))
     if weight is not None:
-        scale = tt.multiply(scale, widen(tt, weight))
-    centred = tt.subtract(widen(tt, x), as_shape(tt, widen(tt, mean), shape))
-    return cast(tt, scaled(tt, centred, scale, bias, shape), x.dtype)
+        scale = tt.multiply(scale, shaped(tt, weight, shape, tt.float32))
+    centred = tt.subtract(widen(tt, x), shaped(tt, mean, shape, tt.float32))
+    return cast(tt, scaled(tt, tt.multiply(centred, scale), None, bias, shape), x.dtype)
 
 
 def batch_norm_of_itself(tt, x, weight, bias, eps):

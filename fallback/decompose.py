@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch._ops import OpOverload
 
 from ..schema import is_composite
@@ -12,7 +13,8 @@ from ..schema import is_composite
 def run(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Call the op's decomposition; under a mode, its parts are dispatched one by one."""
     if is_composite(op):
-        return op.decompose(*args, **kwargs)
+        # The kernel that runs under no_grad as well; `op.decompose` would prefer Python ones that some ops have.
+        return op._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
     from torch._decomp import decomposition_table
 
     return decomposition_table[op](*args, **kwargs)

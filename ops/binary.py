@@ -33,6 +33,12 @@ def add_samples():
     yield from scaled_tensors()
     yield from by_number(2.5, -3)()
     yield Sample(rand(5, 7), 3, alpha=0.5)
+    yield Sample(rand(5, 7), rand(7), alpha=True)
+
+
+def added_numbers():
+    yield from by_number(2.5, 3)()
+    yield Sample(rand(5, 7), 3, alpha=True)
 
 
 def sub_samples():
@@ -44,12 +50,14 @@ def sub_samples():
 def rsub_samples():
     yield from scaled_tensors()
     yield Sample(rand(5, 7), bools(7))
+    yield Sample(rand(5, 7), rand(7), alpha=True)
 
 
 def subtracted_numbers():
     yield from by_number(2.5, 3)()
     yield Sample(rand(5, 7), 3, alpha=0.5)
     yield Sample(rand(5, 7), True)
+    yield Sample(rand(5, 7), 3, alpha=True)
 
 
 def mul_samples():
@@ -69,6 +77,11 @@ def _got_bool(call: Call) -> str | None:
     return None
 
 
+def _bool_alpha(call: Call) -> str | None:
+    return str(call["alpha"]) if isinstance(call["alpha"], bool) else None
+
+
+ALPHA = Check("alpha is a number", _bool_alpha, because="PyTorch takes a bool for bool results only")
 NO_BOOL = Check("no bool is subtracted", _got_bool, because="PyTorch raises")
 ADDABLE = [Dtype(PAIR, NUMBERS), FITS]
 
@@ -80,20 +93,20 @@ def scaled(tt: Any, value: Any, alpha: float) -> Any:
     return value * alpha if is_number(value) else tt.multiply(value, number(tt, alpha, value))
 
 
-@lower(aten.add.Scalar, samples=by_number(2.5, 3), promote=PAIR, when=ADDABLE)
-@lower(aten.add.Tensor, samples=add_samples, promote=PAIR, when=ADDABLE)
+@lower(aten.add.Scalar, samples=added_numbers, promote=PAIR, when=[*ADDABLE, ALPHA])
+@lower(aten.add.Tensor, samples=add_samples, promote=PAIR, when=[*ADDABLE, ALPHA])
 def add(tt, self, other, alpha):
     return tt.add(operand(tt, self, other), operand(tt, scaled(tt, other, alpha), self))
 
 
-@lower(aten.sub.Scalar, samples=subtracted_numbers, promote=PAIR, when=[*ADDABLE, NO_BOOL])
-@lower(aten.sub.Tensor, samples=sub_samples, promote=PAIR, when=[*ADDABLE, NO_BOOL])
+@lower(aten.sub.Scalar, samples=subtracted_numbers, promote=PAIR, when=[*ADDABLE, NO_BOOL, ALPHA])
+@lower(aten.sub.Tensor, samples=sub_samples, promote=PAIR, when=[*ADDABLE, NO_BOOL, ALPHA])
 def sub(tt, self, other, alpha):
     return tt.subtract(filled(tt, self, other), operand(tt, scaled(tt, other, alpha), self))
 
 
-@lower(aten.rsub.Scalar, samples=subtracted_numbers, promote=PAIR, when=[*ADDABLE, NO_BOOL])
-@lower(aten.rsub.Tensor, samples=rsub_samples, promote=PAIR, when=[*ADDABLE, NO_BOOL])
+@lower(aten.rsub.Scalar, samples=subtracted_numbers, promote=PAIR, when=[*ADDABLE, NO_BOOL, ALPHA])
+@lower(aten.rsub.Tensor, samples=rsub_samples, promote=PAIR, when=[*ADDABLE, NO_BOOL, ALPHA])
 def rsub(tt, self, other, alpha):
     return tt.rsub(scaled(tt, self, alpha), operand(tt, other, self))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from math import inf
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from .plan import (
     NO_ENTRY,
     NO_META,
     NOT_CARRIED,
+    NUMBERS,
     PART_WRITTEN,
     Plan,
     find_slots,
@@ -27,6 +30,8 @@ from .registry import Entry, registry
 from .schema import argument_names, is_composite, is_view, view_form, written_arguments
 from .session import Session
 from .tensor import DeviceTensor
+
+_LARGEST = torch.finfo(torch.float32).max
 
 
 def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Plan:
@@ -83,6 +88,11 @@ def _refuse(
     plan.outputs = outputs
     if not all(meta.numel for meta in metas) or not any(meta.numel for meta in outputs):
         return EMPTY
+    odd = next(
+        (n for n in _numbers(plan.constants.values()) if isinstance(n, complex) or _LARGEST < abs(n) < inf), None
+    )
+    if odd is not None:
+        return NUMBERS.with_got(str(odd))
     refusal = entry_refusal(session, entry, _functional_call(entry, Call.bind(plan.op, args, kwargs)))
     if refusal is not None:
         return refusal
@@ -100,6 +110,14 @@ def _refuse(
 def entry_refusal(session: Session, entry: Entry, call: Call) -> Refusal | None:
     """Which condition of the entry refuses the call, in the dtypes that it would have on the device."""
     return entry.refuse(promote(entry, call), session.carriers.narrow)
+
+
+def _numbers(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from _numbers(value)
+        elif isinstance(value, (float, complex)):
+            yield value
 
 
 def _functional_call(entry: Entry, call: Call) -> Call:

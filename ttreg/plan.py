@@ -70,6 +70,7 @@ EMPTY = Refusal("no empty tensor", "", "there is nothing to compute")
 HOST_MEMORY = Refusal("writes to a tensor of the device", "", "the memory is the host's, where others may see it")
 PART_WRITTEN = Refusal("writes to a whole storage", "", "ttnn tensors have no views to write through")
 NO_META = Refusal("accepted by PyTorch without values", "", "its shape function raises, so the host runs it or raises")
+NUMBERS = Refusal("numbers are real and within float32's range", "", "ttnn takes no others")
 NOT_CARRIED = Refusal("the device carries the output's dtype", "", "ttnn has no such dtype")
 
 

@@ -29,14 +29,17 @@ def open_mock(arch: str, ttnn_version: str) -> Chip:
     """
     from . import mock_chip
 
-    if _mocked and _mocked != [arch]:
-        raise DeviceUnavailableError(f"this process has a mocked {_mocked[0]} already; use a process for each arch")
-    os.environ.update(mock_chip.environment(arch))
-    _mocked[:] = [arch]
-    return Chip("mock", 0, ttnn_version)
+    if arch not in _mocked:
+        if _mocked:
+            raise DeviceUnavailableError(
+                f"this process has a mocked {next(iter(_mocked))}; use a process for each arch"
+            )
+        os.environ.update(mock_chip.environment(arch))
+        _mocked[arch] = Chip("mock", 0, ttnn_version)
+    return _mocked[arch]
 
 
-_mocked: list[str] = []
+_mocked: dict[str, Chip] = {}
 
 
 class Chip:
@@ -49,6 +52,7 @@ class Chip:
 
         self.name, self.ttnn_version = name, ttnn_version
         self.lock = threading.RLock()
+        self._closed = False
         try:
             self._device = ttnn.open_device(device_id=device_id, l1_small_size=L1_SMALL_SIZE)
         except RuntimeError as error:
@@ -69,10 +73,12 @@ class Chip:
         return self.tt.to_torch(value)
 
     def close(self) -> None:
-        """Close the chip."""
+        """Close the chip, unless it is closed already."""
         import ttnn
 
-        ttnn.close_device(self._device)
+        if not self._closed:
+            self._closed = True
+            ttnn.close_device(self._device)
 
 
 class TtnnApi:

@@ -54,6 +54,7 @@ def told(function, *operands) -> str:
     return f"{result.dtype} {tuple(result.shape)} {[digits % value for value in result.flatten().tolist()]}"
 
 
+@pytest.mark.filterwarnings("ignore:.*Complex.* support is experimental:UserWarning")
 @pytest.mark.parametrize("number", NUMBERS, ids=kind)
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_number_beside_a_tensor(operation, number, device):

@@ -6,8 +6,9 @@ are what an op costs the host at least. Medians of interleaved rounds, in one pr
 
 from __future__ import annotations
 
+import argparse
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 import torch
@@ -21,8 +22,11 @@ SIZES = tuple(4**exponent for exponent in range(3, 12))
 ROUNDS = 200
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print, for each size, the host's `add` beside two uploads and an `add` on the mocked chip."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    rounds = parser.parse_args(arguments).rounds
     torch.set_num_threads(1)
     device = open_device(Settings(device="mock"))
     table = Table("elements", "host add µs", "2 uploads + add µs", "ratio", title="float32 add, host and chip")
@@ -37,15 +41,15 @@ def main() -> None:
         def on_chip(shaped: tuple[torch.Tensor, torch.Tensor] = shaped) -> object:
             return device.tt.add(device.upload(shaped[0], "float32"), device.upload(shaped[1], "float32"))
 
-        host, chip = interleaved(on_host, on_chip)
+        host, chip = interleaved(on_host, on_chip, rounds)
         table.add_row(str(size), f"{host * 1e6:.1f}", f"{chip * 1e6:.1f}", f"{chip / host:.1f}")
     Console().print(table)
 
 
-def interleaved(first: Callable[[], object], second: Callable[[], object]) -> tuple[float, float]:
+def interleaved(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[float, float]:
     """Median seconds of each, taken in turn."""
     seconds: tuple[list[float], list[float]] = ([], [])
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for function, taken in zip((first, second), seconds, strict=True):
             start = perf_counter()
             function()

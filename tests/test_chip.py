@@ -26,8 +26,7 @@ FINDINGS: dict[str, Callable[[str], object]] = {}
 
 
 def finding(function):
-    FINDINGS[function.__name__] = function
-    return function
+    return FINDINGS.setdefault(function.__name__, function)
 
 
 class Findings(dict):
@@ -228,14 +227,13 @@ def memory(arch):
 
 def test_device_memory_is_the_same_after_each_forward_pass(chip):
     passes = chip["memory"]["passes"]
-    assert len(passes) == PASSES
+    assert passes == [passes[0]] * PASSES
     assert passes[0] > chip["memory"]["before"]  # the weights stay
-    assert [reading for reading in passes if reading != passes[0]] == []
 
 
 def test_device_memory_is_free_once_the_block_has_ended(chip):
     found = chip["memory"]
-    assert found["after"][1] == found["after"][0]
+    assert found["after"] == [found["after"][0]] * 2
     assert found["gone"] == found["before"] == [0, 0, 0]
 
 

@@ -147,10 +147,12 @@ def conv2d(tt, x, kernel, bias, stride, padding, dilation, groups):
     right += (computed - columns) * stride[1]
     around = (height + top + bottom) * (width + left + right)
     images = max(1, BATCH // (around * -(-channels // 32) * 32))
+    kept = tt.prepared(kernel, f"conv2d weights {list(kernel.shape)}", tt.KeptWeights)
     parts = []
     for start in range(0, n, images):
         part = cut(tt, x, 0, start, min(start + images, n))
         out = tt.conv2d(
+            kept=kept,
             input_tensor=part,
             weight_tensor=kernel,
             bias_tensor=bias,

@@ -76,7 +76,8 @@ class Uploads:
         if upload is None:
             return make()
         if key not in upload.prepared:
-            upload.prepared[key] = make()
+            made = upload.prepared[key] = make()
+            self._by_value[id(made)] = upload  # so that more can be derived from it
         return upload.prepared[key]
 
     def forget(self, tensor: torch.Tensor) -> None:

@@ -15,6 +15,29 @@ def ttnn_dtype_name(value: Value) -> str:
     return str(value.dtype).rpartition(".")[2].lower()
 
 
+class KeptWeights:
+    """The forms in which `ttnn.conv2d` left one kernel and bias, by the rest of the call; the oldest give way.
+
+    Given a kernel as PyTorch has it, ttnn brings it to the host and back at every call.
+    """
+
+    LIMIT = 8
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple, tuple[Value, tuple[Value, Value]]] = {}
+
+    def find(self, call: tuple, bias: Value) -> tuple[Value, Value] | None:
+        """The kernel and bias kept for a call like this one, if the bias is the same."""
+        kept = self._kept.get(call)
+        return kept[1] if kept is not None and kept[0] is bias else None
+
+    def keep(self, call: tuple, bias: Value, prepared: tuple[Value, Value]) -> None:
+        """Keep what ttnn made of the kernel and the bias."""
+        self._kept[call] = bias, prepared
+        if len(self._kept) > self.LIMIT:
+            del self._kept[next(iter(self._kept))]
+
+
 class RefusedByDevice(Exception):
     """A device refused one ttnn call: the call's name and the first line of the message."""
 

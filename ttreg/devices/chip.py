@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..errors import DeviceUnavailableError
-from .base import RefusedByDevice, Value
+from .base import KeptWeights, RefusedByDevice, Value
 
 # Convolutions and pools keep their halo tables in this part of L1; 32 KiB was enough for a 3x3 convolution over
 # 56x56x64, twice that leaves room for larger ones.
@@ -84,8 +84,27 @@ class Chip:
 class TtnnApi:
     """The ttnn module as lowerings see it: a refused call raises `RefusedByDevice` with ttnn's first line."""
 
+    KeptWeights = KeptWeights
+
     def __init__(self, device: Any):
         self.device = device
+
+    def conv2d(self, *, kept: KeptWeights, weight_tensor: Value, bias_tensor: Value | None, **call: Any) -> Value:
+        """`ttnn.conv2d`, given the kernel as it left it at an earlier call like this one."""
+        import ttnn
+
+        convolve = guarded("conv2d", ttnn.conv2d)
+        x = call["input_tensor"]
+        sizes = {name: value for name, value in call.items() if isinstance(value, (int, tuple))}
+        key = (tuple(x.shape), x.dtype, x.layout, call["dtype"], *sizes.items())
+        found = kept.find(key, bias_tensor)
+        if found is not None:
+            return convolve(weight_tensor=found[0], bias_tensor=found[1], **call)
+        result, prepared = convolve(
+            weight_tensor=weight_tensor, bias_tensor=bias_tensor, return_weights_and_bias=True, **call
+        )
+        kept.keep(key, bias_tensor, prepared)
+        return result
 
     def __getattr__(self, name: str) -> Any:
         import ttnn

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from .. import chip
-from ..base import Value
+from ..base import KeptWeights, Value
 from .operation import make_operation
 from .tensor import EmulatedTensor, stored
 
@@ -43,6 +43,8 @@ class EmulatedDevice:
 
 class EmulatedApi:
     """The ttnn module as lowerings see it: operations emulated, everything else ttnn's own."""
+
+    KeptWeights = KeptWeights
 
     def __init__(self, mock: chip.Chip | None):
         self._mock = mock

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+# To make a tensor of a tensor is what PyTorch warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:To copy construct:UserWarning")
 PROGRAMS: list = []
 FAULTY: list = []
 X = torch.arange(12.0).reshape(3, 4) / 4
@@ -108,6 +110,20 @@ def it_indexes_arrays_and_lists(tensor):
 def python_numbers(tensor):
     element = tensor(X)[1, 2]
     return element.item(), float(element), int(element), bool(element), complex(element), math.sqrt(element)
+
+
+@program
+def lists_of_numbers_become_tensors(tensor):
+    a, i, one = tensor(torch.tensor(2.5)), tensor(torch.tensor(2, dtype=torch.int32)), tensor(torch.ones(1))
+    losses = [a, a * 2, tensor(X).sum()]
+    made = [torch.tensor(losses), torch.as_tensor(losses), torch.asarray(losses), a.new_tensor(losses)]
+    mixed = [
+        torch.tensor([[a, i], [1, 2.0]]),
+        torch.tensor([i, i]),
+        torch.tensor([one, one]),
+        torch.FloatTensor(losses),
+    ]
+    return made, mixed, np.array([a, i]).tolist(), [torch.tensor(a + 0).item(), torch.tensor([a.item()])]
 
 
 @program

@@ -34,27 +34,27 @@ class Windows(NamedTuple):
     stride: int
     padding: int
     dilation: int
-    count: int
+    places: int
 
     def reach(self) -> int:
         """The size with padding, behind as far as a window reaches (by `ceil_mode`, beyond the padding asked for)."""
-        return max(self.size + self.padding, (self.count - 1) * self.stride + self.dilation * (self.kernel - 1) + 1)
+        return max(self.size + self.padding, (self.places - 1) * self.stride + self.dilation * (self.kernel - 1) + 1)
 
     def cut(self, tt, padded, dim, place):
         """The element at one place of the kernel, for every window."""
         start = place * self.dilation
-        return cut(tt, padded, dim, start, start + (self.count - 1) * self.stride + 1, self.stride)
+        return cut(tt, padded, dim, start, start + (self.places - 1) * self.stride + 1, self.stride)
 
     def empty(self):
         """Whether a window has nothing but padding in it, as a dilated one may."""
-        starts = range(-self.padding, self.count * self.stride - self.padding, self.stride)
+        starts = range(-self.padding, self.places * self.stride - self.padding, self.stride)
         places = range(0, self.kernel * self.dilation, self.dilation)
         return any(all(not 0 <= start + place < self.size for place in places) for start in starts)
 
     def lengths(self, count_include_pad):
         """How many elements each window averages over."""
         first, end = (-self.padding, self.size + self.padding) if count_include_pad else (0, self.size)
-        starts = range(-self.padding, self.count * self.stride - self.padding, self.stride)
+        starts = range(-self.padding, self.places * self.stride - self.padding, self.stride)
         ends = (min(start + self.kernel, self.size + self.padding) for start in starts)
         return [min(stop, end) - max(start, first) for start, stop in zip(starts, ends, strict=True)]
 

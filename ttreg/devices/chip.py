@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from ..errors import DeviceUnavailableError
-from .base import KeptWeights, RefusedByDevice, Value
+from . import base
+from .base import RefusedByDevice, Value
 
 # Convolutions and pools keep their halo tables in this part of L1; 32 KiB was enough for a 3x3 convolution over
 # 56x56x64, twice that leaves room for larger ones.
@@ -84,12 +85,12 @@ class Chip:
 class TtnnApi:
     """The ttnn module as lowerings see it: a refused call raises `RefusedByDevice` with ttnn's first line."""
 
-    KeptWeights = KeptWeights
+    KeptWeights = base.KeptWeights
 
     def __init__(self, device: Any):
         self.device = device
 
-    def conv2d(self, *, kept: KeptWeights, weight_tensor: Value, bias_tensor: Value | None, **call: Any) -> Value:
+    def conv2d(self, *, kept: base.KeptWeights, weight_tensor: Value, bias_tensor: Value | None, **call: Any) -> Value:
         """`ttnn.conv2d`, given the kernel as it left it at an earlier call like this one."""
         import ttnn
 

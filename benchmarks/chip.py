@@ -1,7 +1,7 @@
 """What ttnn's host side costs on a mocked chip: opening it, new programs, calls, and memory over many forward passes.
 
-Run `python benchmarks/chip.py`, or with `--json`; a process has one mocked chip, so `--arch` takes one. It starts
-from an empty cache. Times are medians of interleaved rounds. The machine's load moves them, so look at the ratios.
+Run `python benchmarks/chip.py`, or with `--json`; a process has one mocked chip, so `--arch` takes one. The cache is
+empty unless `--warm` is given. Times are medians of interleaved rounds; load moves them, so look at the ratios.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -36,10 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=2000, help="calls of ttnn.add, each way")
     parser.add_argument("--programs", type=int, default=20, help="new programs, at most 20")
     parser.add_argument("--passes", type=int, default=1000, help="forward passes")
+    parser.add_argument("--warm", action="store_true", help="use the kernels that earlier runs have left")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as cache:  # so that no kernel is there from an earlier run
-        os.environ["TTREG_CACHE_DIR"] = cache
+    with tempfile.TemporaryDirectory() as cache:
+        if not options.warm:
+            os.environ["TTREG_CACHE_DIR"] = cache
         figures = measure(options.arch, options.rounds, options.programs, options.passes)
     if options.json:
         print(json.dumps(figures))
@@ -88,7 +91,7 @@ def first_calls(session: ttreg.Session, count: int) -> list[float]:
     """Seconds of the first calls of so many of ttnn's operations."""
     x = session.device.upload(torch.zeros(64, 96), "bfloat16")
     operations = [getattr(session.tt, name) for name in OPERATIONS[:count]]
-    return [seconds(lambda operation=operation: operation(x)) for operation in operations]
+    return [seconds(partial(operation, x)) for operation in operations]
 
 
 def adds(session: ttreg.Session, rounds: int) -> tuple[float, float]:

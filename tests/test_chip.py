@@ -266,7 +266,7 @@ def other_chip(arch):
 
 
 def test_a_second_chip_in_a_process_is_refused_and_the_first_still_works(chip):
-    expected = f"DeviceUnavailableError: this process has a mocked {chip['arch']} already; use a process for each arch"
+    expected = f"DeviceUnavailableError: this process has a mocked {chip['arch']}; use a process for each arch"
     assert chip["other_chip"]["errors"] == [expected, expected]
     assert chip["other_chip"]["afterwards"] == described(torch.rand(64, 64))
 

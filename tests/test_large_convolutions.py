@@ -17,24 +17,26 @@ import ttreg
 
 ARCHS = ("wormhole_b0", "blackhole")
 
+Layer = partial[torch.Tensor]
 
-def conv(shape, outs, kernel, groups=1, **options) -> Callable[[], torch.Tensor]:
+
+def conv(shape, outs, kernel, groups=1, **options) -> Layer:
     """A convolution with a bias; `shape` is the image's."""
     kernel = (kernel, kernel)
     tensors = torch.rand(shape), torch.rand(outs, shape[1] // groups, *kernel), torch.rand(outs)
     return partial(F.conv2d, *tensors, groups=groups, **options)
 
 
-def transposed(shape, outs, kernel, **options) -> Callable[[], torch.Tensor]:
+def transposed(shape, outs, kernel, **options) -> Layer:
     return partial(F.conv_transpose2d, torch.rand(shape), torch.rand(shape[1], outs, kernel, kernel), **options)
 
 
-def pool(function, shape, *args, **options) -> Callable[[], torch.Tensor]:
+def pool(function, shape, *args, **options) -> Layer:
     return partial(function, torch.rand(shape), *args, **options)
 
 
 # Each makes its tensors only when it is called, in the process of a chip.
-LAYERS: dict[str, Callable[[], Callable[[], torch.Tensor]]] = {
+LAYERS: dict[str, Callable[[], Layer]] = {
     "3x3 over a megapixel": lambda: conv((1, 3, 1024, 1024), 64, 3, padding=1),
     "3x3 over 512 channels at 64x64": lambda: conv((1, 512, 64, 64), 512, 3, padding=1),
     "7x7 with stride 2 at 224x224": lambda: conv((1, 3, 224, 224), 64, 7, stride=2, padding=3),
@@ -52,9 +54,8 @@ LAYERS: dict[str, Callable[[], Callable[[], torch.Tensor]]] = {
 }
 for size in (224, 384):
     for patch in (14, 16, 32):
-        LAYERS[f"patches of {patch} at {size}x{size}"] = lambda size=size, patch=patch: conv(
-            (1, 3, size, size), 768, patch, stride=patch
-        )
+        patches = partial(conv, (1, 3, size, size), 768, patch, stride=patch)
+        LAYERS[f"patches of {patch} at {size}x{size}"] = patches
 
 
 @pytest.fixture(scope="module", params=ARCHS)

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 
 from . import devices
 from .dispatch import Dispatcher
@@ -122,9 +121,7 @@ class _MemoryWatch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _WATCHED:
-            if func in _MAKE_COPIES:
-                args, kwargs = tree_map_only(DeviceTensor, DeviceTensor.host, (args, kwargs))
-            elif func == _SET_DATA:
+            if func == _SET_DATA:
                 tensor, data = args
                 # It copies the C++ side of `data` without a dispatch: a plain tensor gets plain memory.
                 if isinstance(data, DeviceTensor) and not isinstance(tensor, DeviceTensor):
@@ -135,8 +132,6 @@ class _MemoryWatch(TorchFunctionMode):
 
 
 _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
-# They read tensors inside lists by their memory, without a dispatch.
-_MAKE_COPIES = frozenset((torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor))
 _GIVE_MEMORY_AWAY = frozenset((torch.Tensor.data_ptr, torch.Tensor.__dlpack__))
 _WRITE_WITHOUT_DISPATCH = frozenset((torch.Tensor.apply_, torch.Tensor.map_, torch.Tensor.map2_))
-_WATCHED = _MAKE_COPIES | _GIVE_MEMORY_AWAY | _WRITE_WITHOUT_DISPATCH | {_SET_DATA}
+_WATCHED = _GIVE_MEMORY_AWAY | _WRITE_WITHOUT_DISPATCH | {_SET_DATA}

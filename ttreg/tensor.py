@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -81,6 +82,26 @@ class DeviceTensor(torch.Tensor):
     def numpy(self, *, force: bool = False) -> np.ndarray:
         """As `Tensor.numpy`: shares memory, and raises for a tensor that requires grad unless forced."""
         return self._ordinary().numpy(force=force)
+
+    # Python's own conversions, and PyTorch's of lists of tensors, read the number from the host.
+    def __float__(self) -> float:
+        return float(self._to_read())
+
+    def __int__(self) -> int:
+        return int(self._to_read())
+
+    def __bool__(self) -> bool:
+        return bool(self._to_read())
+
+    def __complex__(self) -> complex:
+        return complex(self._to_read())
+
+    def __index__(self) -> int:
+        return operator.index(self._to_read())
+
+    def _to_read(self) -> torch.Tensor:
+        plain = self._cell.host_view(self._meta)
+        return plain.requires_grad_() if self.requires_grad else plain
 
     def tolist(self) -> Any:
         """As `Tensor.tolist`."""

@@ -89,7 +89,9 @@ class Ledger:
 
 def _add(tallies: _Tallies, plan: Plan) -> None:
     r = plan.refusal or Refusal("")
-    tally = tallies.setdefault((str(plan.op), plan.placement, r.condition, r.because, r.got, plan.host_float), _Tally())
+    tally = tallies.setdefault(
+        (str(plan.op), plan.placement, r.condition, r.because or str(r), r.got, plan.host_float), _Tally()
+    )
     tally.count += plan.count
     tally.seconds += plan.seconds
     tally.nbytes += plan.nbytes * plan.count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pydantic import BaseModel
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -95,10 +96,10 @@ class Report(BaseModel):
             rows = [row for row in self.ops if row.placement == placement]
             if not rows:
                 continue
-            table = Table("op", title=title, title_justify="left")
+            table = Table("op", title=f"\n{title}", title_justify="left")
             table.add_column("calls", justify="right")
             table.add_column("ms", justify="right")
-            table.add_column("moved" if placement == "device" else "why")
+            table.add_column("inputs" if placement == "device" else "why")
             for row in rows[:_SHOWN]:
                 last = _size(row.bytes) if placement == "device" else why(row)
                 table.add_row(row.op, str(row.count), f"{row.seconds * 1e3:.1f}", last)
@@ -111,7 +112,8 @@ def why(row: OpRow) -> str:
     """Why the row's calls were placed as they were, in one line."""
     if row.condition == str(Never()):
         return row.reason
-    return str(Refusal(row.condition, row.got, row.reason))
+    refusal = Refusal(row.condition, row.got)
+    return str(refusal if row.reason == str(refusal) else replace(refusal, because=row.reason))
 
 
 def _size(count: float) -> str:

@@ -46,7 +46,9 @@ def test_auto_takes_the_emulated_device_where_there_is_no_chip():
 def test_auto_takes_the_chip_where_there_is_one(monkeypatch):
     opened = []
     monkeypatch.setattr(devices, "chip_present", lambda: True)
-    monkeypatch.setattr("ttreg.devices.chip.open_chip", lambda number, version: opened.append((number, version)))
+    monkeypatch.setattr(
+        "ttreg.devices.chip.open_chip", lambda settings, version: opened.append((settings.device_id, version))
+    )
     with ttreg.device_mode(device_id=3):
         pass
     assert opened == [(3, importlib.metadata.version("ttnn"))]

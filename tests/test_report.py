@@ -187,7 +187,8 @@ def test_the_machine_form_has_the_fields_of_the_guide(twice, rows_of):
     assert set(OpRow.model_fields) == fields
     crossings = {"uploads", "weight_uploads", "downloads"}
     byte_counts = {"upload_bytes", "weight_upload_bytes", "download_bytes"}
-    assert set(data["transfers"]) == crossings | byte_counts
+    conversions = {"dtype_conversions", "layout_conversions"}
+    assert set(data["transfers"]) == crossings | byte_counts | conversions
     assert set(data["totals"]) == {"calls", "device", "host", "host_float", "local", "decomposed", "view"}
     assert Report.model_validate(data) == report
 
@@ -230,3 +231,13 @@ def test_a_report_does_not_change_afterwards(twice, device):
         before = report.model_copy(deep=True)
         twice(X)
     assert report == before
+
+
+def test_conversions_on_the_device_are_counted(device):
+    with device as session:
+        x = session.to_device(X)
+        before = session.report().transfers
+        x.to(torch.bfloat16)
+        after = session.report().transfers
+    assert (before.dtype_conversions, after.dtype_conversions) == (0, 1)
+    assert before.layout_conversions == after.layout_conversions == 0

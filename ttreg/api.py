@@ -15,13 +15,33 @@ from .uploads import Uploads
 class Api:
     """`tt.<name>` is ttnn's `<name>`, on whichever device the session has."""
 
-    def __init__(self, device: Device, carriers: Carriers, uploads: Uploads, upload: Callable[[torch.Tensor], Value]):
-        self._device, self._carriers, self._uploads, self._upload = device, carriers, uploads, upload
+    def __init__(
+        self,
+        device: Device,
+        carriers: Carriers,
+        uploads: Uploads,
+        upload: Callable[[torch.Tensor], Value],
+        count: Callable[[str], None],
+    ):
+        self._device, self._carriers, self._uploads = device, carriers, uploads
+        self._upload, self._count = upload, count
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._device.tt, name)
         setattr(self, name, attribute)  # found at once from now on
         return attribute
+
+    def typecast(self, value: Value, *args: Any, **kwargs: Any) -> Value:
+        """`ttnn.typecast`, counted."""
+        self._count("dtype_conversions")
+        return self._device.tt.typecast(value, *args, **kwargs)
+
+    def to_layout(self, value: Value, layout: Any) -> Value:
+        """`ttnn.to_layout`, counted; a value that has the layout stays as it is."""
+        if value.layout == layout:
+            return value
+        self._count("layout_conversions")
+        return self._device.tt.to_layout(value, layout)
 
     def carrier(self, dtype: torch.dtype) -> Any:
         """The ttnn dtype in which the session carries a torch dtype."""

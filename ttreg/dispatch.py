@@ -99,6 +99,7 @@ class Dispatcher:
             values = session.lower(plan, arguments)
         except RefusedByDevice as refused:
             if session.settings.on_device_error == "raise":
+                plan.count -= 1
                 raise DeviceError(f"{Call.bind(plan.op, args, kwargs)}: ttnn refused {refused}") from refused
             return self._run_on_host_instead(plan, REFUSED_BY_TTNN.with_got(refused.message), args, kwargs)
         if session.settings.check is not None:

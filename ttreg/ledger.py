@@ -31,6 +31,7 @@ class Ledger:
     def __init__(self) -> None:
         self._plans: OrderedDict[tuple, Plan] = OrderedDict()
         self._tallies: _Tallies = {}
+        self._conversions = {"dtype_conversions": 0, "layout_conversions": 0}
         self._moved = dict.fromkeys(("uploads", "weight_uploads", "downloads"), (0, 0))
 
     def find(self, signature: tuple) -> Plan | None:
@@ -51,6 +52,10 @@ class Ledger:
         """Count a transfer: one of "uploads", "weight_uploads" and "downloads"."""
         count, total = self._moved[what]
         self._moved[what] = count + 1, total + nbytes
+
+    def converted(self, what: str) -> None:
+        """Count a conversion on the device: "dtype_conversions" or "layout_conversions"."""
+        self._conversions[what] += 1
 
     def rows(self) -> tuple[list[OpRow], Totals]:
         """The counts by op, placement and reason, the longest-running first, and their totals."""
@@ -84,6 +89,7 @@ class Ledger:
             weight_upload_bytes=weight_bytes,
             downloads=downloads,
             download_bytes=download_bytes,
+            **self._conversions,
         )
 
 

@@ -24,8 +24,9 @@ class device_mode:
 
     Keywords: `device` ("auto", "ttnn", "emulated", "mock"), `device_id`, `arch` ("wormhole_b0", "blackhole"),
     `validate`, `precision` ("preserve", "bfloat16"), `on_fallback` ("allow", "warn", "raise"), `on_device_error`
-    ("raise", "fallback"), `check` (None or a PCC) and `min_upload_numel`; environment variables `TTREG_<KEYWORD>` set
-    the defaults. `as session` gives the `Session`, whose `report()` tells what ran where and why.
+    ("raise", "fallback"), `check` (None or a PCC), `min_upload_numel` (elements), and what a chip is opened with:
+    `l1_small_size` and `trace_region_size` (bytes). Environment variables `TTREG_<KEYWORD>` set the defaults.
+    `as session` gives the `Session`, whose `report()` tells what ran where and why.
 
     Blocks nest; the innermost handles the calls. One object may be entered again, also inside its own block: it goes on
     with the same session, whose tensors come to the host when its outermost block ends. The mode belongs to the thread

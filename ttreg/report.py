@@ -39,7 +39,10 @@ class OpRow(BaseModel):
 
 
 class Transfers(BaseModel):
-    """Tensors that crossed between host and device. Weights are parameters; `uploads` counts the others."""
+    """Tensors that crossed between host and device, and conversions on it.
+
+    Weights are parameters; `uploads` counts the others.
+    """
 
     uploads: int = 0
     upload_bytes: int = 0
@@ -47,6 +50,8 @@ class Transfers(BaseModel):
     weight_upload_bytes: int = 0
     downloads: int = 0
     download_bytes: int = 0
+    dtype_conversions: int = 0
+    layout_conversions: int = 0
 
 
 class Totals(BaseModel):
@@ -88,7 +93,8 @@ class Report(BaseModel):
             f"{t.calls} calls: {t.device} on the device{share}, {t.host} on the host, {t.local} local, "
             f"{t.decomposed} decomposed, {t.view} views\n"
             f"uploads {moved.uploads} ({_size(moved.upload_bytes)}), weights {moved.weight_uploads} "
-            f"({_size(moved.weight_upload_bytes)}), downloads {moved.downloads} ({_size(moved.download_bytes)})"
+            f"({_size(moved.weight_upload_bytes)}), downloads {moved.downloads} ({_size(moved.download_bytes)})\n"
+            f"conversions on the device: {moved.dtype_conversions} of dtype, {moved.layout_conversions} of layout"
         )
 
     def _tables(self) -> Iterator[Table | Text]:

@@ -39,7 +39,7 @@ class Session:
         self.carriers = Carriers(settings.precision)
         self.uploads = Uploads()
         self.ledger = Ledger()
-        self.tt = Api(device, self.carriers, self.uploads, self.value)
+        self.tt = Api(device, self.carriers, self.uploads, self.value, self.ledger.converted)
         self._live: weakref.WeakSet[Cell] = weakref.WeakSet()
 
     def report(self) -> Report:

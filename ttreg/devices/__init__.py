@@ -27,7 +27,8 @@ def open_device(settings: Settings) -> Device:
     Raises DeviceUnavailableError if ttnn is missing or untested, or there is no chip where one is asked for.
     """
     kind = settings.device if settings.device != "auto" else ("ttnn" if chip_present() else "emulated")
-    key = (kind, settings.device_id, settings.arch, settings.validate)
+    chip = (settings.device_id, settings.l1_small_size, settings.trace_region_size)
+    key = (kind, settings.arch, settings.validate, *chip)
     with _lock:
         if key not in _open:
             _require_ttnn()
@@ -45,11 +46,11 @@ def _make(kind: str, settings: Settings) -> Device:
     if kind == "emulated":
         from .emulated.device import EmulatedDevice
 
-        return EmulatedDevice(settings.arch, _ttnn_version(), settings.validate)
+        return EmulatedDevice(settings, _ttnn_version())
     if kind == "mock":
         from .chip import open_mock
 
-        return open_mock(settings.arch, _ttnn_version())
+        return open_mock(settings, _ttnn_version())
     if not chip_present():
         raise DeviceUnavailableError(
             'device="ttnn" needs a Tenstorrent chip, and /dev/tenstorrent has none: install the driver (tt-kmd), name '
@@ -57,7 +58,7 @@ def _make(kind: str, settings: Settings) -> Device:
         )
     from .chip import open_chip
 
-    return open_chip(settings.device_id, _ttnn_version())
+    return open_chip(settings, _ttnn_version())
 
 
 def _ttnn_version() -> str:

@@ -10,37 +10,42 @@ from typing import Any
 import torch
 
 from ..errors import DeviceUnavailableError
+from ..settings import Settings
 from . import base
 from .base import RefusedByDevice, Value
 
-# Convolutions and pools keep their halo tables in this part of L1; 32 KiB was enough for a 3x3 convolution over
-# 56x56x64, twice that leaves room for larger ones.
-L1_SMALL_SIZE = 65536
+
+def open_chip(settings: Settings, ttnn_version: str) -> Chip:
+    """Open the chip that the settings name; raises DeviceUnavailableError with ttnn's reason."""
+    return _opened("ttnn", settings.device_id, settings, ttnn_version)
 
 
-def open_chip(device_id: int, ttnn_version: str) -> Chip:
-    """Open the chip with this id; raises DeviceUnavailableError with ttnn's reason."""
-    return Chip("ttnn", device_id, ttnn_version)
-
-
-def open_mock(arch: str, ttnn_version: str) -> Chip:
+def open_mock(settings: Settings, ttnn_version: str) -> Chip:
     """Open a mocked chip, on which everything of ttnn's host side is real and nothing has values.
 
     A process has one mocked chip: raises DeviceUnavailableError if another arch is open.
     """
     from . import mock_chip
 
-    if arch not in _mocked:
-        if _mocked:
-            raise DeviceUnavailableError(
-                f"this process has a mocked {next(iter(_mocked))}; use a process for each arch"
-            )
-        os.environ.update(mock_chip.environment(arch))
-        _mocked[arch] = Chip("mock", 0, ttnn_version)
-    return _mocked[arch]
+    mocked = _chips.get(("mock", 0))
+    if mocked is None:
+        os.environ.update(mock_chip.environment(settings.arch))
+    elif mocked.arch != settings.arch:
+        raise DeviceUnavailableError(f"this process has a mocked {mocked.arch}; use a process for each arch")
+    return _opened("mock", 0, settings, ttnn_version)
 
 
-_mocked: dict[str, Chip] = {}
+def _opened(name: str, device_id: int, settings: Settings, ttnn_version: str) -> Chip:
+    sizes = {"l1_small_size": settings.l1_small_size, "trace_region_size": settings.trace_region_size}
+    chip = _chips.get((name, device_id))
+    if chip is None:
+        chip = _chips[name, device_id] = Chip(name, device_id, sizes, ttnn_version)
+    elif chip.sizes != sizes:
+        raise DeviceUnavailableError(f"chip {device_id} is open with {chip.sizes} in this process; asked for {sizes}")
+    return chip
+
+
+_chips: dict[tuple[str, int], Chip] = {}
 
 
 class Chip:
@@ -48,14 +53,14 @@ class Chip:
 
     validated = False
 
-    def __init__(self, name: str, device_id: int, ttnn_version: str):
+    def __init__(self, name: str, device_id: int, sizes: dict[str, int], ttnn_version: str):
         import ttnn
 
-        self.name, self.ttnn_version = name, ttnn_version
+        self.name, self.sizes, self.ttnn_version = name, sizes, ttnn_version
         self.lock = threading.RLock()
         self._closed = False
         try:
-            self._device = ttnn.open_device(device_id=device_id, l1_small_size=L1_SMALL_SIZE)
+            self._device = ttnn.open_device(device_id=device_id, **sizes)
         except RuntimeError as error:
             raise DeviceUnavailableError(f"ttnn cannot open chip {device_id}: {first_line(error)}") from error
         self._device.enable_program_cache()

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ...settings import Settings
 from .. import chip
 from ..base import KeptWeights, Value
 from .operation import make_operation
@@ -18,10 +19,10 @@ class EmulatedDevice:
 
     name = "emulated"
 
-    def __init__(self, arch: str, ttnn_version: str, validate: bool):
-        self.arch, self.ttnn_version, self.validated = arch, ttnn_version, validate
+    def __init__(self, settings: Settings, ttnn_version: str):
+        self.arch, self.ttnn_version, self.validated = settings.arch, ttnn_version, settings.validate
         self.lock = threading.RLock()
-        self._mock = chip.open_mock(arch, ttnn_version) if validate else None
+        self._mock = chip.open_mock(settings, ttnn_version) if settings.validate else None
         self.tt = EmulatedApi(self._mock)
 
     def upload(self, host: torch.Tensor, dtype: str, row_major: bool = False) -> Value:

@@ -34,7 +34,12 @@ def product(tt, a, b, **arguments):
     return tt.matmul(a, b, compute_kernel_config=accurate(tt), **arguments)
 
 
-@lower(aten.mm.default, samples=factors(((5, 7), (7, 3)), ((64, 96), (96, 33))), when=floats("self", "mat2"))
+@lower(
+    aten.mm.default,
+    samples=factors(((5, 7), (7, 3)), ((64, 96), (96, 33))),
+    block_floats=("mat2",),
+    when=floats("self", "mat2"),
+)
 def mm(tt, self, mat2):
     return product(tt, self, mat2)
 
@@ -81,6 +86,7 @@ def matmul_samples():
 @lower(
     aten.matmul.default,
     samples=matmul_samples,
+    block_floats=("other",),
     when=[
         *floats("self", "other"),
         Check("other has no batch dimensions, or those of self", same_batch, because="ttnn.matmul repeats no matrix"),
@@ -109,6 +115,7 @@ def bias_of_each(call: Call) -> str | None:
 @lower(
     aten.linear.default,
     samples=linear_samples,
+    block_floats=("weight",),
     when=[
         *floats("input", "weight", "bias"),
         Rank("weight", (2,)),
@@ -153,6 +160,7 @@ def sums(first, second, *added):
 @lower(
     aten.addmm.default,
     samples=sums((5, 7), (7, 33), (33,), (5, 1), (1,), (), (5, 33)),
+    block_floats=("mat2",),
     when=floats("self", "mat1", "mat2"),
 )
 def addmm(tt, self, mat1, mat2, beta, alpha):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .block_floats import carry_in
 from .errors import (
     AccuracyError,
     DeviceError,
@@ -51,6 +52,7 @@ __all__ = [
     "TtregError",
     "ValidationError",
     "aten",
+    "carry_in",
     "cpu_only",
     "decomposed",
     "device_mode",

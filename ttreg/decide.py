@@ -141,6 +141,7 @@ def _prepare(plan: Plan, entry: Entry | None, args: tuple, kwargs: dict[str, Any
         if slot.name in entry.promote:
             slot.dtype = dtype
         slot.row_major = slot.name in entry.row_major
+        slot.block_float = slot.name in entry.block_floats
         if slot.name in entry.indices:
             slot.bound = entry.indices[slot.name](call)
 

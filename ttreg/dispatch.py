@@ -121,7 +121,7 @@ class Dispatcher:
             return INDEX_OUT_OF_RANGE if value is None else value
         if isinstance(argument, (list, tuple)):
             return [None if t is None else self.session.value(t, slot.dtype, slot.row_major) for t in argument]
-        return self.session.value(argument, slot.dtype, slot.row_major)
+        return self.session.value(argument, slot.dtype, slot.row_major, slot.block_float)
 
     def _results(self, plan: Plan, values: list[Value], args: tuple, kwargs: dict[str, Any]) -> Any:
         if plan.written:

@@ -26,6 +26,7 @@ class Slot:
     dtype: torch.dtype | None = None  # to promote to; None leaves each tensor's own
     bound: int | None = None  # of an argument that holds indices
     row_major: bool = False
+    block_float: bool = False  # whether it may arrive in one
 
     def of(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         """The argument in a call."""

@@ -42,6 +42,7 @@ class Entry:
     indices: Mapping[str, Callable[[Call], int]] = field(default_factory=dict)
     outputs: Callable[[Call, list[Meta]], list[Meta]] | None = None
     row_major: tuple[str, ...] = ()
+    block_floats: tuple[str, ...] = ()
     module: str = ""
 
     @property
@@ -137,6 +138,7 @@ def lower(
     indices: Mapping[str, Callable[[Call], int]] | None = None,
     outputs: Callable[[Call, list[Meta]], list[Meta]] | None = None,
     row_major: tuple[str, ...] = (),
+    block_floats: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give `op` a lowering: the decorated function runs on the device whenever every condition of `when` holds.
 
@@ -149,6 +151,7 @@ def lower(
     `indices` names integer arguments that hold indices, each with a function that gives the bound from the call: their
     values are checked on the host (a negative or too large one raises what it raises on CPU) and arrive as uint32.
     `outputs` corrects the outputs' metadata where PyTorch's shape function does not say what the CPU gives.
+    `block_floats` names arguments that arrive in a block float where the user asks for it (`ttreg.carry_in`).
     `row_major` names arguments that arrive in row-major layout, for those that tiles would blow up (a 3 × 3 kernel).
     """
 
@@ -164,6 +167,7 @@ def lower(
                 dict(indices or {}),
                 outputs,
                 row_major,
+                block_floats,
                 function.__module__,
             )
         )
@@ -215,7 +219,7 @@ def _check(entry: Entry) -> None:
         raise RegistryError(f"{op} is derived from {functional_form(op)}; give that an entry instead")
     names = argument_names(op)
     mentioned = [name for condition in entry.conditions for name in condition.arguments()]
-    _known(op, names, (*mentioned, *entry.promote, *entry.indices, *entry.row_major))
+    _known(op, names, (*mentioned, *entry.promote, *entry.indices, *entry.row_major, *entry.block_floats))
     if entry.function is not None:
         _check_lowering(entry, names)
 

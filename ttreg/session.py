@@ -12,6 +12,7 @@ import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
 from .api import Api
+from .block_floats import block_float_of
 from .carry import Carriers
 from .cell import Cell, ViewOf
 from .conditions import Refusal
@@ -79,12 +80,24 @@ class Session:
                 meta = meta_of(tensor.contiguous())
             return self.new_tensor(meta, self._upload(tensor, self.carriers[tensor.dtype], False))
 
-    def value(self, tensor: torch.Tensor, promote_to: torch.dtype | None = None, row_major: bool = False) -> Value:
-        """The device value of any tensor, uploaded if need be, brought to `promote_to` if that is given."""
+    def value(
+        self,
+        tensor: torch.Tensor,
+        promote_to: torch.dtype | None = None,
+        row_major: bool = False,
+        block_float: bool = False,
+    ) -> Value:
+        """The device value of any tensor, uploaded if need be, brought to `promote_to` if that is given.
+
+        With `block_float`, a parameter for which the user asked for one arrives in it.
+        """
         dtype = promote_to or tensor.dtype
         carrier = self.carriers[dtype]
         if not (isinstance(tensor, DeviceTensor) and self.holds(tensor)):
-            return self._uploaded(self.read(tensor), dtype, carrier, row_major)
+            plain = self.read(tensor)
+            if block_float:
+                carrier = block_float_of(plain) or carrier
+            return self._uploaded(plain, dtype, carrier, row_major)
         cell, meta = tensor._cell, tensor._meta
         value = cell.device_value(meta, tensor._view)
         if value is None:

@@ -34,11 +34,26 @@ _HELD_AS = {
     ttnn.uint8: torch.uint8,
 }
 
+_SIGNIFICANDS = {ttnn.bfloat8_b: 7, ttnn.bfloat4_b: 3}
+
+
+def in_blocks(values: torch.Tensor, bits: int) -> torch.Tensor:
+    """float32 values rounded to a block float: 16 values of a row share an exponent, and keep `bits` of significand.
+
+    Equal to ttnn's own packing (`ttnn.from_torch` with a block float), which needs a chip to be open.
+    """
+    length = values.shape[-1]
+    blocks = torch.nn.functional.pad(values, (0, -length % 16)).unflatten(-1, (-1, 16))
+    largest = blocks.abs().amax(-1, keepdim=True)
+    step = torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent - bits)
+    limit = 2.0**bits - 1
+    rounded = torch.round(blocks / step).clamp(-limit, limit) * step
+    return rounded.flatten(-2)[..., :length].contiguous()
+
 
 def stored(values: torch.Tensor, dtype: Any, copy: bool = False) -> torch.Tensor:
     """The values as a device tensor of ttnn dtype `dtype` holds them, in a contiguous tensor."""
-    if dtype in (ttnn.bfloat8_b, ttnn.bfloat4_b):  # one exponent for 16 values: ttnn's own packing rounds them
-        packed = ttnn.from_torch(values.float().contiguous(), dtype=dtype, layout=ttnn.TILE_LAYOUT)
-        return ttnn.to_torch(packed).float()
+    if dtype in _SIGNIFICANDS:
+        return in_blocks(values.float(), _SIGNIFICANDS[dtype])
     held = values.to(_HELD_AS[dtype], copy=copy)
     return held.contiguous()

@@ -1,0 +1,34 @@
+"""Weights that a user asks to be carried in one of ttnn's block floats: one exponent for each 16 values."""
+
+from __future__ import annotations
+
+import torch
+
+BLOCK_FLOATS = ("bfloat8_b", "bfloat4_b")
+
+_ATTRIBUTE = "_ttreg_block_float"
+
+
+def carry_in(weights: torch.nn.Module | torch.nn.Parameter, dtype: str | None) -> None:
+    """Carry weights in `dtype`, "bfloat8_b" or "bfloat4_b", wherever they enter a matrix product; None ends it.
+
+    For a module, all of its parameters with at least two dimensions. They take half or a quarter of bfloat16's memory
+    and traffic, and keep 7 or 3 bits of significand; the parameters themselves do not change.
+
+    Raises ValueError for another dtype, TypeError for what is neither a module nor a parameter.
+    """
+    if dtype is not None and dtype not in BLOCK_FLOATS:
+        raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(map(repr, BLOCK_FLOATS))}, or None")
+    if isinstance(weights, torch.nn.Module):
+        parameters = [p for p in weights.parameters() if p.dim() >= 2]
+    elif isinstance(weights, torch.nn.Parameter):
+        parameters = [weights]
+    else:
+        raise TypeError(f"expected a module or a parameter, got {type(weights).__name__}")
+    for parameter in parameters:
+        setattr(parameter, _ATTRIBUTE, dtype)
+
+
+def block_float_of(tensor: torch.Tensor) -> str | None:
+    """The block float asked for this parameter, or for the one that this is a view of."""
+    return getattr(tensor if tensor._base is None else tensor._base, _ATTRIBUTE, None)

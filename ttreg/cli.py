@@ -1,4 +1,4 @@
-"""The command line: `ttreg demo`, `ttreg verify`, `ttreg doctor`."""
+"""The command line: `ttreg demo`, `ttreg verify`, `ttreg doctor`, `ttreg limits`."""
 
 from __future__ import annotations
 
@@ -85,3 +85,22 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print a JSON array
             table.add_row(f"[{colours[line.status]}]{line.status}[/]", line.name, line.found, line.advice)
         Console().print(table)
     raise typer.Exit(1 if any(line.status == "fail" for line in lines) else 0)
+
+
+@app.command()
+def limits(
+    write: Annotated[bool, typer.Option("--write", help="Bring docs/ttnn-limits.md up to date instead.")] = False,
+) -> None:
+    """Print which ops have which limit, and why, as Markdown; exit code 1 if `--write` has no file to write."""
+    from . import limits as made
+    from .errors import TtregError
+
+    if not write:
+        typer.echo(made.generated())
+        return
+    try:
+        path, changed = made.write()
+    except TtregError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{path}: {'written' if changed else 'up to date'}")

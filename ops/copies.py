@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..call import Call
-from ..conditions import MOVABLE, Check, Dtype, OneOf
+from ..conditions import MOVABLE, UNSIGNED, Check, Dtype, OneOf
 from ..meta import dtype_name
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
@@ -70,14 +70,14 @@ def cast(tt: Any, value: Any, dtype: torch.dtype | None) -> Any:
 
 
 def clone_samples():
-    for dtype in MOVABLE:
+    for dtype in (*MOVABLE, *UNSIGNED):
         yield Sample(some(dtype, 5, 7, low=0.0))
     yield Sample(rand(1, 3, 4, 5), memory_format=torch.channels_last)
     yield Sample(rand(1, 3, 4, 5).permute(0, 2, 3, 1), memory_format=torch.contiguous_format)
     yield Sample(rand(5, 7).double())
 
 
-@lower(aten.clone.default, samples=clone_samples, when=[Dtype("self", MOVABLE)])
+@lower(aten.clone.default, samples=clone_samples, when=[Dtype("self", (*MOVABLE, *UNSIGNED))])
 def clone(tt, self, memory_format):
     # Device tensors are never written to, only replaced, so that two tensors may hold one.
     return self

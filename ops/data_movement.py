@@ -11,7 +11,7 @@ from ..conditions import FLOATS, MOVABLE, Dtype, Is, SameDtype, SizeAtMost
 from ..registry import decomposed, lower
 from ..samples import Sample, bools, ints, rand
 from .views import as_shape, cut
-from .wide import moves_uint8
+from .wide import moves_narrow
 
 aten = torch.ops.aten
 
@@ -53,7 +53,7 @@ ROWS_CONCATENATED = SizeAtMost("tensors", -1, CONCAT_ROW, because="ttnn.concat k
     promote=("tensors",),
     when=[Dtype("tensors", MOVABLE), ROWS_CONCATENATED],
 )
-@moves_uint8
+@moves_narrow
 def cat(tt, tensors, dim):
     return tt.concat(tensors, dim % len(tensors[0].shape))
 
@@ -77,7 +77,7 @@ def stack_samples():
     promote=("tensors",),
     when=[Dtype("tensors", MOVABLE), ROWS_CONCATENATED],
 )
-@moves_uint8
+@moves_narrow
 def stack(tt, tensors, dim):
     return tt.stack(tensors, dim % (len(tensors[0].shape) + 1))
 
@@ -99,7 +99,7 @@ def repeat_samples():
     samples=repeat_samples,
     when=[MOVABLE_SELF, SizeAtMost("self", -1, REPEAT_ROW, because="ttnn.repeat keeps rows in L1")],
 )
-@moves_uint8
+@moves_narrow
 def repeat(tt, self, repeats):
     if set(repeats) <= {1}:
         return as_shape(tt, self, [1] * (len(repeats) - len(self.shape)) + list(self.shape))
@@ -123,7 +123,7 @@ def roll_samples():
     samples=roll_samples,
     when=[MOVABLE_SELF, SizeAtMost("self", -1, CONCAT_ROW, because="ttnn.roll concatenates, and keeps a row in L1")],
 )
-@moves_uint8
+@moves_narrow
 def roll(tt, self, shifts, dims):
     shape, rank = list(self.shape), len(self.shape)
     if rank == 0:
@@ -152,7 +152,7 @@ def triangle_samples():
 
 def lower_triangle(op, part):
     @lower(op, samples=triangle_samples, when=[MOVABLE_SELF])
-    @moves_uint8
+    @moves_narrow
     def triangular(tt, self, diagonal):
         # ttnn.tril and ttnn.triu multiply by such a mask, which makes NaN of infinities (tt-metal issue 52038).
         dtype = {tt.float32: torch.float32, tt.int32: torch.int32}.get(self.dtype, torch.bfloat16)
@@ -188,7 +188,7 @@ WRITTEN_TO = [
     samples=slice_scatter_samples,
     when=[*WRITTEN_TO, Is("step", 1, because="the parts are concatenated")],
 )
-@moves_uint8
+@moves_narrow
 def slice_scatter(tt, self, src, dim, start, end):
     dim = dim % len(self.shape)
     size = self.shape[dim]
@@ -212,7 +212,7 @@ def select_scatter_samples():
 
 
 @lower(aten.select_scatter.default, samples=select_scatter_samples, when=WRITTEN_TO)
-@moves_uint8
+@moves_narrow
 def select_scatter(tt, self, src, dim, index):
     dim = dim % len(self.shape)
     shape = list(self.shape)
@@ -234,7 +234,7 @@ def pixel_shuffle_samples():
 
 
 @lower(aten.pixel_shuffle.default, samples=pixel_shuffle_samples, when=[MOVABLE_SELF])
-@moves_uint8
+@moves_narrow
 def pixel_shuffle(tt, self, upscale_factor):
     r = upscale_factor
     *batch, c, h, w = self.shape
@@ -250,7 +250,7 @@ def pixel_unshuffle_samples():
 
 
 @lower(aten.pixel_unshuffle.default, samples=pixel_unshuffle_samples, when=[MOVABLE_SELF])
-@moves_uint8
+@moves_narrow
 def pixel_unshuffle(tt, self, downscale_factor):
     r = downscale_factor
     *batch, c, h, w = self.shape
@@ -266,7 +266,7 @@ def channel_shuffle_samples():
 
 
 @lower(aten.channel_shuffle.default, samples=channel_shuffle_samples, when=[MOVABLE_SELF])
-@moves_uint8
+@moves_narrow
 def channel_shuffle(tt, self, groups):
     n, c, *rest = self.shape
     shape = [n, groups, c // groups, torch.Size(rest).numel()]

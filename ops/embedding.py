@@ -12,7 +12,7 @@ from ..conditions import BOOL, FLOATS, INDICES, MOVABLE, Dtype
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from .views import as_shape
-from .wide import moves_uint8
+from .wide import moves_narrow
 
 aten = torch.ops.aten
 
@@ -129,7 +129,7 @@ def gather_samples():
     indices={"index": indexed_size},
     when=[Dtype("self", MOVABLE), Dtype("index", INDICES)],
 )
-@moves_uint8
+@moves_narrow
 def gather(tt, self, dim, index, sparse_grad):
     # `sparse_grad` is how the gradient would be stored.
     shape = list(index.shape)

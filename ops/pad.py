@@ -8,7 +8,7 @@ from ..conditions import FLOATS, MOVABLE, AtMost, Check, Dtype, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, ints, rand
 from .views import ROW, cut
-from .wide import moves_uint8
+from .wide import moves_narrow
 
 aten = torch.ops.aten
 
@@ -61,7 +61,7 @@ def constant_pad_samples():
         Check(f"padded rows of at most {PADDED_ROW} elements", wide, because="ttnn.pad keeps rows in L1"),
     ],
 )
-@moves_uint8
+@moves_narrow
 def constant_pad_nd(tt, self, pad, value):
     by_dim = sides(len(self.shape), pad)
     for dim, (before, after) in enumerate(by_dim):

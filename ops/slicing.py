@@ -8,7 +8,7 @@ from ..conditions import MOVABLE, Check, Dtype
 from ..registry import lower
 from ..samples import Sample, rand
 from .views import ROW, VIEWABLE, as_shape, cut, of
-from .wide import moves_uint8
+from .wide import moves_narrow
 
 aten = torch.ops.aten
 
@@ -35,14 +35,14 @@ def pieces(tt, x, dim, sizes):
     samples=of([(4, 5), 0, 2], [(4, 5), -1, -1], [(2, 33, 40), 1, 32], [(5,), 0, 3], [(1, 4), 0, 0]),
     when=[VIEWABLE],
 )
-@moves_uint8
+@moves_narrow
 def select(tt, self, dim, index):
     (taken,) = unbound(tt, self, dim, [index])
     return taken
 
 
 @lower(aten.unbind.int, samples=of([(3, 5), 0], [(2, 3, 40), -1], [(2, 3, 4), 1], [(3,), 0]), when=[VIEWABLE])
-@moves_uint8
+@moves_narrow
 def unbind(tt, self, dim):
     return unbound(tt, self, dim, range(self.shape[dim]))
 
@@ -74,7 +74,7 @@ def slice_samples():
 
 
 @lower(aten.slice.Tensor, samples=slice_samples, when=[VIEWABLE, ROWS_FIT])
-@moves_uint8
+@moves_narrow
 def slice_(tt, self, dim, start, end, step):
     dim = dim % len(self.shape)
     start, stop, step = slice(start, end, step).indices(self.shape[dim])
@@ -91,8 +91,8 @@ def split(tt, self, split_size, dim):
     return pieces(tt, self, dim, [min(split_size, size - start) for start in range(0, size, split_size)])
 
 
-lower(aten.split.Tensor, samples=split_samples, when=[VIEWABLE, ROWS_FIT])(moves_uint8(split))
-lower(aten.unsafe_split.Tensor, samples=split_samples, when=[COPIED, ROWS_FIT])(moves_uint8(split))
+lower(aten.split.Tensor, samples=split_samples, when=[VIEWABLE, ROWS_FIT])(moves_narrow(split))
+lower(aten.unsafe_split.Tensor, samples=split_samples, when=[COPIED, ROWS_FIT])(moves_narrow(split))
 
 
 def split_sizes_samples():
@@ -105,10 +105,10 @@ def split_with_sizes(tt, self, split_sizes, dim):
 
 
 lower(aten.split_with_sizes.default, samples=split_sizes_samples, when=[VIEWABLE, ROWS_FIT])(
-    moves_uint8(split_with_sizes)
+    moves_narrow(split_with_sizes)
 )
 lower(aten.unsafe_split_with_sizes.default, samples=split_sizes_samples, when=[COPIED, ROWS_FIT])(
-    moves_uint8(split_with_sizes)
+    moves_narrow(split_with_sizes)
 )
 
 
@@ -138,6 +138,6 @@ def diagonal(tt, self, offset, dim1, dim2):
 MATRIX_FITS = Check(
     f"a matrix of at most {ROW} elements", wide_matrix, because="its diagonal is cut out of one row in L1"
 )
-lower(aten.diagonal.default, samples=diagonal_samples, when=[VIEWABLE, MATRIX_FITS])(moves_uint8(diagonal))
+lower(aten.diagonal.default, samples=diagonal_samples, when=[VIEWABLE, MATRIX_FITS])(moves_narrow(diagonal))
 # What torch.diag makes.
-lower(aten.diagonal_copy.default, samples=diagonal_samples, when=[COPIED, MATRIX_FITS])(moves_uint8(diagonal))
+lower(aten.diagonal_copy.default, samples=diagonal_samples, when=[COPIED, MATRIX_FITS])(moves_narrow(diagonal))

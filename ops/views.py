@@ -6,15 +6,15 @@ from math import prod
 
 import torch
 
-from ..conditions import FLOATS, MOVABLE, Dtype, SizeAtMost
+from ..conditions import FLOATS, MOVABLE, UNSIGNED, Dtype, SizeAtMost
 from ..registry import cpu_only, lower
 from ..samples import Sample, ints, rand
-from .wide import moves_uint8
+from .wide import moves_narrow
 
 aten = torch.ops.aten
 
 # An int64 tensor of the device is an op's result whose values fit (see carry.py), so its views are as good.
-VIEWABLE = Dtype("self", (*MOVABLE, torch.int64))
+VIEWABLE = Dtype("self", (*MOVABLE, *UNSIGNED, torch.int64))
 
 # How many elements of a row ttnn's slice and repeat can keep in L1, in any dtype.
 ROW = 131072
@@ -25,7 +25,7 @@ def of(*cases):
 
     def samples():
         shape, *arguments = cases[0]
-        for dtype in (torch.int32, torch.uint8, torch.bool, torch.int64):
+        for dtype in (torch.int32, torch.uint8, torch.bool, torch.int64, *UNSIGNED):
             yield Sample(ints(*shape, high=2).to(dtype), *arguments)
         yield Sample(rand(*shape).double(), *arguments)
         for dtype in FLOATS:
@@ -68,12 +68,12 @@ def view(tt, self, size):
     return as_shape(tt, self, shape)
 
 
-lower(aten.view.default, samples=view_samples, when=[VIEWABLE])(moves_uint8(view))
-lower(aten._unsafe_view.default, samples=view_samples, when=[VIEWABLE])(moves_uint8(view))
+lower(aten.view.default, samples=view_samples, when=[VIEWABLE])(moves_narrow(view))
+lower(aten._unsafe_view.default, samples=view_samples, when=[VIEWABLE])(moves_narrow(view))
 
 
 @lower(aten._reshape_alias.default, samples=of([(4, 6), [2, 12], [12, 1]], [(2, 3), [6], [1]]), when=[VIEWABLE])
-@moves_uint8
+@moves_narrow
 def reshape_alias(tt, self, size, stride):
     # PyTorch works the strides out so that the view reads as a reshape; they are in the result's metadata.
     return as_shape(tt, self, size)
@@ -86,7 +86,7 @@ permute_samples = of(
 
 
 @lower(aten.permute.default, samples=permute_samples, when=[VIEWABLE])
-@moves_uint8
+@moves_narrow
 def permute(tt, self, dims):
     order = [dim % len(dims) for dim in dims]
     return self if order == sorted(order) else tt.permute(self, order)
@@ -99,14 +99,14 @@ transpose_samples = of(
 
 
 @lower(aten.transpose.int, samples=transpose_samples, when=[VIEWABLE])
-@moves_uint8
+@moves_narrow
 def transpose(tt, self, dim0, dim1):
     rank = len(self.shape) or 1
     return self if dim0 % rank == dim1 % rank else tt.transpose(self, dim0 % rank, dim1 % rank)
 
 
 @lower(aten.t.default, samples=of([(4, 6)], [(33, 65)], [(5,)], [()]), when=[VIEWABLE])
-@moves_uint8
+@moves_narrow
 def t(tt, self):
     return self if len(self.shape) < 2 else tt.transpose(self, 0, 1)
 
@@ -125,7 +125,7 @@ def expand_samples():
     samples=expand_samples,
     when=[VIEWABLE, SizeAtMost("self", -1, ROW, because="ttnn.repeat keeps rows in L1")],
 )
-@moves_uint8
+@moves_narrow
 def expand(tt, self, size, implicit):
     # `implicit` marks broadcasting for PyTorch's own transformations; it changes nothing here.
     shape = [1] * (len(size) - len(self.shape)) + list(self.shape)
@@ -135,7 +135,7 @@ def expand(tt, self, size, implicit):
 
 
 @lower(aten.squeeze.default, samples=of([(1, 4, 1, 5)], [(4, 5)], [(1, 1)], [()]), when=[VIEWABLE])
-@moves_uint8
+@moves_narrow
 def squeeze(tt, self):
     return as_shape(tt, self, [size for size in self.shape if size != 1])
 
@@ -147,15 +147,15 @@ def squeeze_dims(tt, self, dim):
 
 
 lower(aten.squeeze.dim, samples=of([(1, 4, 1, 5), 0], [(1, 4, 1, 5), -2], [(4, 1), 0], [(), 0]), when=[VIEWABLE])(
-    moves_uint8(squeeze_dims)
+    moves_narrow(squeeze_dims)
 )
 lower(aten.squeeze.dims, samples=of([(1, 4, 1, 5), [0, -2]], [(1, 4), [0, 1]], [(), [0]]), when=[VIEWABLE])(
-    moves_uint8(squeeze_dims)
+    moves_narrow(squeeze_dims)
 )
 
 
 @lower(aten.unsqueeze.default, samples=of([(4, 5), 1], [(33, 40), -1], [(), 0], [(2, 3, 4), -4]), when=[VIEWABLE])
-@moves_uint8
+@moves_narrow
 def unsqueeze(tt, self, dim):
     shape = list(self.shape)
     shape.insert(dim % (len(shape) + 1), 1)

@@ -1,4 +1,4 @@
-"""Carries uint8 data as int32 while a lowering moves it, because ttnn's tilize takes no uint8."""
+"""Carries uint8 and uint16 data as int32 while a lowering moves it: ttnn tilizes no uint8 and reshapes neither."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 
-def moves_uint8(lowering: Callable[..., Any]) -> Callable[..., Any]:
-    """The lowering, given its uint8 tensors as int32; what it then returns is uint8 again."""
+def moves_narrow(lowering: Callable[..., Any]) -> Callable[..., Any]:
+    """The lowering, given its uint8 or uint16 tensors as int32; what it then returns has their dtype again."""
 
     @functools.wraps(lowering)
     def moved(tt: Any, *tensors: Any, **arguments: Any) -> Any:
@@ -17,9 +17,9 @@ def moves_uint8(lowering: Callable[..., Any]) -> Callable[..., Any]:
         def widen(value: Any) -> Any:
             if isinstance(value, list):
                 return [widen(item) for item in value]
-            if getattr(value, "dtype", None) != tt.uint8:
+            if getattr(value, "dtype", None) not in (tt.uint8, tt.uint16):
                 return value
-            found.append(value)
+            found.append(value.dtype)
             return tt.typecast(value, tt.int32)
 
         arguments = {name: widen(value) for name, value in arguments.items()}
@@ -27,7 +27,7 @@ def moves_uint8(lowering: Callable[..., Any]) -> Callable[..., Any]:
         if not found:
             return result
         if isinstance(result, list):
-            return [tt.typecast(item, tt.uint8) for item in result]
-        return tt.typecast(result, tt.uint8)
+            return [tt.typecast(item, found[0]) for item in result]
+        return tt.typecast(result, found[0])
 
     return moved

@@ -9,7 +9,7 @@ from ..registry import lower
 from ..samples import Sample, rand
 from .pad import PADDED_ROW, constant_pad_nd
 from .views import ROW, VIEWABLE, cut, of
-from .wide import moves_uint8
+from .wide import moves_narrow
 
 aten = torch.ops.aten
 
@@ -29,7 +29,7 @@ def unfold_samples():
         SizeAtMost("self", -1, ROW, because="ttnn.slice keeps rows in L1"),
     ],
 )
-@moves_uint8
+@moves_narrow
 def unfold(tt, self, dimension, size, step):
     dimension = dimension % len(self.shape)
     last = (self.shape[dimension] - size) // step * step

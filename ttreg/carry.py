@@ -15,6 +15,8 @@ _DEVICE_DTYPES = {
     torch.int32: "int32",
     torch.int64: "int32",
     torch.uint8: "uint8",
+    torch.uint16: "uint16",
+    torch.uint32: "uint32",
 }
 
 

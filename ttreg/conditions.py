@@ -17,6 +17,7 @@ from .meta import Meta, dtype_name
 
 FLOATS = (torch.bfloat16, torch.float32)
 INTEGERS = (torch.int32, torch.uint8)
+UNSIGNED = (torch.uint16, torch.uint32)
 INDICES = (torch.int64, torch.int32)
 BOOL = (torch.bool,)
 NUMBERS = (*FLOATS, torch.int32)

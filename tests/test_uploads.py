@@ -62,11 +62,26 @@ def test_a_weight_is_uploaded_once_for_all_its_views(scale, device):
 
 
 def test_the_same_tensor_is_uploaded_once(scale, device):
-    a, b = X.clone(), X.clone()
+    a, b = X.clone(), X + 1
     with device as session:
         for _ in range(3):
             scale(a, b)
     assert transfers(session)[:2] == (2, 0)
+
+
+def test_small_tensors_that_a_program_makes_anew_with_the_same_content_share_an_upload(scale, device):
+    with device as session:
+        x = session.to_device(X)
+        before = transfers(session)
+        results = [scale(x, torch.full((3, 4), factor)).tolist() for factor in (2.0, 2.0, 3.0, 2.0)]
+        last = torch.full((3, 4), 3.0)
+        scale(x, last)
+        last[0, 0] = -0.0
+        results.append(scale(x, last).tolist())
+    expected = [(X * factor).tolist() for factor in (2.0, 2.0, 3.0, 2.0)]
+    assert results == [*expected, (X * last).tolist()]
+    assert transfers(session)[0] - before[0] == 3
+    assert last.resize_(20).shape == (20,), "the program's own memory is not held"
 
 
 def test_a_parameter_shared_by_two_modules_is_uploaded_once(scale, device):

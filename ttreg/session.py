@@ -172,7 +172,8 @@ class Session:
         value = self.uploads.find(plain, meta, form)
         if value is None:
             ready = plain if plain.dtype == dtype else plain.to(dtype)
-            value = self._upload(ready, carrier, is_parameter(plain), row_major)
+            weight = is_parameter(plain)
+            value = self.uploads.find_equal(plain, meta, form, lambda: self._upload(ready, carrier, weight, row_major))
             self.uploads.keep(plain, meta, form, value)
         return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,10 @@ from .devices.base import Value
 from .meta import Meta
 
 _INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+# Programs make the same masks, positions and constants anew at every pass: up to this many bytes, and this many of
+# them, equal ones share an upload.
+_SHARED_BYTES, _SHARED = 1 << 16, 64
 
 Form = tuple[str, bool]  # the ttnn dtype, and whether in row-major layout
 
@@ -45,6 +50,7 @@ class Uploads:
     def __init__(self) -> None:
         self._storages: dict[int, _StorageUploads] = {}
         self._distrusted: dict[int, weakref.ref] = {}
+        self._by_content: OrderedDict[tuple[Meta, Form, bytes], Value] = OrderedDict()
         # By the identity of the value, which the upload keeps alive.
         self._by_value: weakref.WeakValueDictionary[int, _Upload] = weakref.WeakValueDictionary()
 
@@ -69,6 +75,22 @@ class Uploads:
         trusted = self._trusts(tensor)
         upload = _Upload(value, tensor._version if trusted else None, None if trusted else tensor.detach().clone())
         self._storages[key].by_meta[meta, form] = self._by_value[id(value)] = upload
+
+    def find_equal(self, tensor: torch.Tensor, meta: Meta, form: Form, make: Callable[[], Value]) -> Value:
+        """The value uploaded for a small tensor with the same content, or `make()`."""
+        if tensor.nbytes > _SHARED_BYTES or is_parameter(tensor):
+            return make()
+        # A clone's bytes: NumPy's hold on a storage shows, and must not show on the program's own.
+        content = (
+            tensor.detach().clone(memory_format=torch.contiguous_format).flatten().view(torch.uint8).numpy().tobytes()
+        )
+        key = meta.at_start(), form, content
+        if key not in self._by_content:
+            self._by_content[key] = make()
+            if len(self._by_content) > _SHARED:
+                self._by_content.popitem(last=False)
+        self._by_content.move_to_end(key)
+        return self._by_content[key]
 
     def prepared(self, value: Value, key: str, make: Callable[[], Any]) -> Any:
         """What `make` derives from an uploaded value, made once while the upload is kept; `key` tells what it is."""
@@ -95,6 +117,7 @@ class Uploads:
         """Drop everything."""
         self._storages.clear()
         self._distrusted.clear()
+        self._by_content.clear()
 
     def _trusts(self, tensor: torch.Tensor) -> bool:
         if tensor.is_inference() or not is_parameter(tensor):

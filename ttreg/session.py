@@ -28,6 +28,7 @@ from .uploads import Uploads, is_parameter
 
 if TYPE_CHECKING:
     from .report import Report
+
 REBUILT = Refusal("the storage was written under the shape it was made with", "", "the host takes the view instead")
 
 

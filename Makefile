@@ -1,6 +1,6 @@
 # Every target sets up what it needs first; a second call installs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test verify lint format lock clean
+.PHONY: help setup demo test models verify lint format lock clean
 
 BIN := .venv/bin
 PYTHON ?=
@@ -23,6 +23,9 @@ demo: setup ## detect faces and rank sentences on the device, beside a plain CPU
 
 test: lint ## lint, then run the tests
 	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+models: setup ## run whole pipelines and models on the device beside CPU, the long ones too
+	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "long or not long" tests/models $(ARGS)
 
 verify: setup ## make every accepted sample's ttnn calls on both mocked chips
 	$(BIN)/ttreg verify

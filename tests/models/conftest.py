@@ -1,0 +1,74 @@
+"""A whole program on the device beside the same program on CPU."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ttreg
+from ttreg.compare import pcc
+from ttreg.report import Report, why
+
+LEAST_SHARE = 0.95  # of the floating-point calls, on the device
+LEAST_PCC = 0.99
+
+
+@pytest.fixture
+def beside_cpu():
+    """Runs `program()` plainly, then in a block of the emulated device: both have to give the same.
+
+    Labels, tokens, integers and shapes have to be equal, floating-point values to correlate. No warning may come that
+    plain PyTorch does not give, every call left on the host has to have a reason, and the device has to run its share
+    of the floating-point calls. `program` seeds what it draws, so that two runs are alike.
+    """
+
+    def run(program: Callable[[], Any], *, least_share: float = LEAST_SHARE, **keywords: Any) -> Report:
+        expected, warned = _with_warnings(program)
+        with ttreg.device_mode(**{"device": "emulated", **keywords}) as session:
+            given, warned_more = _with_warnings(program)
+            report = session.report()
+        assert_same(given, expected)
+        assert warned_more <= warned
+        assert all(why(row) for row in report.ops if row.placement == "host")
+        floating = report.totals.device + report.totals.host_float
+        assert report.totals.device >= least_share * floating, str(report)
+        return report
+
+    return run
+
+
+def _with_warnings(program: Callable[[], Any]) -> tuple[Any, set[str]]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = program()
+    return result, {str(warning.message) for warning in caught}
+
+
+def assert_same(given: Any, expected: Any, where: str = "result") -> None:
+    """Raise AssertionError naming the first place at which two results of one program differ."""
+    if isinstance(expected, np.ndarray):
+        assert isinstance(given, np.ndarray), where
+        given, expected = torch.as_tensor(given), torch.as_tensor(expected)
+    if isinstance(expected, torch.Tensor):
+        assert (given.shape, given.dtype) == (expected.shape, expected.dtype), where
+        if expected.dtype.is_floating_point or expected.dtype.is_complex:
+            assert pcc(given, expected) >= LEAST_PCC, f"{where}: PCC {pcc(given, expected)}"
+        else:
+            assert torch.equal(given, expected), where
+    elif isinstance(expected, float):
+        assert given == pytest.approx(expected, rel=1e-2, abs=1e-3), where
+    elif isinstance(expected, dict):
+        assert list(given) == list(expected), where
+        for key in expected:
+            assert_same(given[key], expected[key], f"{where}[{key!r}]")
+    elif isinstance(expected, (list, tuple)):
+        assert len(given) == len(expected), where
+        for index, (one, other) in enumerate(zip(given, expected, strict=True)):
+            assert_same(one, other, f"{where}[{index}]")
+    else:
+        assert given == expected, where

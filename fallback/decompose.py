@@ -10,6 +10,13 @@ from torch._ops import OpOverload
 from ..schema import is_composite
 
 
+def can_run(op: OpOverload) -> bool:
+    """Whether PyTorch has a decomposition of this overload; of an `out=` form it often has none."""
+    from torch._decomp import decomposition_table
+
+    return is_composite(op) or op in decomposition_table
+
+
 def run(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Call the op's decomposition; under a mode, its parts are dispatched one by one."""
     if is_composite(op):

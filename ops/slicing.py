@@ -91,8 +91,8 @@ def split(tt, self, split_size, dim):
     return pieces(tt, self, dim, [min(split_size, size - start) for start in range(0, size, split_size)])
 
 
-lower(aten.split.Tensor, samples=split_samples, when=[VIEWABLE, ROWS_FIT])(moves_narrow(split))
-lower(aten.unsafe_split.Tensor, samples=split_samples, when=[COPIED, ROWS_FIT])(moves_narrow(split))
+for op in (aten.split.Tensor, aten.unsafe_split.Tensor):
+    lower(op, samples=split_samples, when=[VIEWABLE, ROWS_FIT])(moves_narrow(split))
 
 
 def split_sizes_samples():
@@ -104,12 +104,8 @@ def split_with_sizes(tt, self, split_sizes, dim):
     return pieces(tt, self, dim, split_sizes)
 
 
-lower(aten.split_with_sizes.default, samples=split_sizes_samples, when=[VIEWABLE, ROWS_FIT])(
-    moves_narrow(split_with_sizes)
-)
-lower(aten.unsafe_split_with_sizes.default, samples=split_sizes_samples, when=[COPIED, ROWS_FIT])(
-    moves_narrow(split_with_sizes)
-)
+for op in (aten.split_with_sizes.default, aten.unsafe_split_with_sizes.default):
+    lower(op, samples=split_sizes_samples, when=[VIEWABLE, ROWS_FIT])(moves_narrow(split_with_sizes))
 
 
 def wide_matrix(call):

@@ -12,10 +12,12 @@ from torch.utils._pytree import tree_map_only
 
 from .call import Call, bind_arguments
 from .conditions import Refusal
+from .fallback import decompose
 from .meta import Meta, dtype_name, meta_of
 from .plan import (
     EMPTY,
     HOST_MEMORY,
+    NO_DECOMPOSITION,
     NO_ENTRY,
     NO_META,
     NOT_CARRIED,
@@ -60,12 +62,16 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
         plan.refusal = NO_ENTRY
     elif entry.kind == "device":
         plan.refusal = _refuse(session, plan, entry, tensors, metas, args, kwargs)
+    elif entry.kind == "decomposed" and not decompose.can_run(op):
+        plan.refusal = NO_DECOMPOSITION
     else:
         plan.refusal = entry.conditions[0].refuse(Call.bind(op, args, kwargs))
     if plan.refusal is None:
         plan.placement = "device" if _worth_uploading(session, tensors, metas) else "local"
         _prepare(plan, entry, args, kwargs)
-    elif (is_composite(op) and (entry is None or entry.kind == "device")) or (entry and entry.kind == "decomposed"):
+    elif entry is not None and entry.kind == "decomposed":
+        plan.placement = "host" if plan.refusal is NO_DECOMPOSITION else "decomposed"
+    elif is_composite(op) and (entry is None or entry.kind == "device"):
         plan.placement = "decomposed"
     return plan
 

@@ -67,6 +67,7 @@ class Plan:
 
 
 NO_ENTRY = Refusal("no entry", "", "the registry does not have this op")
+NO_DECOMPOSITION = Refusal("PyTorch has a decomposition", "", "it has one of the functional form only")
 EMPTY = Refusal("no empty tensor", "", "there is nothing to compute")
 HOST_MEMORY = Refusal("writes to a tensor of the device", "", "the memory is the host's, where others may see it")
 PART_WRITTEN = Refusal("writes to a whole storage", "", "ttnn tensors have no views to write through")

@@ -14,6 +14,15 @@ _UNANNOTATED_WRITES = {
     torch.ops.aten.cudnn_batch_norm.default: ("running_mean", "running_var"),
 }
 
+# Views without an alias annotation in the schema: on CPU their results are the input's memory.
+_UNANNOTATED_VIEWS = frozenset(
+    (
+        torch.ops.aten._unsafe_view.default,
+        torch.ops.aten.unsafe_split.Tensor,
+        torch.ops.aten.unsafe_split_with_sizes.default,
+    )
+)
+
 
 @cache
 def argument_names(op: OpOverload) -> tuple[str, ...]:
@@ -38,7 +47,7 @@ def written_arguments(op: OpOverload) -> tuple[str, ...]:
 def is_view(op: OpOverload) -> bool:
     """Whether the op returns aliases of an input and writes to nothing."""
     aliases = any(r.alias_info is not None and not r.alias_info.is_write for r in op._schema.returns)
-    return (aliases or op is torch.ops.aten._unsafe_view.default) and not written_arguments(op)
+    return (aliases or op in _UNANNOTATED_VIEWS) and not written_arguments(op)
 
 
 @cache

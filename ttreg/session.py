@@ -22,6 +22,7 @@ from .ledger import Ledger
 from .lowering import run_lowering
 from .meta import Meta, meta_of
 from .plan import Plan
+from .relayout import relayout
 from .settings import Settings
 from .tensor import DeviceTensor
 from .uploads import Uploads, is_parameter
@@ -74,8 +75,15 @@ class Session:
         return home is self or (home.device is self.device and home.carriers.narrow == self.carriers.narrow)
 
     def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A tensor of the device with the plain tensor's content, and its strides if they leave no gaps."""
+        """A tensor of the device with the plain tensor's content, and its strides if they leave no gaps.
+
+        Raises ValueError for a dtype that no ttnn dtype carries, and for int64 values outside int32's range.
+        """
+        if tensor.dtype not in self.carriers:
+            raise ValueError(f"{tensor.dtype} has no ttnn dtype; leave the tensor on the host, or convert it first")
         with _disable_current_modes():
+            if tensor.dtype is torch.int64 and not _fits_int32(tensor):
+                raise ValueError("the device carries int64 as int32, which some values of the tensor are too large for")
             meta = meta_of(tensor).at_start()
             if not meta.covers(tensor.nbytes):
                 meta = meta_of(tensor.contiguous())
@@ -134,8 +142,22 @@ class Session:
     def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:
         """The device values of a view op's outputs, from that of its input."""
         plan = view.plan
-        made = self.lower(plan, {**plan.constants, plan.slots[0].name: parent})
-        return dict(zip(plan.outputs, made, strict=True))
+        made = dict(zip(plan.outputs, self.lower(plan, {**plan.constants, plan.slots[0].name: parent}), strict=True))
+        if self.settings.check is not None:
+            from .check import compare_views
+
+            compare_views(self, plan, parent, view.parent, made)
+        return made
+
+    def relaid(self, value: Value, source: Meta, target: Meta) -> Value:
+        """The device value of a whole storage under other metadata."""
+        with self.device.lock:
+            made = relayout(self.tt, value, source, target)
+        if self.settings.check is not None:
+            from .check import compare_relaid
+
+            compare_relaid(self, value, source, made, target)
+        return made
 
     def indices(self, tensor: torch.Tensor, bound: int) -> Value | None:
         """The device value of a tensor of indices as uint32, or None if one is negative or not below `bound`."""
@@ -147,6 +169,10 @@ class Session:
     def read(self, tensor: torch.Tensor) -> torch.Tensor:
         """A plain tensor with the same content, downloaded if need be. Only to be read."""
         return tensor._cell.host_view(tensor._meta) if isinstance(tensor, DeviceTensor) else tensor
+
+    def peek(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The same as `read`, for the session's own purposes: nothing is kept or counted. Only to be read at once."""
+        return tensor._cell.peek(tensor._meta) if isinstance(tensor, DeviceTensor) else tensor
 
     def download(self, value: Value) -> torch.Tensor:
         """Bring a device value to the host, and count it."""
@@ -183,6 +209,11 @@ class Session:
             value = self.device.upload(plain, carrier, row_major)
         self.ledger.moved("weight_uploads" if weight else "uploads", plain.nbytes)
         return value
+
+
+def _fits_int32(tensor: torch.Tensor) -> bool:
+    limits = torch.iinfo(torch.int32)
+    return not tensor.numel() or bool(tensor.min() >= limits.min and tensor.max() <= limits.max)
 
 
 def _users_stacklevel() -> int:

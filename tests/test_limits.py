@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
 from ttreg import cli, limits
@@ -61,14 +62,19 @@ def test_families_are_in_order_and_text_cannot_break_a_table():
 
 
 def test_entries_of_other_packages_and_for_other_libraries_do_not_count():
-    assert {e.op.namespace for e in limits._own()} == {"aten"}
-    assert {e.module.rpartition(".")[0] for e in limits._own()} == {"ttreg.ops"}
+    assert {e.op.namespace for e in limits.own_entries()} == {"aten"}
+    assert {e.module.rpartition(".")[0] for e in limits.own_entries()} == {"ttreg.ops"}
 
 
 def test_the_command_prints_the_tables():
     done = CliRunner().invoke(cli.app, ["limits"])
     assert done.exit_code == 0
     assert done.stdout == limits.generated() + "\n"
+
+
+def test_the_json_has_what_the_tables_have():
+    done = CliRunner().invoke(cli.app, ["limits", "--json"])
+    assert TypeAdapter(list[limits.Limit]).validate_json(done.stdout) == limits.limits()
 
 
 def test_writing_keeps_what_is_written_by_hand(file):
@@ -87,7 +93,7 @@ def test_writing_keeps_what_is_written_by_hand(file):
 
 def test_without_a_file_it_says_so_and_fails(file):
     done = CliRunner().invoke(cli.app, ["limits", "--write"])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "checkout" in done.stderr
     assert not file.exists()
 

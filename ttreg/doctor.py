@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
@@ -153,8 +152,3 @@ def _cache() -> Line:
 def _needed() -> Literal["warn", "fail"]:
     """How bad it is to lack what only a card needs."""
     return "fail" if chip_present() and not os.environ.get("TT_METAL_SIMULATOR") else "warn"
-
-
-def to_json(lines: list[Line]) -> str:
-    """The lines as a JSON array."""
-    return json.dumps([line.model_dump() for line in lines], indent=1)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from .errors import TtregError
@@ -21,10 +23,34 @@ def committed() -> Path:
     return Path(__file__).resolve().parent.parent / "docs" / "ttnn-limits.md"
 
 
+@dataclass(frozen=True)
+class Limit:
+    """A condition that states a limit, why, and the ops of one family that have it."""
+
+    family: str
+    condition: str
+    because: str
+    ops: tuple[str, ...]
+
+
+def limits(entries: Iterable[Entry] | None = None) -> list[Limit]:
+    """The limits by family; without `entries`, those of ttreg's own for aten."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for entry in own_entries() if entries is None else entries:
+        if entry.kind == "device":
+            for condition in entry.conditions:
+                if condition.because:
+                    key = (entry.family, str(condition), condition.because)
+                    found.setdefault(key, []).append(short_name(entry))
+    rows = [(family, ops, condition, because) for (family, condition, because), ops in found.items()]
+    return [
+        Limit(family, condition, because, tuple(dict.fromkeys(ops))) for family, ops, condition, because in sorted(rows)
+    ]
+
+
 def generated(entries: Iterable[Entry] | None = None) -> str:
-    """The tables, a family each: which ops have which limit, and why; without `entries`, of ttreg's own for aten."""
-    families = _families(_own() if entries is None else entries)
-    return "\n\n".join(_section(name, families[name]) for name in sorted(families))
+    """The tables, a family each: which ops have which limit, and why."""
+    return "\n\n".join(_section(name, list(rows)) for name, rows in groupby(limits(entries), lambda row: row.family))
 
 
 def with_generated(text: str, part: str) -> str:
@@ -50,38 +76,27 @@ def write() -> tuple[Path, bool]:
     return path, new != text
 
 
-def _own() -> Iterator[Entry]:
+def own_entries() -> Iterator[Entry]:
     """Neither other packages' entries nor those of torchvision's ops: which of them are loaded differs by process."""
     return (e for e in registry if e.module.startswith("ttreg.ops.") and e.op.namespace == "aten")
 
 
-def _families(entries: Iterable[Entry]) -> dict[str, dict[tuple[str, str], list[str]]]:
-    """For each family, the ops that share a condition and its reason."""
-    families: dict[str, dict[tuple[str, str], list[str]]] = {}
-    for entry in entries:
-        if entry.kind == "device":
-            for condition in entry.conditions:
-                if condition.because:
-                    rows = families.setdefault(entry.family, {})
-                    rows.setdefault((str(condition), condition.because), []).append(_name(entry))
-    return families
-
-
-def _section(family: str, rows: dict[tuple[str, str], list[str]]) -> str:
-    lines = [f"### {family}", "", "| op | runs on the device if | because |", "|---|---|---|"]
-    for (condition, because), ops in sorted(rows.items(), key=lambda row: (row[1], row[0])):
-        names = ", ".join(f"`{op}`" for op in dict.fromkeys(ops))
-        lines.append(f"| {names} | {_cell(condition)} | {_cell(because)} |")
-    return "\n".join(lines)
-
-
-def _name(entry: Entry) -> str:
+def short_name(entry: Entry) -> str:
+    """The op without what most ops have in common."""
     return str(entry.op).removeprefix("aten.").removesuffix(".default")
 
 
-def _cell(text: str) -> str:
+def escaped(text: str) -> str:
     """The text as Markdown shows it unchanged in a table."""
     return re.sub(r"([\\|*`])", r"\\\1", text)
+
+
+def _section(family: str, rows: list[Limit]) -> str:
+    lines = [f"### {family}", "", "| op | runs on the device if | because |", "|---|---|---|"]
+    for row in rows:
+        names = ", ".join(f"`{op}`" for op in row.ops)
+        lines.append(f"| {names} | {escaped(row.condition)} | {escaped(row.because)} |")
+    return "\n".join(lines)
 
 
 def _split(text: str) -> tuple[str, str, str]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from pydantic import BaseModel
 
@@ -32,16 +35,32 @@ def verify(arch: str, patterns: Sequence[str] = ()) -> Iterator[Verdict]:
     context = multiprocessing.get_context("spawn")
     queue: multiprocessing.Queue = context.Queue()
     worker = context.Process(target=_work, args=(arch, tuple(patterns), queue), daemon=True)
-    worker.start()
-    while (verdict := queue.get()) is not None:
-        yield verdict
-    worker.join()
+    with _interrupts_ignored():  # inherited by the worker: Ctrl-C is for this process, which ends it
+        worker.start()
+    try:
+        while (verdict := queue.get()) is not None:
+            yield verdict
+    finally:
+        worker.terminate()
+        worker.join()
 
 
 def matching(patterns: Sequence[str]) -> list[Entry]:
     """The entries with a lowering that one of the patterns names."""
     entries = [entry for entry in registry if entry.kind == "device"]
     return [e for e in entries if not patterns or any(p in str(e.op) or p == e.family for p in patterns)]
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _work(arch: str, patterns: tuple[str, ...], queue: multiprocessing.Queue) -> None:

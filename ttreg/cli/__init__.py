@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Annotated
+
 import typer
 
 from . import demo, doctor, limits, verify
+from .shared import Commands, log_to_stderr
 
-app = typer.Typer(no_args_is_help=True, add_completion=True, help="Run PyTorch code on Tenstorrent hardware, op by op.")
+COMMANDS = (demo.COMMAND, verify.COMMAND, doctor.COMMAND, limits.COMMAND)
 
-for command in (demo.demo, verify.verify, doctor.doctor, limits.limits):
-    app.command()(command)
+app = typer.Typer(cls=Commands, no_args_is_help=True, help="Run PyTorch code on Tenstorrent hardware, op by op.")
+
+for command in COMMANDS:
+    app.command(command.name, epilog=command.epilog)(command.run)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"ttreg {version('ttreg')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, help="Log to stderr; twice for each decision.")
+    ] = 0,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    if verbose:
+        log_to_stderr(logging.INFO if verbose == 1 else logging.DEBUG)

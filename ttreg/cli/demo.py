@@ -7,13 +7,28 @@ from typing import Annotated
 
 import typer
 
+from .shared import Command, Json, console, errors, print_json
+
 
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for the annotated picture.")] = Path("demo-output"),
+    json: Json = False,
 ) -> None:
-    """Detect faces and rank sentences on the device, beside a plain CPU run; exit code 1 if they disagree."""
-    from rich.console import Console
-
+    """Detect faces and rank sentences on the device, beside a plain CPU run."""
     from .. import demo as demo_package
 
-    raise typer.Exit(demo_package.run(output, Console()))
+    parts: list[demo_package.Part] = []
+    code = demo_package.run(output, errors() if json else console(), parts)
+    if json:
+        print_json(parts)
+    raise typer.Exit(code)
+
+
+COMMAND = Command(
+    "demo",
+    demo,
+    example="ttreg demo --output pictures",
+    no="they disagree",
+    json="demo.part:Part",
+    json_form="an array",
+)

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+from .shared import Command, Json, answer, console, print_json, tracked
 
 
-def doctor(json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False) -> None:
-    """Look at what ttreg needs on this machine; exit code 1 if something is broken."""
-    from rich.console import Console
-    from rich.progress import track
+def doctor(json: Json = False) -> None:
+    """Look at what ttreg needs on this machine."""
     from rich.table import Table
 
-    from ..doctor import examine, to_json
+    from ..doctor import examine
 
-    lines = list(track(examine(), "looking", total=11, console=Console(stderr=True), transient=True))
+    lines = list(tracked(examine(), "looking", total=11))
     if json:
-        typer.echo(to_json(lines))
+        print_json(lines)
     else:
         table = Table("", "", "found", "what to do", box=None)
         colours = {"ok": "green", "warn": "yellow", "fail": "red"}
         for line in lines:
             table.add_row(f"[{colours[line.status]}]{line.status}[/]", line.name, line.found, line.advice)
-        Console().print(table)
-    raise typer.Exit(1 if any(line.status == "fail" for line in lines) else 0)
+        console().print(table)
+    answer(all(line.status != "fail" for line in lines))
+
+
+COMMAND = Command(
+    "doctor",
+    doctor,
+    example="ttreg doctor --json",
+    no="something is broken",
+    json="doctor:Line",
+    json_form="an array",
+)

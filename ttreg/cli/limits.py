@@ -6,20 +6,29 @@ from typing import Annotated
 
 import typer
 
+from .shared import Command, Json, print_json
+
 
 def limits(
     write: Annotated[bool, typer.Option("--write", help="Bring docs/ttnn-limits.md up to date instead.")] = False,
+    json: Json = False,
 ) -> None:
-    """Print which ops have which limit, and why, as Markdown; exit code 1 if `--write` has no file to write."""
+    """Print which ops have which limit, and why, as Markdown."""
     from .. import limits as made
-    from ..errors import TtregError
 
-    if not write:
-        typer.echo(made.generated())
-        return
-    try:
+    if write:
         path, changed = made.write()
-    except TtregError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
-    typer.echo(f"{path}: {'written' if changed else 'up to date'}")
+        typer.echo(f"{path}: {'written' if changed else 'up to date'}")
+    elif json:
+        print_json(made.limits())
+    else:
+        typer.echo(made.generated())
+
+
+COMMAND = Command(
+    "limits",
+    limits,
+    example="ttreg limits --json",
+    json="limits:Limit",
+    json_form="an array",
+)

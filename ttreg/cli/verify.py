@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
+from .shared import Command, Json, answer, bad_usage, console, tracked
+
 
 def verify(
     ops: Annotated[list[str] | None, typer.Argument(help="Parts of op names, or families; all if none.")] = None,
     arch: Annotated[str, typer.Option(help="wormhole_b0, blackhole or both.")] = "both",
-    json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON lines.")] = False,
+    json: Json = False,
 ) -> None:
-    """Make every accepted sample's ttnn calls on mocked chips; exit code 1 if ttnn refuses any."""
-    from rich.console import Console
-    from rich.progress import track
+    """Make every accepted sample's ttnn calls on mocked chips."""
     from rich.table import Table
 
     from ..settings import ARCHS
@@ -23,12 +23,11 @@ def verify(
 
     archs = ARCHS if arch == "both" else (arch,)
     if not set(archs) <= set(ARCHS):
-        raise typer.BadParameter(f"{arch!r}; expected {', '.join(ARCHS)} or both", param_hint="--arch")
+        bad_usage(f"{arch!r}; expected {', '.join(ARCHS)} or both", "--arch")
     unknown = [pattern for pattern in ops or () if not matching([pattern])]
     if unknown:
-        raise typer.BadParameter(f"no lowering or family is named {', '.join(unknown)}", param_hint="OPS")
-    errors = Console(stderr=True)
-    verdicts = [v for a in archs for v in track(run(a, ops or ()), a, console=errors, transient=True)]
+        bad_usage(f"no lowering or family is named {', '.join(unknown)}", "OPS")
+    verdicts = [v for a in archs for v in tracked(run(a, ops or ()), a)]
     refused = [v for v in verdicts if v.error]
     if json:
         for verdict in verdicts:
@@ -37,9 +36,18 @@ def verify(
         table = Table("op", "sample", "arch", "what ttnn said")
         for v in refused:
             table.add_row(v.op, str(v.sample), v.arch, v.error)
-        console = Console()
         if refused:
-            console.print(table)
+            console().print(table)
         accepted = sum(v.accepted for v in verdicts)
-        console.print(f"{accepted - len(refused)} of {accepted} accepted samples passed, on {', '.join(archs)}")
-    raise typer.Exit(1 if refused else 0)
+        typer.echo(f"{accepted - len(refused)} of {accepted} accepted samples passed, on {', '.join(archs)}")
+    answer(not refused)
+
+
+COMMAND = Command(
+    "verify",
+    verify,
+    example="ttreg verify conv softmax --arch blackhole",
+    no="ttnn refuses a sample's call",
+    json="verify:Verdict",
+    json_form="a line for each sample",
+)

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .part import Part
 
-__all__ = ["run"]
+__all__ = ["Part", "run"]
 
 # By module, what ships it: the extra "models", and facenet-pytorch, which no extra can name.
 NEEDED = {
@@ -32,10 +32,10 @@ HOW_TO_INSTALL = r"""In a checkout: make setup. Elsewhere:
     pip install --no-deps facenet-pytorch"""
 
 
-def run(output: Path, console: Console | None = None, **mode: Any) -> int:
+def run(output: Path, console: Console | None = None, parts: list[Part] | None = None, **mode: Any) -> int:
     """Run both parts and show them: 0 if they agree, 1 if not, 2 if a package is missing.
 
-    `mode` is what `device_mode` takes.
+    `parts` is given the parts that were run; `mode` is what `device_mode` takes.
     """
     console = console or Console()
     if missing := [name for module, name in NEEDED.items() if find_spec(module) is None]:
@@ -54,7 +54,7 @@ def run(output: Path, console: Console | None = None, **mode: Any) -> int:
             yield
             progress.advance(task)
 
-        parts: list[Part] = []
+        parts = [] if parts is None else parts
         for part in (lambda: faces.run(output, step, **mode), lambda: search.run(step, **mode)):
             parts.append(part())
             show(parts[-1], console)

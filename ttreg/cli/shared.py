@@ -1,0 +1,109 @@
+"""What the commands share: how they are described, where they print, and how they exit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import typer
+from typer.core import TyperGroup
+
+from ..errors import TtregError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+YES, NO, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+Item = TypeVar("Item")
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead, in the form that docs/commands.md describes.")]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of `ttreg`: the function, an example of its use, and what its output and exit codes mean."""
+
+    name: str
+    run: Callable[..., None]
+    example: str
+    json: str  # the type that `--json` prints, as `module:Type` below `ttreg`
+    json_form: str = "an object"  # or an array of them, or a line for each
+    no: str = ""  # what exit code 1 says
+
+    @property
+    def epilog(self) -> str:
+        """What stands below the options in `--help`."""
+        no = f"{NO} {self.no}; " if self.no else ""
+        exits = f"Exit codes: {YES} ok; {no}{BAD_USAGE} bad usage; {INTERRUPTED} interrupted."
+        return f"Example: {self.example}\n\n{exits}"
+
+
+class Commands(TyperGroup):
+    """The group of all commands, which gives errors of ttreg's own and Ctrl-C their exit codes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TtregError as error:
+            typer.secho(f"Error: {error}", fg="red", err=True)
+            raise typer.Exit(BAD_USAGE) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def console() -> Console:
+    """The console on stdout, as wide as the terminal; piped, it has no colour, and lines are as long as they are."""
+    return _console(stderr=False)
+
+
+def errors() -> Console:
+    """The console on stderr, for what is not the answer."""
+    return _console(stderr=True)
+
+
+def _console(stderr: bool) -> Console:
+    import os
+
+    from rich.console import Console
+
+    made = Console(stderr=stderr, highlight=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = 1000
+    return made
+
+
+def tracked(items: Iterable[Item], what: str, total: float | None = None) -> Iterator[Item]:
+    """The items, with a progress bar on stderr while they come; none where that is no terminal."""
+    from rich.progress import track
+
+    bar = errors()
+    yield from track(items, what, total=total, console=bar, transient=True, disable=not bar.is_terminal)
+
+
+def print_json(value: Any) -> None:
+    """Print pydantic models, dataclasses, or a list of them, on stdout."""
+    from pydantic_core import to_json
+
+    typer.echo(to_json(value, indent=1).decode())
+
+
+def answer(yes: bool) -> NoReturn:
+    """Leave the command with the exit code for the answer."""
+    raise typer.Exit(YES if yes else NO)
+
+
+def bad_usage(message: str, option: str) -> NoReturn:
+    """Leave the command, saying what is wrong with an argument or option."""
+    raise typer.BadParameter(message, param_hint=option)
+
+
+def log_to_stderr(level: int) -> None:
+    """Show the records of the logger `ttreg` from `level` up on stderr."""
+    from rich.logging import RichHandler
+
+    logger = logging.getLogger("ttreg")
+    logger.handlers = [RichHandler(console=errors(), show_path=False)]
+    logger.setLevel(level)

@@ -29,7 +29,15 @@ from .plan import (
     promoted_dtype,
 )
 from .registry import Entry, registry
-from .schema import argument_names, is_composite, is_view, view_form, written_arguments
+from .schema import (
+    argument_names,
+    functional_form,
+    is_composite,
+    is_in_place,
+    is_view,
+    view_form,
+    written_arguments,
+)
 from .session import Session
 from .tensor import DeviceTensor
 
@@ -92,7 +100,8 @@ def _refuse(
     if entry.outputs is not None:
         outputs = entry.outputs(Call.bind(plan.op, args, kwargs), outputs)
     plan.outputs = outputs
-    if not all(meta.numel for meta in metas) or not any(meta.numel for meta in outputs):
+    needed = Call.bind(plan.op, args, kwargs).tensors()
+    if not all(meta.numel or name in entry.may_be_empty for name, meta in needed) or not any(o.numel for o in outputs):
         return EMPTY
     odd = next(
         (n for n in _numbers(plan.constants.values()) if isinstance(n, complex) or _LARGEST < abs(n) < inf), None
@@ -181,7 +190,10 @@ def _decide_view(
 
 
 def outputs_on_meta(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tuple[list[Meta] | None, bool]:
-    """Metadata of the op's outputs as CPU gives them, and whether it returns several; None if the call is wrong."""
+    """Metadata of the op's outputs as CPU gives them, and whether it returns several.
+
+    None if the call is wrong, or changes the geometry of what it writes to.
+    """
 
     def on_meta(tensor: torch.Tensor) -> torch.Tensor:
         return (tensor._meta if isinstance(tensor, DeviceTensor) else meta_of(tensor)).on_meta()
@@ -190,12 +202,17 @@ def outputs_on_meta(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tupl
     meta_args, meta_kwargs = tree_map_only(torch.device, lambda _: torch.device("meta"), (meta_args, meta_kwargs))
     bound = bind_arguments(op, meta_args, meta_kwargs)
     written = [bound[name] for name in written_arguments(op) if isinstance(bound[name], torch.Tensor)]
-    before = [meta_of(t) for t in written]
+    before = {id(tensor): meta_of(tensor) for tensor in written}
+    is_out = functional_form(op) is not None and not is_in_place(op)
     try:
+        if is_out:
+            for tensor in written:  # without elements it takes on any shape, and PyTorch does not warn of that
+                tensor.resize_(0)
         result = op(*meta_args, **meta_kwargs)
     except Exception:  # whatever it is, the host raises it again, in PyTorch's own words
         return None, False
-    if before != [meta_of(t) for t in written]:  # the op resizes what it writes to
-        return None, False
+    for tensor in written:
+        if tensor.shape != before[id(tensor)].shape or (not is_out and meta_of(tensor) != before[id(tensor)]):
+            return None, False
     several = isinstance(result, (list, tuple))
-    return [meta_of(t) for t in (result if several else [result])], several
+    return [before.get(id(t)) or meta_of(t) for t in (result if several else [result])], several

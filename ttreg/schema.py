@@ -58,6 +58,13 @@ def view_form(op: OpOverload) -> OpOverload | None:
 
 
 @cache
+def is_in_place(op: OpOverload) -> bool:
+    """Whether the op's name says that it writes to its first argument."""
+    name = op._schema.name
+    return name.endswith("_") and not name.endswith("__")
+
+
+@cache
 def is_composite(op: OpOverload) -> bool:
     """Whether PyTorch itself defines the op by other ops (it arrives whole under `inference_mode` only)."""
     return torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "CompositeImplicitAutograd")
@@ -75,7 +82,9 @@ def functional_form(op: OpOverload) -> OpOverload | None:
     if not written or lists or op in _UNANNOTATED_WRITES:
         return None
     namespace, _, name = op._schema.name.partition("::")
-    in_place = name.endswith("_") and not name.endswith("__")
+    in_place = is_in_place(op)
+    if not in_place and not all(a.is_out for a in op._schema.arguments if a.name in written):
+        return None  # it returns results beside what it writes to
     packet = getattr(getattr(torch.ops, namespace), name[:-1] if in_place else name, None)
     if packet is None:
         return None

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch.testing._internal.common_methods_invocations import op_db
+from torch.testing._internal.opinfo.core import BinaryUfuncInfo, UnaryUfuncInfo
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 DTYPES = (torch.float32, torch.bfloat16, torch.int64, torch.int32, torch.bool, torch.complex64, torch.float64)
@@ -35,6 +36,11 @@ class Case:
 
     def __str__(self) -> str:
         return f"{self.info.full_name}-{str(self.dtype).removeprefix('torch.')}"
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether each element of the result depends on one element of each operand."""
+        return isinstance(self.info, (UnaryUfuncInfo, BinaryUfuncInfo))
 
     def samples(self) -> Iterator[list[Invocation]]:
         """For each sample input, the same at each call, the forms in which the op takes it."""

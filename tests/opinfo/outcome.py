@@ -66,8 +66,15 @@ def outcome(call: Invocation, copy: OfTensor, read: OfTensor, expected: Outcome 
     return made
 
 
-def difference(given: Outcome, expected: Outcome, exact: bool) -> str:
-    """The first thing in which two outcomes differ, or nothing."""
+def difference(
+    given: Outcome, expected: Outcome, computed_in: torch.dtype | None = None, elementwise: bool = False
+) -> str:
+    """The first thing in which two outcomes differ, or nothing.
+
+    Values have to be equal, unless the device computed in a dtype that rounds. Then they may differ by a few roundings
+    in that dtype: of each value where the op is `elementwise`, else of the largest one, since a sum is as exact as its
+    largest term.
+    """
     for name in ("error", "warnings", "same_objects", "aliases"):
         one, other = getattr(given, name), getattr(expected, name)
         if one != other:
@@ -77,7 +84,7 @@ def difference(given: Outcome, expected: Outcome, exact: bool) -> str:
         if len(ones) != len(others):
             return f"{len(ones)} {name} instead of {len(others)}"
         for number, (one, other) in enumerate(zip(ones, others, strict=True)):
-            found = _value_difference(one, other, exact)
+            found = _value_difference(one, other, computed_in, elementwise)
             if found:
                 return f"{name}[{number}]: {found}"
     return ""
@@ -123,7 +130,7 @@ def _zero(result: torch.Tensor) -> None:
         pass
 
 
-def _value_difference(one: Any, other: Any, exact: bool) -> str:
+def _value_difference(one: Any, other: Any, computed_in: torch.dtype | None, elementwise: bool) -> str:
     if not isinstance(other, torch.Tensor):
         same = type(one) is type(other) and (one == other or (one != one and other != other))
         return "" if same else f"{one!r} instead of {other!r}"
@@ -135,9 +142,17 @@ def _value_difference(one: Any, other: Any, exact: bool) -> str:
         a, b = (one.stride(), one.storage_offset()), (other.stride(), other.storage_offset())
         if a != b:
             return f"strides and offset {a} instead of {b}"
-    rtol, atol = (0.0, 0.0) if exact else TOLERANCES.get(other.dtype, (0.0, 0.0))
+    rtol, atol = _tolerance(other, computed_in, elementwise)
     try:
         torch.testing.assert_close(one, other, rtol=rtol, atol=atol, equal_nan=True)
     except AssertionError as error:
         return " ".join(str(error).split())
     return ""
+
+
+def _tolerance(expected: torch.Tensor, computed_in: torch.dtype | None, elementwise: bool) -> tuple[float, float]:
+    if not (expected.dtype.is_floating_point and computed_in in TOLERANCES and expected.numel()):
+        return 0.0, 0.0
+    rtol, atol = max(TOLERANCES[computed_in], TOLERANCES.get(expected.dtype, (0.0, 0.0)))
+    largest = expected.detach().double().abs().nan_to_num(posinf=0.0).max()
+    return rtol, atol * (1.0 if elementwise else max(1.0, float(largest)))

@@ -36,17 +36,21 @@ def rows_of(tt, table, index):
         return found[0]
     high, middle, low = (tt.typecast(part, tt.float32) for part in found)
     # An infinity is all in the first part, and leaves NaN in the others. (So is what rounds to one, above 3.39e38.)
-    return tt.where(tt.isfinite(high), tt.add(high, tt.add(middle, low)), high)
+    # Taken away rather than added, what a zero leaves does not change its sign.
+    return tt.where(tt.isfinite(high), tt.subtract(high, tt.add(middle, low)), high)
 
 
 def bfloat16_parts(tt, table):
-    """Row-major bfloat16 tables that add up to `table`: the 24 bits of a float32's significand are those of three."""
-    parts: list[Any] = []
-    rest = table
-    while table.dtype == tt.float32 and len(parts) < 2:
-        parts.append(tt.typecast(rest, tt.bfloat16))
-        rest = tt.subtract(rest, tt.typecast(parts[-1], tt.float32))
-    parts.append(rest if rest.dtype == tt.bfloat16 else tt.typecast(rest, tt.bfloat16))
+    """Row-major bfloat16 tables: `table`, or three whose first less the others is `table`.
+
+    The 24 bits of a float32's significand are those of three.
+    """
+    parts = [table]
+    if table.dtype == tt.float32:
+        high = tt.typecast(table, tt.bfloat16)
+        excess = tt.subtract(tt.typecast(high, tt.float32), table)
+        middle = tt.typecast(excess, tt.bfloat16)
+        parts = [high, middle, tt.typecast(tt.subtract(excess, tt.typecast(middle, tt.float32)), tt.bfloat16)]
     return [tt.to_layout(part, tt.ROW_MAJOR_LAYOUT) for part in parts]
 
 

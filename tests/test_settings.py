@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 import ttreg
 from ttreg import SettingsError
-from ttreg.settings import Settings
+from ttreg.settings import Settings, resolve_with_sources
 
 KEYWORDS = (
     "device",
@@ -178,3 +180,84 @@ def test_keywords_only():
 def test_a_settings_error_is_a_value_error_and_a_ttreg_error():
     assert issubclass(SettingsError, ValueError)
     assert issubclass(SettingsError, ttreg.TtregError)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with a pyproject.toml of the given text; the working directory is two folders below it."""
+    below = tmp_path / "src" / "package"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+
+    def write(text):
+        (tmp_path / "pyproject.toml").write_text(text)
+        return tmp_path / "pyproject.toml"
+
+    return write
+
+
+def test_the_project_sets_defaults_and_variables_and_keywords_win_over_it(project, monkeypatch):
+    path = project('[tool.ttreg]\non_fallback = "warn"\nvalidate = true\ncheck = 0.9\nmin_upload_numel = 7\n')
+    monkeypatch.setenv("TTREG_VALIDATE", "0")
+    monkeypatch.setenv("TTREG_MIN_UPLOAD_NUMEL", "8")
+    settings, sources = resolve_with_sources({"min_upload_numel": 9})
+    assert (settings.on_fallback, settings.validate, settings.check) == ("warn", False, 0.9)
+    assert settings.min_upload_numel == 9
+    assert (sources["on_fallback"], sources["validate"]) == (str(path), "TTREG_VALIDATE")
+    assert (sources["min_upload_numel"], sources["device"]) == ("keyword", "default")
+
+
+def test_the_local_rank_wins_over_the_project(project, monkeypatch):
+    project("[tool.ttreg]\ndevice_id = 3\n")
+    assert Settings.resolve({}).device_id == 3
+    monkeypatch.setenv("LOCAL_RANK", "5")
+    assert Settings.resolve({}).device_id == 5
+
+
+def test_the_nearest_file_with_the_table_counts(project, tmp_path):
+    project('[tool.ttreg]\narch = "blackhole"\n')
+    (tmp_path / "src" / "pyproject.toml").write_text("[tool.other]\nof = 'ttreg'\n")
+    (tmp_path / "src" / "package" / "pyproject.toml").write_text("this is [no TOML\n")
+    assert Settings.resolve({}).arch == "blackhole"
+
+
+def test_a_changed_file_is_read_again(project):
+    project("[tool.ttreg]\ndevice_id = 1\n")
+    assert Settings.resolve({}).device_id == 1
+    path = project("[tool.ttreg]\ndevice_id = 2\n")
+    os.utime(path, ns=(0, 1))
+    assert Settings.resolve({}).device_id == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[tool.ttreg]\non_falback = "warn"\n', "'on_falback' is no key of [tool.ttreg]; did you mean 'on_fallback'"),
+        ("[tool.ttreg]\ndevice_id = -1\n", "is -1; expected an integer, 0 or larger"),
+        ('[tool.ttreg]\ndevice = "cuda"\n', "is 'cuda'; expected one of 'auto'"),
+        ("[tool.ttreg]\ncheck = [0.9]\n", "expected None, or a PCC"),
+        ("tool.ttreg = 3\n", "[tool.ttreg] is 3; expected a table"),
+        ("[tool.ttreg\n", "is no TOML"),
+    ],
+)
+def test_what_is_wrong_in_the_project_is_named_with_its_file(project, text, said):
+    path = project(text)
+    with pytest.raises(SettingsError) as caught:
+        ttreg.device_mode()
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_an_unknown_key_of_the_project_lists_the_known_ones(project):
+    project("[tool.ttreg]\nspeed = 1\n")
+    with pytest.raises(SettingsError) as caught:
+        ttreg.device_mode()
+    assert all(keyword in str(caught.value) for keyword in KEYWORDS)
+
+
+def test_without_a_working_directory_there_is_no_project(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert Settings.resolve({}) == Settings()

@@ -1,11 +1,14 @@
-"""The keywords of `device_mode`, their environment variables, and what they may be."""
+"""The keywords of `device_mode` and what they may be; the environment and pyproject.toml set their defaults."""
 
 from __future__ import annotations
 
 import difflib
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from .errors import SettingsError
@@ -40,27 +43,107 @@ class Settings:
 
     @classmethod
     def resolve(cls, keywords: Mapping[str, Any]) -> Settings:
-        """Keywords over environment variables over defaults.
+        """Keywords over environment variables over [tool.ttreg] of pyproject.toml over defaults.
 
-        Raises SettingsError for an unknown keyword, variable or value, listing the known ones.
+        Raises SettingsError for an unknown keyword, variable, key or value, listing the known ones.
         """
-        names = [f.name for f in fields(cls)]
-        for name in keywords:
+        return resolve_with_sources(keywords)[0]
+
+
+def resolve_with_sources(keywords: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
+    """The settings, and for each where it came from: "keyword", a variable, a pyproject.toml, or "default"."""
+    names = [f.name for f in fields(Settings)]
+    for name in keywords:
+        if name not in names:
+            raise SettingsError(_unknown("keyword of device_mode", name, names))
+    found: list[tuple[str, str, str, Any]] = []  # setting, how an error calls it, source and value; the last wins
+    project = pyproject()
+    if project is not None:
+        path, table = project
+        for name, value in table.items():
             if name not in names:
-                raise SettingsError(_unknown("keyword of device_mode", name, names))
-        values: dict[str, Any] = {}
-        if "LOCAL_RANK" in os.environ:
-            values["device_id"] = _parse("LOCAL_RANK", _integer, os.environ["LOCAL_RANK"])
-        for variable, text in os.environ.items():
-            if variable.startswith("TTREG_") and variable not in _OTHER_VARIABLES:
-                name = variable.removeprefix("TTREG_").lower()
-                if name not in names:
-                    known = [f"TTREG_{n.upper()}" for n in names] + list(_OTHER_VARIABLES)
-                    raise SettingsError(_unknown("environment variable", variable, known))
-                values[name] = _parse(variable, _PARSERS[name], text)
-        for name, value in keywords.items():
-            values[name] = _parse(name, _PARSERS[name], value)
-        return cls(**values)
+                raise SettingsError(f"{path}: {_unknown('key of [tool.ttreg]', name, names)}")
+            found.append((name, f"{name} in [tool.ttreg] of {path}", str(path), value))
+    if "LOCAL_RANK" in os.environ:  # of this process alone, so it goes before what the project says
+        found.append(("device_id", "LOCAL_RANK", "LOCAL_RANK", os.environ["LOCAL_RANK"]))
+    for variable, text in os.environ.items():
+        if variable.startswith("TTREG_") and variable not in _OTHER_VARIABLES:
+            name = variable.removeprefix("TTREG_").lower()
+            if name not in names:
+                known = [f"TTREG_{n.upper()}" for n in names] + list(_OTHER_VARIABLES)
+                raise SettingsError(_unknown("environment variable", variable, known))
+            found.append((name, variable, variable, text))
+    found += [(name, name, "keyword", value) for name, value in keywords.items()]
+    values: dict[str, Any] = {}
+    sources = dict.fromkeys(names, "default")
+    for name, called, source, value in found:
+        values[name] = _parse(called, _PARSERS[name], value)
+        sources[name] = source
+    return Settings(**values), sources
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: its value here, where that comes from, and what sets it."""
+
+    name: str
+    value: str | int | float | bool | None
+    source: str  # "default", the name of a variable, or the path of a pyproject.toml
+    default: str | int | float | bool | None
+    variable: str
+
+
+def listed() -> list[Setting]:
+    """The settings that a `device_mode()` without keywords would have here, and the folder of caches."""
+    from .devices.mock_chip import cache_home
+
+    settings, sources = resolve_with_sources({})
+    found = [
+        Setting(f.name, getattr(settings, f.name), sources[f.name], f.default, f"TTREG_{f.name.upper()}")
+        for f in fields(Settings)
+    ]
+    shared = "XDG_CACHE_HOME" if os.path.isabs(os.environ.get("XDG_CACHE_HOME", "")) else "default"
+    source = "TTREG_CACHE_DIR" if os.environ.get("TTREG_CACHE_DIR") else shared
+    return [*found, Setting("cache_dir", str(cache_home()), source, "~/.cache/ttreg", "TTREG_CACHE_DIR")]
+
+
+def pyproject() -> tuple[Path, dict[str, Any]] | None:
+    """The nearest pyproject.toml from the working directory upwards that has a table [tool.ttreg], and that table.
+
+    Raises SettingsError for one that is no TOML.
+    """
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # the folder has been removed
+        return None
+    for folder in (here, *here.parents):
+        path = folder / "pyproject.toml"
+        try:
+            table = _table(path, path.stat().st_mtime_ns)
+        except OSError:  # not there, or not for us to read
+            continue
+        if table is not None:
+            return path, table
+    return None
+
+
+@lru_cache
+def _table(path: Path, modified: int) -> dict[str, Any] | None:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    content = path.read_bytes()
+    if b"ttreg" not in content:  # another project's file, which may be as it likes
+        return None
+    try:
+        table = tomllib.loads(content.decode()).get("tool", {}).get("ttreg")
+    except ValueError as error:  # also of its encoding
+        raise SettingsError(f"{path} is no TOML: {error}") from None
+    if table is not None and not isinstance(table, dict):
+        raise SettingsError(f"{path}: [tool.ttreg] is {table!r}; expected a table")
+    return table
 
 
 _OTHER_VARIABLES = ("TTREG_CACHE_DIR",)

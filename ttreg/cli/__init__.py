@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from . import demo, doctor, limits, verify
+from . import config, demo, doctor, limits, verify
 from .shared import Commands, log_to_stderr
 
-COMMANDS = (demo.COMMAND, verify.COMMAND, doctor.COMMAND, limits.COMMAND)
+COMMANDS = (demo.COMMAND, verify.COMMAND, doctor.COMMAND, limits.COMMAND, config.COMMAND)
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Run PyTorch code on Tenstorrent hardware, op by op.")
 

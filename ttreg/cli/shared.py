@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
@@ -88,6 +90,20 @@ def print_json(value: Any) -> None:
     from pydantic_core import to_json
 
     typer.echo(to_json(value, indent=1).decode())
+
+
+def print_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows, the first a heading, in aligned columns; on a terminal, lines are cut to its width.
+
+    Not a table of rich's, whose import and layout take longer than all else that `ttreg list` does.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for number, row in enumerate(rows):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        if limit is not None and len(line) > limit:
+            line = f"{line[: limit - 1]}…"
+        typer.secho(line, bold=number == 0)
 
 
 def answer(yes: bool) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from .carry import Carriers
 from .devices.base import Device, Value
 from .meta import Meta, meta_of
-from .relayout import can_relayout, relayout
+from .relayout import can_relayout
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -40,7 +40,6 @@ class Home(Protocol):
 
     device: Device
     carriers: Carriers
-    tt: Any
 
     def download(self, value: Value) -> torch.Tensor:
         """Bring a device value to the host."""
@@ -48,6 +47,10 @@ class Home(Protocol):
 
     def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:
         """The device values of a view op's outputs, from that of its input."""
+        ...
+
+    def relaid(self, value: Value, source: Meta, target: Meta) -> Value:
+        """The device value of a whole storage under other metadata."""
         ...
 
 
@@ -98,11 +101,14 @@ class Cell:
         with _disable_current_modes():
             with self._lock:
                 if self.storage is None:
-                    self._compute_lazy()
-                    storage = torch.UntypedStorage(self.nbytes)
-                    self.root.on_storage(storage).copy_(self.home.download(self.values[self.root]))
-                    self.storage = storage
+                    self.storage = self._memory(self.home.download)
             return meta.on_storage(self.storage)
+
+    def peek(self, meta: Meta) -> torch.Tensor:
+        """The same values, without bringing the cell to the host or counting a download. Only to be read at once."""
+        with _disable_current_modes(), self._lock:
+            kept = self.storage
+            return meta.on_storage(self._memory(self.home.device.download) if kept is None else kept)
 
     def pin(self) -> None:
         """Keep the truth on the host from now on, since someone may read and write it there."""
@@ -131,8 +137,7 @@ class Cell:
                 self.values.update(self.home.view_values(view, parent))
                 value = self.values.get(meta)
         if value is None and self.root in self.values and can_relayout(self.root, meta, self.nbytes):
-            value = relayout(self.home.tt, self.values[self.root], self.root, meta)
-            self.values[meta] = value
+            value = self.values[meta] = self.home.relaid(self.values[self.root], self.root, meta)
         return value
 
     def device_write(self, meta: Meta, value: Value) -> None:
@@ -141,6 +146,12 @@ class Cell:
         assert meta.covers(self.nbytes)
         self.lazy = None
         self.root, self.values, self.storage = meta, {meta: value}, None
+
+    def _memory(self, download: Callable[[Value], torch.Tensor]) -> torch.UntypedStorage:
+        self._compute_lazy()
+        storage = torch.UntypedStorage(self.nbytes)
+        self.root.on_storage(storage).copy_(download(self.values[self.root]))
+        return storage
 
     def _compute_lazy(self) -> None:
         if self.lazy is not None:

@@ -1,6 +1,8 @@
-"""Compares a device result with the host's: Pearson correlation (PCC), largest differences, tolerances."""
+"""Compares a device result with the host's: Pearson correlation (PCC), largest differences, statistics, tolerances."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 
@@ -13,7 +15,7 @@ def pcc(a: torch.Tensor, b: torch.Tensor) -> float:
 
     Where a correlation is not defined (constant or empty tensors) it is 1.0 if the values are close, else 0.0.
     """
-    x, y = a.detach().double().flatten(), b.detach().double().flatten()
+    x, y = _in_double(a), _in_double(b)
     finite = x.isfinite()
     if not torch.equal(finite, y.isfinite()) or not torch.equal(x[~finite].nan_to_num(), y[~finite].nan_to_num()):
         return 0.0
@@ -32,6 +34,59 @@ def close(a: torch.Tensor, b: torch.Tensor) -> bool:
     return torch.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
 
 
+def differences(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Absolute differences in float64: 0 where both are NaN or the same infinity, infinite where only one is."""
+    x, y = _in_double(a), _in_double(b)
+    return _where_both_count(x, y, (x - y).abs()).view(a.shape)
+
+
 def largest_difference(a: torch.Tensor, b: torch.Tensor) -> float:
     """The largest absolute difference; 0.0 for empty tensors."""
-    return float((a.detach().double() - b.detach().double()).abs().max()) if a.numel() else 0.0
+    return float(differences(a, b).max()) if a.numel() else 0.0
+
+
+def largest_ulps(a: torch.Tensor, b: torch.Tensor) -> float:
+    """The largest difference in units in the last place: how many values of their dtype (of at most 32 bits, if it is
+    of floating point) lie between the two, and one; 0.0 for empty tensors."""
+    if not a.dtype.is_floating_point:
+        return largest_difference(a, b)
+    apart = (_rank(a) - _rank(b)).abs().double()
+    return float(_where_both_count(_in_double(a), _in_double(b), apart).max()) if a.numel() else 0.0
+
+
+@dataclass
+class Statistics:
+    """What a tensor holds: least, largest, mean and standard deviation of its finite values, and counts of the rest."""
+
+    least: float
+    largest: float
+    mean: float
+    std: float
+    nans: int
+    infinities: int
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor) -> Statistics:
+        """The statistics of a tensor; NaN where no value is finite."""
+        values = _in_double(tensor)
+        finite = values[values.isfinite()]
+        numbers = [float("nan")] * 4
+        if finite.numel():
+            numbers = [float(v) for v in (finite.min(), finite.max(), finite.mean(), finite.std(correction=0))]
+        return cls(*numbers, nans=int(values.isnan().sum()), infinities=int(values.isinf().sum()))
+
+
+def _in_double(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().double().flatten()
+
+
+def _where_both_count(x: torch.Tensor, y: torch.Tensor, apart: torch.Tensor) -> torch.Tensor:
+    same = (x == y) | (x.isnan() & y.isnan())
+    return torch.where(same, 0.0, torch.where(x.isfinite() & y.isfinite(), apart, float("inf")))
+
+
+def _rank(tensor: torch.Tensor) -> torch.Tensor:
+    """Integers in the order of the floating-point values, neighbours one apart."""
+    integer = {2: torch.int16, 4: torch.int32}[tensor.itemsize]
+    bits = tensor.detach().contiguous().flatten().view(integer).long()
+    return torch.where(bits < 0, torch.iinfo(integer).min - bits, bits)

@@ -105,7 +105,7 @@ class Dispatcher:
         if session.settings.check is not None:
             from .check import compare
 
-            compare(session, plan, values, args, kwargs)
+            values = compare(session, plan, arguments, values, args, kwargs)
         return self._results(plan, values, args, kwargs)
 
     def _run_on_host_instead(self, plan: Plan, refusal: Refusal, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -120,7 +120,9 @@ class Dispatcher:
             value = self.session.indices(argument, slot.bound)
             return INDEX_OUT_OF_RANGE if value is None else value
         if isinstance(argument, (list, tuple)):
-            return [None if t is None else self.session.value(t, slot.dtype, slot.row_major) for t in argument]
+            # One without elements is here only where the entry takes it as None.
+            value = self.session.value
+            return [value(t, slot.dtype, slot.row_major) if t is not None and t.numel() else None for t in argument]
         return self.session.value(argument, slot.dtype, slot.row_major, slot.block_float)
 
     def _results(self, plan: Plan, values: list[Value], args: tuple, kwargs: dict[str, Any]) -> Any:

@@ -30,7 +30,17 @@ class FallbackError(TtregError):
 
 
 class AccuracyError(TtregError):
-    """A device op differs from the host's result by more than `check` allows."""
+    """A device op differs from the host's result by more than `check` allows.
+
+    Beside the text it has the name of the `op` and of its `lowering`, the `pcc`, the largest differences `max_abs` and
+    `max_ulp` (units in the last place of the dtype that the device carries), and a `snippet`: a program that repeats
+    the call.
+    """
+
+    op = ""
+    lowering = ""
+    pcc = max_abs = max_ulp = float("nan")
+    snippet = ""
 
 
 class ValidationError(TtregError):

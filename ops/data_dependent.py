@@ -30,11 +30,6 @@ def repeats():
     yield Sample(ints(5))
 
 
-def indexed():
-    yield Sample(rand(4, 5), [bools(4, 5)])
-    yield Sample(rand(4, 5), [None, ints(3, high=5)])
-
-
 def one_value():
     yield Sample(rand(1))
 
@@ -70,11 +65,5 @@ cpu_only(
     samples=repeats,
 )
 cpu_only(aten.bincount.default, because="the output is as long as the largest value", samples=bins)
-cpu_only(
-    aten.index.Tensor,
-    aten._unsafe_index.Tensor,
-    because="the indices may be masks, whose true places give the output its shape",
-    samples=indexed,
-)
 cpu_only(aten._local_scalar_dense.default, because="the program asks for the value", samples=one_value)
 cpu_only(aten.equal.default, because="the program asks for the answer", samples=two_matrices)

@@ -40,6 +40,8 @@ def cat_samples():
         yield Sample([rand(5, 7, dtype=dtype)], 1)
     yield Sample([rand(2, 3), rand(2, 3, dtype=torch.bfloat16), ints(2, 3, dtype=torch.int32), bools(2, 3)], 1)
     yield Sample([ints(2, 3, dtype=torch.uint8), ints(2, 3, dtype=torch.int32), bools(2, 3)])
+    yield Sample([torch.empty(0), rand(2, 3), torch.empty(2, 0)], -1)
+    yield Sample([torch.empty(0), rand(2, 3, 4, dtype=torch.bfloat16)], -2)
     yield Sample([ints(2, 3), ints(2, 3)])
     yield Sample([rand(1, CONCAT_ROW + 1)] * 2)
 
@@ -51,11 +53,13 @@ ROWS_CONCATENATED = SizeAtMost("tensors", -1, CONCAT_ROW, because="ttnn.concat k
     aten.cat.default,
     samples=cat_samples,
     promote=("tensors",),
+    may_be_empty=("tensors",),
     when=[Dtype("tensors", MOVABLE), ROWS_CONCATENATED],
 )
 @moves_narrow
 def cat(tt, tensors, dim):
-    return tt.concat(tensors, dim % len(tensors[0].shape))
+    tensors = [tensor for tensor in tensors if tensor is not None]
+    return tensors[0] if len(tensors) == 1 else tt.concat(tensors, dim % len(tensors[0].shape))
 
 
 def stack_samples():

@@ -69,7 +69,7 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
     if entry is None:
         plan.refusal = NO_ENTRY
     elif entry.kind == "device":
-        plan.refusal = _refuse(session, plan, entry, tensors, metas, args, kwargs)
+        plan.refusal = _refuse(session, plan, entry, args, kwargs)
     elif entry.kind == "decomposed" and not decompose.can_run(op):
         plan.refusal = NO_DECOMPOSITION
     else:
@@ -88,8 +88,6 @@ def _refuse(
     session: Session,
     plan: Plan,
     entry: Entry,
-    tensors: list[torch.Tensor],
-    metas: list[Meta],
     args: tuple,
     kwargs: dict[str, Any],
 ) -> Refusal | None:

@@ -10,6 +10,7 @@ from torch._ops import OpOverload
 
 from .call import Call, bind_arguments
 from .conditions import Refusal
+from .indexing import Bound
 from .meta import Meta
 from .registry import Entry
 from .schema import tensor_arguments
@@ -24,7 +25,7 @@ class Slot:
     name: str
     where: int | str
     dtype: torch.dtype | None = None  # to promote to; None leaves each tensor's own
-    bound: int | None = None  # of an argument that holds indices
+    bound: Bound | None = None  # of an argument that holds indices
     row_major: bool = False
     block_float: bool = False  # whether it may arrive in one
 

@@ -19,6 +19,7 @@ from torch._ops import OpOverload, OpOverloadPacket
 from .call import Call
 from .conditions import Condition, Dtype, Is, Never, Refusal
 from .errors import RegistryError
+from .indexing import Bound
 from .meta import Meta
 from .samples import Sample, Samples, seeded
 from .schema import argument_names, functional_form, tensor_arguments, written_arguments
@@ -39,10 +40,11 @@ class Entry:
     samples_of: Samples
     function: Callable[..., Any] | None = None
     promote: tuple[str, ...] = ()
-    indices: Mapping[str, Callable[[Call], int]] = field(default_factory=dict)
+    indices: Mapping[str, Callable[[Call], Bound]] = field(default_factory=dict)
     outputs: Callable[[Call, list[Meta]], list[Meta]] | None = None
     row_major: tuple[str, ...] = ()
     block_floats: tuple[str, ...] = ()
+    may_be_empty: tuple[str, ...] = ()
     module: str = ""
 
     @property
@@ -135,10 +137,11 @@ def lower(
     when: Sequence[Condition],
     samples: Samples,
     promote: tuple[str, ...] = (),
-    indices: Mapping[str, Callable[[Call], int]] | None = None,
+    indices: Mapping[str, Callable[[Call], Bound]] | None = None,
     outputs: Callable[[Call, list[Meta]], list[Meta]] | None = None,
     row_major: tuple[str, ...] = (),
     block_floats: tuple[str, ...] = (),
+    may_be_empty: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give `op` a lowering: the decorated function runs on the device whenever every condition of `when` holds.
 
@@ -150,9 +153,12 @@ def lower(
     `promote` names arguments that are brought to their common dtype first, as PyTorch's type promotion does.
     `indices` names integer arguments that hold indices, each with a function that gives the bound from the call: their
     values are checked on the host (a negative or too large one raises what it raises on CPU) and arrive as uint32.
+    For a list of indices it gives the shape they index; they arrive as one index into their dimensions taken as one
+    (negative ones counted from the end), at each of their places.
     `outputs` corrects the outputs' metadata where PyTorch's shape function does not say what the CPU gives.
     `block_floats` names arguments that arrive in a block float where the user asks for it (`ttreg.carry_in`).
     `row_major` names arguments that arrive in row-major layout, for those that tiles would blow up (a 3 × 3 kernel).
+    `may_be_empty` names lists in which a tensor without elements arrives as None.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -168,6 +174,7 @@ def lower(
                 outputs,
                 row_major,
                 block_floats,
+                may_be_empty,
                 function.__module__,
             )
         )
@@ -219,7 +226,11 @@ def _check(entry: Entry) -> None:
         raise RegistryError(f"{op} is derived from {functional_form(op)}; give that an entry instead")
     names = argument_names(op)
     mentioned = [name for condition in entry.conditions for name in condition.arguments()]
-    _known(op, names, (*mentioned, *entry.promote, *entry.indices, *entry.row_major, *entry.block_floats))
+    _known(
+        op,
+        names,
+        (*mentioned, *entry.promote, *entry.indices, *entry.row_major, *entry.block_floats, *entry.may_be_empty),
+    )
     if entry.function is not None:
         _check_lowering(entry, names)
 

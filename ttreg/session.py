@@ -18,6 +18,7 @@ from .cell import Cell, ViewOf
 from .conditions import Refusal
 from .devices.base import Device, Value
 from .errors import FallbackError
+from .indexing import Bound, checked, joined
 from .ledger import Ledger
 from .lowering import run_lowering
 from .meta import Meta, meta_of
@@ -159,12 +160,19 @@ class Session:
             compare_relaid(self, value, source, made, target)
         return made
 
-    def indices(self, tensor: torch.Tensor, bound: int) -> Value | None:
-        """The device value of a tensor of indices as uint32, or None if one is negative or not below `bound`."""
-        plain = self.read(tensor)
-        if plain.numel() and not (int(plain.min()) >= 0 and int(plain.max()) < bound):
+    def indices(self, argument: Any, bound: Bound) -> Any:
+        """The device value of a tensor of indices as uint32, or None if one is out of bounds.
+
+        Of a list of indices, the index into their dimensions taken as one, at each of their places.
+        """
+        if isinstance(bound, int):
+            plain = checked(self.read(argument), bound)
+            return None if plain is None else self._uploaded(plain, torch.int64, "uint32")
+        plain = joined([None if index is None else self.read(index) for index in argument], bound)
+        if plain is None:
             return None
-        return self._uploaded(plain, torch.int64, "uint32")
+        value = self._uploaded(plain, torch.int64, "uint32")
+        return [None if index is None else value for index in argument]
 
     def read(self, tensor: torch.Tensor) -> torch.Tensor:
         """A plain tensor with the same content, downloaded if need be. Only to be read."""

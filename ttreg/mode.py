@@ -8,10 +8,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from torch._ops import HigherOrderOperator
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from . import devices
+from . import devices, higher_order
 from .dispatch import Dispatcher
 from .registry import registry
 from .session import Session
@@ -50,8 +51,8 @@ class device_mode:
             self._open_blocks += 1
         stack = ExitStack()
         stack.callback(self._leave)  # last of all, when the modes of the block are no longer active
-        stack.enter_context(_Dispatch(self._session))
-        stack.enter_context(_MemoryWatch(self._session))
+        dispatch = stack.enter_context(_Dispatch(self._session))
+        stack.enter_context(_FunctionWatch(self._session, dispatch))
         self._of_thread.blocks.append(stack)
         return self._session
 
@@ -76,6 +77,8 @@ class _Blocks(threading.local):
 class _Dispatch(TorchDispatchMode):
     """Hands every aten call to the session's dispatcher."""
 
+    supports_higher_order_operators = True
+
     def __init__(self, session: Session):
         super().__init__()
         self._dispatcher = Dispatcher(session, self._again)
@@ -84,6 +87,8 @@ class _Dispatch(TorchDispatchMode):
         # A block further in is at work, and this call is a part of how; or PyTorch is tracing.
         if _of_thread.dispatching or _tracing():
             return func(*args, **(kwargs or {}))
+        if isinstance(func, HigherOrderOperator):
+            return higher_order.run(func, args, kwargs or {}, lambda: self)
         _of_thread.dispatching = True
         try:
             return self._dispatcher.dispatch(func, args, kwargs or {})
@@ -113,12 +118,13 @@ class _OfThread(threading.local):
 _of_thread = _OfThread()
 
 
-class _MemoryWatch(TorchFunctionMode):
-    """Sees what no aten call shows: memory that is given away, and tensors that take over another's data."""
+class _FunctionWatch(TorchFunctionMode):
+    """Sees what no aten call shows: memory given away, tensors that take over another's data, and control flow."""
 
-    def __init__(self, session: Session):
+    def __init__(self, session: Session, dispatch: _Dispatch):
         super().__init__()
         self._session = session
+        self._dispatch = dispatch
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _WATCHED:
@@ -129,7 +135,14 @@ class _MemoryWatch(TorchFunctionMode):
                     args = tensor, data.host()
             elif not isinstance(args[0], DeviceTensor) and args[0].layout is torch.strided:
                 self._session.uploads.distrust(args[0])
+        elif isinstance(func, HigherOrderOperator) and func.name() in higher_order.CONTROL_FLOW and not _tracing():
+            return higher_order.run(func, args, kwargs or {}, self._again)
         return func(*args, **(kwargs or {}))
+
+    @contextmanager
+    def _again(self) -> Iterator[None]:
+        with self, self._dispatch:
+            yield
 
 
 _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]

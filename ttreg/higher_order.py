@@ -12,8 +12,8 @@ from torch._ops import DispatchKey, HigherOrderOperator
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_map
 
-# What Python's own `if` and `for` would do. Autograd follows the calls inside, also to what the functions close over; what
-# only a branch that is not taken would use gets no gradient, where PyTorch's compiled operator gives zeros.
+# What Python's own `if` and `for` would do. Autograd follows the calls inside, also to what the functions close over;
+# what only the other branch would use gets no gradient, where PyTorch's compiled operator gives zeros.
 CONTROL_FLOW = frozenset(("associative_scan", "cond", "map_impl", "scan", "switch", "while_loop"))
 
 # These have a kernel that raises under any mode, so that only the functions they are given can run under it.

@@ -76,12 +76,12 @@ class _StandIns:
         if _same_memory(plain, cell):
             cell.host_written()
             if meta_of(plain) is not tensor._meta:
-                tensor.become(DeviceTensor.make(cell, meta_of(plain)))
+                tensor.become(DeviceTensor.make_alike(tensor, cell, meta_of(plain)))
             return
         others = [other._cell for other, _ in self._pairs.values() if _same_memory(plain, other._cell)]
         new_cell = others[0] if others else Cell.over(plain)
         new_cell.pin()
-        tensor.become(DeviceTensor.make(new_cell, meta_of(plain)))
+        tensor.become(DeviceTensor.make_alike(tensor, new_cell, meta_of(plain)))
 
     def pin_shared_with(self, plain: torch.Tensor) -> None:
         """Keep on the host what a plain tensor shares from now on, as after `plain.set_(tensor)`."""
@@ -113,7 +113,7 @@ class _StandIns:
                 return original
         for original, _ in self._pairs.values():
             if _same_memory(result, original._cell):
-                return DeviceTensor.make(original._cell, meta_of(result))
+                return DeviceTensor.make_alike(original, original._cell, meta_of(result))
         return result
 
 

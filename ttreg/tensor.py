@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import _tensor_str
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.utils._python_dispatch import _disable_current_modes
 
 from .cell import Cell, ViewOf
 from .meta import Meta, meta_of
 
 _OWN_ATTRIBUTES = ("_cell", "_meta", "_view")
+
+
+@contextmanager
+def _on_the_host() -> Iterator[None]:
+    """Neither dispatch what is done with plain tensors, nor let a transform of `torch.func` wrap them."""
+    with _disable_current_modes(), temporarily_clear_interpreter_stack():
+        yield
 
 
 class DeviceTensor(torch.Tensor):
@@ -47,10 +56,18 @@ class DeviceTensor(torch.Tensor):
 
         return host.run_outside(func, args, kwargs or {})
 
+    @staticmethod
+    def make_alike(original: torch.Tensor, cell: Cell, meta: Meta) -> DeviceTensor:
+        """As `make`, but an inference tensor if `original` is one, whichever mode it is made in."""
+        with torch.inference_mode(original.is_inference()):
+            return DeviceTensor.make(cell, meta)
+
     def host(self) -> torch.Tensor:
         """A plain CPU tensor over the same memory, downloaded if need be; autograd does not see it."""
-        self._cell.pin()
-        return self._cell.host_view(self._meta)
+        # Its views, too, are inference tensors if this one is.
+        with _on_the_host(), torch.inference_mode(self.is_inference()):
+            self._cell.pin()
+            return self._cell.host_view(self._meta)
 
     def become(self, other: DeviceTensor) -> None:
         """Take over the other's data and metadata, as `tensor.data = other` and `tensor.t_()` do."""
@@ -65,13 +82,13 @@ class DeviceTensor(torch.Tensor):
     @data.setter
     def data(self, other: torch.Tensor) -> None:
         if not isinstance(other, DeviceTensor):
-            other = DeviceTensor.make(Cell.over(other), meta_of(other))
+            other = DeviceTensor.make_alike(other, Cell.over(other), meta_of(other))
         self.become(other)
 
     def _ordinary(self) -> torch.Tensor:
         """A plain tensor over the same memory that is a leaf or Parameter where this one is."""
         plain = self.host()
-        with _disable_current_modes():
+        with _on_the_host():
             if isinstance(self, torch.nn.Parameter):
                 plain = torch.nn.Parameter(plain, self.requires_grad)
             else:
@@ -100,12 +117,13 @@ class DeviceTensor(torch.Tensor):
         return operator.index(self._to_read())
 
     def _to_read(self) -> torch.Tensor:
-        plain = self._cell.host_view(self._meta)
-        return plain.requires_grad_() if self.requires_grad else plain
+        with _on_the_host():
+            plain = self._cell.host_view(self._meta)
+            return plain.requires_grad_() if self.requires_grad else plain
 
     def tolist(self) -> Any:
         """As `Tensor.tolist`."""
-        with _disable_current_modes():
+        with _on_the_host():
             return self._cell.host_view(self._meta).tolist()
 
     def data_ptr(self) -> int:
@@ -146,7 +164,7 @@ class DeviceTensor(torch.Tensor):
         return self.host().is_shared()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        with _disable_current_modes():
+        with _on_the_host():
             return self._ordinary().__reduce_ex__(protocol)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
@@ -154,7 +172,7 @@ class DeviceTensor(torch.Tensor):
             return super().__deepcopy__(memo)  # raises as a plain tensor does
         if id(self) in memo:
             return memo[id(self)]
-        with _disable_current_modes():
+        with _on_the_host():
             plain = self._ordinary()
             result = memo[id(self)] = copy.deepcopy(plain, memo)
             if self.grad is not None:
@@ -165,7 +183,7 @@ class DeviceTensor(torch.Tensor):
         return format(self.item(), specification) if self.dim() == 0 else object.__format__(self, specification)
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
-        with _disable_current_modes():
+        with _on_the_host():
             text = repr(self._cell.host_view(self._meta))
         if isinstance(self, torch.nn.Parameter):
             text = f"Parameter containing:\n{text}"

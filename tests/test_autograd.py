@@ -93,33 +93,6 @@ def no_grad_and_detach_cut(tensor):
 
 
 @program
-def what_a_custom_function_saves_comes_back(tensor):
-    class Square(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            ctx.save_for_backward(x)
-            return x * x
-
-        @staticmethod
-        def backward(ctx, gradient):
-            (x,) = ctx.saved_tensors
-            return gradient * 2 * x
-
-    t = tensor(X).requires_grad_()
-    Square.apply(t).sum().backward()
-    return t.grad
-
-
-@program
-def checkpoints_recompute(tensor):
-    from torch.utils.checkpoint import checkpoint
-
-    t = tensor(X).requires_grad_()
-    checkpoint(lambda x: (x * x).relu(), t, use_reentrant=False).sum().backward()
-    return t.grad
-
-
-@program
 def gradients_flow_through_indexing_and_joining(tensor):
     t = tensor(X).requires_grad_()
     y = torch.cat([t[1:], t[:1]]) * t[torch.tensor([0, 0, 1, 2, 3, 5])]
@@ -147,6 +120,98 @@ def backward_takes_a_gradient(tensor):
     t = tensor(X).requires_grad_()
     (t * 2).backward(tensor(X) * 0.5)
     (t * 3).backward(X)
+    return t.grad
+
+
+@program
+def derivatives_of_a_high_order(tensor):
+    t, derivatives = tensor(X).requires_grad_(), []
+    y = (t * t * t * t).sum()
+    for _ in range(4):
+        (derivative,) = torch.autograd.grad(y, t, create_graph=True)
+        derivatives.append(derivative)
+        y = derivative.sum()
+    return derivatives
+
+
+@program
+def a_penalty_on_the_gradient(tensor):
+    t, weight = tensor(X).requires_grad_(), nn.Parameter(tensor(X.t().contiguous()))
+    y = ((t @ weight) * 0.25).relu().sum()
+    (slope,) = torch.autograd.grad(y, t, create_graph=True)
+    (y + (slope * slope).sum()).backward()
+    return slope, t.grad, weight.grad
+
+
+@program
+def second_derivatives_of_views_and_joins(tensor):
+    t = tensor(X).requires_grad_()
+    rows = torch.cat([t[1:], t[:1]]) * t.view(4, 6).t().reshape(6, 4)
+    (first,) = torch.autograd.grad((rows * rows).sum(), t, create_graph=True)
+    first[::2].sum().backward()
+    return first, t.grad
+
+
+@program
+def gradients_only_for_the_named_inputs(tensor):
+    t, u = tensor(X).requires_grad_(), tensor(X).requires_grad_()
+    (t * u).sum().backward(inputs=[t])
+    unused = torch.autograd.grad((t * 2).sum(), [t, u], allow_unused=True, materialize_grads=True)
+    return t.grad, u.grad, unused
+
+
+@program
+def gradients_are_assigned_and_removed(tensor):
+    t = tensor(X).requires_grad_()
+    t.grad = tensor(X)
+    (t * 2).sum().backward()
+    first = t.grad
+    t.grad = None
+    (t * 3).sum().backward()
+    return first, t.grad, first is t.grad
+
+
+@program
+def a_given_gradient_is_not_written_to(tensor):
+    t, given = tensor(X).requires_grad_(), tensor(X)
+    (t * 1).backward(given)
+    t.grad.mul_(2)
+    (t * 1).backward(given)
+    return given, t.grad
+
+
+@program
+def gradients_accumulate_into_a_flat_buffer(tensor):
+    buffer, t, u = tensor(torch.zeros(48)), tensor(X).requires_grad_(), tensor(X).requires_grad_()
+    t.grad, u.grad = buffer[:24].view(6, 4), buffer[24:].view(6, 4)
+    for _ in range(2):
+        (t * u * 2).sum().backward()
+    return buffer, t.grad, u.grad
+
+
+@program
+def sparse_gradients(tensor):
+    embedding = nn.Embedding(6, 4, sparse=True)
+    with torch.no_grad():
+        embedding.weight.copy_(X)
+    (embedding(torch.tensor([1, 2, 2])) * tensor(X)[:3]).sum().backward()
+    return embedding.weight.grad.is_sparse, embedding.weight.grad.to_dense()
+
+
+@program
+def complex_gradients(tensor):
+    t = tensor(X).requires_grad_()
+    z = torch.complex(t, t * 2)
+    (z * z.conj()).real.sum().backward()
+    return t.grad
+
+
+@program
+def several_backward_passes_share_a_part(tensor):
+    t = tensor(X).requires_grad_()
+    shared = t * t
+    (shared * 2).sum().backward(retain_graph=True)
+    torch.autograd.backward([(shared * 3).sum(), (shared[1:] * 4).sum()])
     return t.grad
 
 
@@ -180,6 +245,20 @@ def a_weight_changed_between_forward_and_backward(tensor):
 @faulty
 def a_gradient_of_many(tensor):
     (tensor(X).requires_grad_() * 2).backward()
+
+
+@faulty
+def a_graph_that_was_freed(tensor):
+    t = tensor(X).requires_grad_()
+    loss = (t * t).sum()
+    loss.backward()
+    loss.backward()
+
+
+@faulty
+def a_gradient_of_another_dtype(tensor):
+    t = tensor(X).requires_grad_()
+    t.grad = tensor(X).double()
 
 
 @faulty

@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 X = torch.arange(24.0).reshape(6, 4) / 8 - 1
 IMAGES = (torch.arange(2 * 3 * 8 * 8).reshape(2, 3, 8, 8) % 13).float() / 8 - 0.5
@@ -65,46 +66,178 @@ def test_gradients_of_a_plain_model_are_those_of_cpu(name, device):
 
 @pytest.mark.parametrize("name", ["mlp", "conv"])
 def test_gradients_reach_inputs_on_the_device(name, device):
-    make, plain = MODELS[name]
-    model, x = seeded(make), plain.clone().requires_grad_()
+    make, values = MODELS[name]
+    model, x = seeded(make), values.clone().requires_grad_()
     model(x).square().sum().backward()
     with device as session:
-        y = session.to_device(plain).requires_grad_()
+        y = session.to_device(values).requires_grad_()
         model(y).square().sum().backward()
     assert_close([y.grad], [x.grad])
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize(
-    "optimizer",
-    [
-        lambda p: torch.optim.SGD(p, lr=0.05),
-        lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.01, foreach=True),
-        lambda p: torch.optim.Adam(p, lr=0.01),
-        lambda p: torch.optim.AdamW(p, lr=0.01, foreach=True),
-    ],
-    ids=["sgd", "sgd-momentum-foreach", "adam", "adamw-foreach"],
-)
-def test_five_training_steps_follow_cpu(name, optimizer, device):
+def test_five_training_steps_follow_cpu(name, device):
     make, x = MODELS[name]
 
     def train(model):
-        steps = optimizer(model.parameters())
-        losses = []
+        optimizer, losses = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9), []
         for _ in range(5):
-            steps.zero_grad()
+            optimizer.zero_grad()
             loss = (model(x) - 1).square().mean()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-            steps.step()
-            losses.append(loss.item())
-        # Not the parameters: where a gradient is zero but for rounding, Adam makes steps of that.
-        return [torch.tensor(losses), model(x)]
+            optimizer.step()
+            losses.append(loss.detach())
+        return [*losses, model(x), *model.parameters()]
 
     expected = train(seeded(make))
     with device:
         results = train(seeded(make))
     assert_close(results, expected)
+
+
+class Transformer(nn.Module):
+    """Predicts the next of 20 tokens: an embedding, a layer of attention with a mask, a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(20, 16)
+        self.positions = nn.Parameter(torch.randn(6, 16) / 50)
+        layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+        self.head = nn.Linear(16, 20)
+
+    def forward(self, embedded):
+        mask = nn.Transformer.generate_square_subsequent_mask(embedded.shape[1])
+        return self.head(self.layers(embedded + self.positions, mask=mask, is_causal=True))
+
+
+def small_cnn():
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 8, 3),
+        nn.GroupNorm(2, 8),
+        nn.SiLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 4),
+    )
+
+
+def loss_of_cnn(model, tensor):
+    pictures = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    return F.cross_entropy(model(tensor(pictures)), torch.arange(8) % 4, label_smoothing=0.1)
+
+
+def loss_of_transformer(model, tensor):
+    tokens = torch.randint(0, 20, (4, 7), generator=torch.Generator().manual_seed(1))
+    embedded = model.embedding(tensor(tokens[:, :-1].to(torch.int32)))
+    return F.cross_entropy(model(embedded).flatten(0, 1), tokens[:, 1:].flatten())
+
+
+def plain(tensor):
+    return tensor.clone()
+
+
+def with_parameters(model, tensor):
+    """The model, with parameters that the device holds."""
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            setattr(module, name, nn.Parameter(tensor(parameter.detach())))
+    return model
+
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, foreach=False),
+    "sgd-foreach": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.01, foreach=True),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.01, foreach=False),
+    "adam-fused": lambda p: torch.optim.Adam(p, lr=0.01, fused=True),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.01, amsgrad=True, foreach=False),
+    "adamw-foreach": lambda p: torch.optim.AdamW(p, lr=0.01, foreach=True),
+}
+WHERE = ("data on the host", "data on the device", "parameters on the device")  # each with a third of the optimizers
+TWENTY_STEPS = {"cnn": (small_cnn, loss_of_cnn), "transformer": (Transformer, loss_of_transformer)}
+
+
+def losses(model, loss_of, optimizer, tensor):
+    followed = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = loss_of(model, tensor)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        followed.append((loss.item(), float(norm)))
+    return torch.tensor(followed)
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer", "where"),
+    [(name, optimizer, WHERE[i % 3]) for name in TWENTY_STEPS for i, optimizer in enumerate(OPTIMIZERS)],
+)
+def test_losses_of_twenty_steps_follow_cpu(name, optimizer, where, device):
+    (make, loss_of), optimizer = TWENTY_STEPS[name], OPTIMIZERS[optimizer]
+    model = seeded(make)
+    expected = losses(model, loss_of, optimizer(model.parameters()), plain)
+    assert expected[-1, 0] < 0.97 * expected[0, 0]  # it learns
+    with device as session:
+        model = seeded(make)
+        if where == "parameters on the device":
+            with_parameters(model, session.to_device)
+        tensor = plain if where == "data on the host" else session.to_device
+        followed = losses(model, loss_of, optimizer(model.parameters()), tensor)
+    # Both compute in float32, and differ in the order of sums: the 20th step shows a few of its roundings.
+    torch.testing.assert_close(followed, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TWENTY_STEPS)
+def test_losses_under_autocast_follow_cpu(name, device):
+    make, loss_of = TWENTY_STEPS[name]
+
+    def train(tensor):
+        model = seeded(make)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        scaler = torch.amp.GradScaler("cpu", enabled=False)
+        followed = []
+        for _ in range(20):
+            optimizer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = loss_of(model, tensor)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            followed.append(loss.item())
+        return torch.tensor(followed)
+
+    expected = train(plain)
+    with device as session:
+        followed = train(session.to_device)
+    # bfloat16 keeps 8 bits: each step adds roundings of 0.4 %, most of which cancel.
+    torch.testing.assert_close(followed, expected, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("make", [nn.LSTM, nn.GRU, nn.RNN], ids=lambda make: make.__name__)
+def test_losses_of_recurrent_nets_follow_cpu(make, device):
+    def train():
+        torch.manual_seed(0)
+        model = nn.ModuleList([make(4, 8, batch_first=True, bidirectional=True), nn.Linear(16, 1)])
+        optimizer, followed = torch.optim.Adam(model.parameters(), lr=0.01), []
+        for _ in range(3):
+            optimizer.zero_grad()
+            packed = nn.utils.rnn.pack_padded_sequence(X.view(2, 3, 4), [3, 2], batch_first=True)
+            states, _ = nn.utils.rnn.pad_packed_sequence(model[0](packed)[0], batch_first=True)
+            loss = (model[1](states) - 1).square().mean() + (model[0](X)[0]).square().mean()
+            loss.backward()
+            optimizer.step()
+            followed.append(loss.item())
+        return torch.tensor(followed)
+
+    expected = train()
+    with device:
+        followed = train()
+    torch.testing.assert_close(followed, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_training_goes_on_after_the_block_and_in_the_next(device):

@@ -13,10 +13,14 @@ from torch.utils._python_dispatch import _disable_current_modes
 from .carry import Carriers
 from .devices.base import Device, Value
 from .meta import Meta, meta_of
+from .parts import apart, block
 from .relayout import can_relayout
 
 if TYPE_CHECKING:
     from .plan import Plan
+
+# Each costs a download when the whole is asked for.
+_MOST_PARTS = 8
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,14 @@ class Cell:
 
     `values` holds device values by the metadata they cover, all of the present content. While the host lacks it
     (`storage` is None), the value of `root`, whose metadata covers the whole storage, is among them; the others are
-    views', derived and kept until the next write. A pinned cell stays on the host for good: someone may hold its memory
-    (NumPy, DLPack, `data_ptr`, a plain tensor), so writes have to be made there.
+    views', derived and kept until the next write. After writes to `parts`, that of `root` is out of date: it is kept as
+    `before`, and the host puts all together when someone asks for more than a part. A pinned cell stays on the host for
+    good: someone may hold its memory (NumPy, DLPack, `data_ptr`, a plain tensor), so writes have to be made there.
     """
 
-    __slots__ = ("__weakref__", "_home", "_lock", "_pinned", "lazy", "nbytes", "root", "storage", "values")
+    __slots__ = (
+        *("__weakref__", "_home", "_lock", "_pinned", "before", "lazy", "nbytes", "parts", "root", "storage", "values"),
+    )
 
     def __init__(self, home: Home | None, root: Meta, value: Value | None, lazy: Callable[[], Value] | None = None):
         self._home = home  # None once the cell needs none: it is pinned for good
@@ -72,6 +79,8 @@ class Cell:
         self.nbytes = root.nbytes
         self.values: dict[Meta, Value] = {} if value is None else {root: value}
         self.lazy = lazy
+        self.before: Value | None = None
+        self.parts: tuple[Meta, ...] = ()
         self.storage: torch.UntypedStorage | None = None
         self._pinned = False
 
@@ -102,6 +111,7 @@ class Cell:
             with self._lock:
                 if self.storage is None:
                     self.storage = self._memory(self.home.download)
+                    self.before, self.parts = None, ()
             return meta.on_storage(self.storage)
 
     def peek(self, meta: Meta) -> torch.Tensor:
@@ -146,11 +156,37 @@ class Cell:
         assert meta.covers(self.nbytes)
         self.lazy = None
         self.root, self.values, self.storage = meta, {meta: value}, None
+        self.before, self.parts = None, ()
+
+    def takes_part(self, meta: Meta) -> bool:
+        """Whether the device can write to this part of the content: a block of what the host has not seen."""
+        self._compute_lazy()
+        return (
+            self.storage is None
+            and self.root.covers(self.nbytes)
+            and block(meta, self.root) is not None
+            and len(self.parts) < _MOST_PARTS
+            and all(part is meta or apart(part, meta, self.root) for part in self.parts)
+        )
+
+    def device_write_part(self, meta: Meta, value: Value) -> None:
+        """Replace a part that the cell takes by a device value."""
+        with _disable_current_modes(), self._lock:
+            if self.storage is not None:  # by now: an argument of the op came by way of the host
+                meta.on_storage(self.storage).copy_(self.home.download(value))
+            else:
+                self.before = self.before if self.parts else self.values[self.root]
+                self.parts = (*(part for part in self.parts if part is not meta), meta)
+            self.values = {kept: v for kept, v in self.values.items() if apart(kept, meta, self.root)}
+            self.values[meta] = value
 
     def _memory(self, download: Callable[[Value], torch.Tensor]) -> torch.UntypedStorage:
         self._compute_lazy()
         storage = torch.UntypedStorage(self.nbytes)
-        self.root.on_storage(storage).copy_(download(self.values[self.root]))
+        whole = self.values[self.root] if self.before is None else self.before
+        self.root.on_storage(storage).copy_(download(whole))
+        for part in self.parts:
+            part.on_storage(storage).copy_(download(self.values[part]))
         return storage
 
     def _compute_lazy(self) -> None:

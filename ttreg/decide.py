@@ -41,7 +41,12 @@ from .schema import (
 from .session import Session
 from .tensor import DeviceTensor
 
+aten = torch.ops.aten
+
 _LARGEST = torch.finfo(torch.float32).max
+
+# Nothing is gained by having the device do what only moves data, in a part that the host would then put in its place.
+_OVERWRITES = frozenset((aten.copy.default, aten.fill.Scalar, aten.fill.Tensor, aten.zero.default))
 
 
 def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Plan:
@@ -113,7 +118,9 @@ def _refuse(
         if not (isinstance(tensor, DeviceTensor) and session.holds(tensor)):
             return HOST_MEMORY
         if not tensor._meta.covers(tensor._cell.nbytes):
-            return PART_WRITTEN
+            if entry.op in _OVERWRITES or len(plan.written) > 1:
+                return PART_WRITTEN
+            plan.writes_part = True
     for meta in outputs:
         if meta.dtype not in session.carriers:
             return NOT_CARRIED.with_got(dtype_name(meta.dtype))

@@ -16,7 +16,8 @@ from .decide import decide
 from .devices.base import RefusedByDevice, Value
 from .errors import DeviceError
 from .fallback import decompose, host
-from .plan import Plan, Slot
+from .parts import apart
+from .plan import PART_WRITTEN, Plan, Slot
 from .schema import view_form
 from .session import Session
 from .signature import signature
@@ -89,6 +90,8 @@ class Dispatcher:
         session = self.session
         if plan.written and _overlapping(plan.targets(args, kwargs), plan.slots, args, kwargs):
             return self._run_on_host_instead(plan, OVERLAPPING, args, kwargs)
+        if plan.writes_part and not _takes_part(*plan.targets(args, kwargs)):
+            return self._run_on_host_instead(plan, PART_WRITTEN, args, kwargs)
         try:
             arguments = dict(plan.constants)
             for slot in plan.slots:
@@ -129,18 +132,27 @@ class Dispatcher:
         if plan.written:
             targets: list[Any] = plan.targets(args, kwargs)
             for target, value in zip(targets, values, strict=True):
-                target._cell.device_write(target._meta, value() if callable(value) else value)
-                target._view = None
+                value = value() if callable(value) else value
+                if plan.writes_part:
+                    target._cell.device_write_part(target._meta, value)
+                else:
+                    target._cell.device_write(target._meta, value)
+                    target._view = None
             return tuple(targets) if plan.several else targets[0]
         results = [self.session.new_tensor(meta, v) for meta, v in zip(plan.outputs, values, strict=True)]
         return tuple(results) if plan.several else results[0]
 
 
+def _takes_part(target: Any) -> bool:
+    return target._cell.takes_part(target._meta)
+
+
 def _overlapping(targets: list[Any], slots: list[Slot], args: tuple, kwargs: dict[str, Any]) -> bool:
-    """Whether another argument is other elements of the memory that the op writes to, which PyTorch may refuse."""
+    """Whether another argument has some of the elements that the op writes to, which PyTorch may refuse."""
     for slot in slots:
         for tensor in slot.tensors(args, kwargs):
             for target in targets:
-                if isinstance(tensor, DeviceTensor) and tensor._cell is target._cell and tensor._meta != target._meta:
+                same = isinstance(tensor, DeviceTensor) and tensor._cell is target._cell
+                if same and tensor._meta != target._meta and not apart(tensor._meta, target._meta, target._cell.root):
                     return True
     return False

@@ -50,6 +50,7 @@ class Plan:
     constants: dict[str, Any] = field(default_factory=dict)
     slots: list[Slot] = field(default_factory=list)
     written: list[Slot] = field(default_factory=list)
+    writes_part: bool = False  # whether what it writes to is a part of its storage
     outputs: list[Meta] = field(default_factory=list)
     several: bool = False
     floating: bool = False  # whether an input is of floating point
@@ -71,7 +72,11 @@ NO_ENTRY = Refusal("no entry", "", "the registry does not have this op")
 NO_DECOMPOSITION = Refusal("PyTorch has a decomposition", "", "it has one of the functional form only")
 EMPTY = Refusal("no empty tensor", "", "there is nothing to compute")
 HOST_MEMORY = Refusal("writes to a tensor of the device", "", "the memory is the host's, where others may see it")
-PART_WRITTEN = Refusal("writes to a whole storage", "", "ttnn tensors have no views to write through")
+PART_WRITTEN = Refusal(
+    "writes to a whole storage, or to a block that the host has not seen",
+    "",
+    "ttnn tensors have no views to write through",
+)
 NO_META = Refusal("accepted by PyTorch without values", "", "its shape function raises, so the host runs it or raises")
 NUMBERS = Refusal("numbers are real and within float32's range", "", "ttnn takes no others")
 NOT_CARRIED = Refusal("the device carries the output's dtype", "", "ttnn has no such dtype")

@@ -31,7 +31,15 @@ def other_dtypes(call):
     return ", ".join(map(str, [call["input"], *parameters(call)]))
 
 
-ONE_DTYPE = Check("parameters all of the input's dtype or all float32", other_dtypes, because="PyTorch takes no others")
+class OfProgram(Check):
+    """A check of the program's own dtypes, by which PyTorch refuses."""
+
+    of_program = True
+
+
+ONE_DTYPE = OfProgram(
+    "parameters all of the input's dtype or all float32", other_dtypes, because="PyTorch takes no others"
+)
 
 
 def statistics_on_cpu(call, outputs):

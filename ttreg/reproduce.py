@@ -103,7 +103,7 @@ def _text(value: Any, names: dict[int, str]) -> str:
 
 def _imports(op: OpOverload, module: str) -> list[str]:
     lines = ["import torch", "import ttreg"]
-    if op.namespace in sys.modules:  # the library that defines the op, such as torchvision
+    if op.namespace in sys.modules and op.namespace != module:  # the library that defines the op, such as torchvision
         lines.append(f"import {op.namespace}")
     if module == "__main__":
         lines.append(f"# Here goes what registers the entry of {op}: your main program has it.")

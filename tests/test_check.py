@@ -1,0 +1,345 @@
+"""`check=<PCC>`: the first op that differs from the host is named, and nothing else changes."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import ttreg
+from ttreg.conditions import FLOATS, Dtype
+from ttreg.registry import registry
+
+X = torch.linspace(-2, 3, 12).reshape(3, 4)
+
+
+@pytest.fixture
+def checked():
+    """A block that compares every op."""
+    return ttreg.device_mode(device="emulated", min_upload_numel=0, check=0.99)
+
+
+@pytest.fixture
+def replaced(monkeypatch):
+    """Gives an aten op another lowering for the length of a test."""
+
+    def replace(op, function, typed=("self",), **options):
+        assert registry.find(op).op is op
+        monkeypatch.setattr(registry, "_entries", {key: e for key, e in registry._entries.items() if key is not op})
+        ttreg.lower(op, samples=list, when=[Dtype(typed, FLOATS)], **options)(function)
+
+    return replace
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.norm2 = nn.LayerNorm(16), nn.LayerNorm(16)
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.mlp = nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 16))
+
+    def forward(self, x):
+        y = self.norm(x)
+        x = x + self.attention(y, y, y, need_weights=False)[0]
+        return x + self.mlp(self.norm2(x))
+
+
+class Network(nn.Module):
+    """A convolution with batch norm before two transformer blocks."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 4, stride=4), nn.BatchNorm2d(16), nn.ReLU())
+        self.blocks = nn.Sequential(Block(), Block())
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, image):
+        return self.head(self.blocks(self.stem(image).flatten(2).mT).mean(1))
+
+
+def network():
+    torch.manual_seed(0)
+    return Network(), torch.randn(2, 3, 16, 16), torch.tensor([1, 4])
+
+
+def step(model, image, labels):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    loss = nn.functional.cross_entropy(model(image), labels)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def test_a_right_model_trains_and_predicts_under_the_check(checked):
+    model, image, labels = network()
+    plain, _, _ = network()
+    expected = [step(plain, image, labels) for _ in range(2)]
+    with checked:
+        losses = [step(model, image, labels) for _ in range(2)]
+        with torch.no_grad():
+            result = model.eval()(image)
+    torch.testing.assert_close(losses, expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(torch.tensor(result.tolist()), plain.eval()(image).detach(), rtol=1e-2, atol=1e-2)
+
+
+def wrong_gelu(tt, self, approximate):
+    return tt.tanh(self)
+
+
+def wrong_gelu_backward(tt, grad_output, self, approximate):
+    return tt.multiply(grad_output, self)
+
+
+def test_a_wrong_lowering_in_a_model_is_found_by_name(checked, replaced):
+    model, image, _ = network()
+    replaced(ttreg.aten.gelu.default, wrong_gelu)
+    with checked, torch.no_grad(), pytest.raises(ttreg.AccuracyError, match=r"aten\.gelu\.default") as caught:
+        model.eval()(image)
+    error = caught.value
+    assert error.op == "aten.gelu.default"
+    assert error.lowering == f"{__name__}.wrong_gelu"
+    assert "float32[2, 16, 32]" in str(error)
+    assert error.snippet in str(error)
+
+
+def test_a_wrong_lowering_in_the_backward_pass_is_found_by_name(checked, replaced):
+    model, image, labels = network()
+    op = ttreg.aten.gelu_backward.default
+    replaced(op, wrong_gelu_backward, ("grad_output", "self"))
+    with checked, pytest.raises(ttreg.AccuracyError) as caught:
+        step(model, image, labels)
+    assert (caught.value.op, caught.value.lowering) == (str(op), f"{__name__}.wrong_gelu_backward")
+
+
+def test_the_error_has_both_values_statistics(checked, replaced):
+    replaced(ttreg.aten.abs.default, lambda tt, self: tt.multiply(self, 1.0))
+    x = torch.tensor([[-3.0, 1.0], [2.0, float("-inf")]])
+    with checked as session, pytest.raises(ttreg.AccuracyError) as caught:
+        torch.abs(session.to_device(x))
+    error, text = caught.value, str(caught.value)
+    assert error.pcc == 0
+    assert error.max_abs == error.max_ulp == float("inf")
+    device, host = ([*line.split()] for line in text.splitlines() if line.startswith(("device", "host")))
+    assert device == ["device", "-3", "2", "0", "2.16025", "0", "1"]
+    assert host == ["host", "1", "3", "2", "0.816497", "0", "1"]
+    assert "at [1, 1]: -inf on the device, inf on the host" in text
+
+
+def test_the_error_tells_the_largest_difference(checked, replaced):
+    replaced(ttreg.aten.abs.default, lambda tt, self: tt.multiply(self, 1.0))
+    with checked, pytest.raises(ttreg.AccuracyError) as caught:
+        torch.abs(torch.tensor([-1.0, 1.0, -0.5]))
+    assert caught.value.pcc == pytest.approx(float(torch.tensor([[-1, 1, -0.5], [1, 1, 0.5]]).corrcoef()[0, 1]))
+    assert caught.value.max_abs == 2
+    assert caught.value.max_ulp == 2 * 0x3F800000  # from -1.0 to 1.0
+    copied = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copied), copied.op, copied.max_abs) == (str(caught.value), "aten.abs.default", 2)
+
+
+def test_the_block_goes_on_and_nothing_was_written(checked, replaced):
+    replaced(ttreg.aten.abs.default, lambda tt, self: tt.multiply(self, 1.0))
+    with checked as session:
+        x, out = session.to_device(X), session.to_device(torch.ones(3, 4))
+        for write in (lambda: x.abs_(), lambda: torch.abs(x, out=out)):
+            with pytest.raises(ttreg.AccuracyError):
+                write()
+        results = [x.tolist(), out.tolist(), (x + 1).tolist()]
+    assert results == [X.tolist(), torch.ones(3, 4).tolist(), (X + 1).tolist()]
+
+
+def test_in_place_ops_run_once_on_the_programs_data(checked, private_op):
+    calls = []
+
+    def shift_on_host(self):
+        calls.append(self)
+        return self.add_(1)
+
+    op = private_op("shift(Tensor self) -> Tensor", lambda self: self + 1)
+    in_place = private_op("shift_(Tensor(a!) self) -> Tensor(a!)", shift_on_host)
+    ttreg.lower(op, samples=list, when=[Dtype("self", FLOATS)])(lambda tt, self: tt.add(self, 1))
+    with checked as session:
+        x = session.to_device(X)
+        view = x.view(12)
+        in_place(x)
+        in_place(view)
+    assert torch.equal(torch.tensor(x.tolist()), X + 1 + 1)
+    on_device = [t for t in calls if not t.is_meta]  # shapes are worked out on meta tensors
+    assert len(on_device) == 2
+    assert all(t.data_ptr() != x.data_ptr() for t in on_device)
+
+
+@pytest.fixture
+def pair(private_op):
+    """`pair(Tensor self) -> (Tensor, Tensor)`: `self + 1` and `self * 2`."""
+    return private_op("pair(Tensor self) -> (Tensor, Tensor)", lambda self: (self + 1, self * 2))
+
+
+def test_the_wrong_one_of_several_outputs_is_named(checked, pair):
+    ttreg.lower(pair, samples=list, when=[Dtype("self", FLOATS)])(
+        lambda tt, self: (tt.add(self, 1), tt.multiply(self, self))
+    )
+    with checked, pytest.raises(ttreg.AccuracyError, match=r"output 1, float32\[3, 4\]"):
+        pair(X)
+
+
+def test_an_output_made_later_is_compared_when_it_is_read(checked, pair):
+    ttreg.lower(pair, samples=list, when=[Dtype("self", FLOATS)])(
+        lambda tt, self: (tt.add(self, 1), lambda: tt.multiply(self, self))
+    )
+
+    def program(read):
+        with checked as session:
+            x = session.to_device(X)
+            second = pair(x)[1]
+            x.zero_()  # what was is compared
+            read(second)
+
+    for read in (torch.Tensor.tolist, lambda second: second + 1, repr):
+        with pytest.raises(ttreg.AccuracyError, match="output 1") as caught:
+            program(read)
+        assert caught.value.max_abs == pytest.approx(float((X * X - X * 2).abs().max()))
+    with checked as session:  # and what nobody reads is not
+        assert pair(session.to_device(X))[0].tolist() == (X + 1).tolist()
+
+
+def test_a_right_output_made_later_is_what_it_is_without_the_check(checked, pair):
+    ttreg.lower(pair, samples=list, when=[Dtype("self", FLOATS)])(
+        lambda tt, self: (tt.add(self, 1), lambda: tt.multiply(self, 2))
+    )
+    with checked as session:
+        x = session.to_device(X)
+        second = pair(x)[1]
+        x.zero_()
+        assert second.tolist() == (X * 2).tolist()
+
+
+def test_a_wrong_view_is_named_and_not_the_op_that_uses_it(checked, replaced):
+    replaced(ttreg.aten.t.default, lambda tt, self: tt.reshape(self, [self.shape[1], self.shape[0]]))
+    with checked as session:
+        x = session.to_device(X)
+        view = x.t()
+        with pytest.raises(ttreg.AccuracyError, match=r"aten\.t\.default\(self=float32\[3, 4\]\)"):
+            view + 1
+        assert view.tolist() == X.t().tolist()  # from the host's memory, which was never wrong
+
+
+def test_right_views_of_every_kind_pass(checked):
+    with checked as session:
+        x = session.to_device(X)
+        made = [
+            x.t()[1:, ::2],
+            x.view(2, 6).t(),
+            x[1].expand(3, 4),
+            x.expand(2, 3, 4).mT,
+            *x.unbind(1),
+            *x.split([1, 2]),
+            x.as_strided((4, 3), (3, 1)),
+            x.diagonal(1),
+            x.unfold(1, 2, 1),
+        ]
+        results = [(view + 1).tolist() for view in made]
+    with torch.no_grad():
+        x = X.clone()
+        views = [
+            *(x.t()[1:, ::2], x.view(2, 6).t(), x[1].expand(3, 4), x.expand(2, 3, 4).mT, *x.unbind(1)),
+            *(*x.split([1, 2]), x.as_strided((4, 3), (3, 1)), x.diagonal(1), x.unfold(1, 2, 1)),
+        ]
+    assert results == [(view + 1).tolist() for view in views]
+    assert session.report().totals.host == 0
+
+
+def test_a_storage_taken_under_other_strides_is_compared(checked, monkeypatch):
+    monkeypatch.setattr("ttreg.session.relayout", lambda tt, value, source, target: tt.permute(value, [1, 0]))
+    with checked as session:
+        x = session.to_device(X)
+        with pytest.raises(ttreg.AccuracyError, match=r"as_strided.*relayout made"):
+            x.as_strided((4, 3), (3, 1)) + 1
+
+
+def test_rounding_that_was_asked_for_is_no_difference():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(64, 96), nn.GELU(), nn.Linear(96, 40)), torch.randn(33, 64)
+    for precision in ("preserve", "bfloat16"):
+        for kind in ("bfloat4_b", None):
+            ttreg.carry_in(model, kind)
+            with ttreg.device_mode(device="emulated", check=0.9999, precision=precision) as session, torch.no_grad():
+                model(x)
+                torch.full_like(session.to_device(x), 0.1) * 1  # constant, where no PCC is defined
+    assert session.report().totals.device == 4
+
+
+def test_a_block_float_weight_is_compared_as_the_device_has_it(replaced):
+    op = ttreg.aten.mm.default
+    replaced(op, lambda tt, self, mat2: tt.matmul(self, tt.abs(mat2)), ("self", "mat2"), block_floats=("mat2",))
+    weight = nn.Parameter(torch.randn(16, 8, generator=torch.Generator().manual_seed(0)))
+    ttreg.carry_in(weight, "bfloat4_b")
+    x = torch.randn(5, 16)
+    mode = ttreg.device_mode(device="emulated", check=0.9, min_upload_numel=0)
+    with mode, torch.no_grad(), pytest.raises(ttreg.AccuracyError, match=r"aten\.mm\.default") as caught:
+        torch.mm(x, weight)
+    assert "ttreg.carry_in(mat2, 'bfloat4_b')" in caught.value.snippet
+
+
+def test_what_is_all_rounding_is_no_difference_and_a_wrong_constant_is_one(checked, replaced):
+    torch.manual_seed(0)
+    with checked as session:
+        x = session.to_device(torch.randn(8, 64))
+        normalized = nn.functional.layer_norm(x, [64])
+        normalized.mean(-1)
+        (normalized * 3).sum(-1)
+        masked = x.masked_fill(x > 0, torch.finfo(torch.float32).min)
+        masked.softmax(-1)
+    replaced(ttreg.aten.neg.default, lambda tt, self: tt.multiply(self, -1.01))
+    with checked, pytest.raises(ttreg.AccuracyError):
+        torch.neg(torch.ones(3, 4))
+
+
+def test_values_beside_the_end_of_the_range_still_count(checked, replaced):
+    replaced(ttreg.aten.neg.default, lambda tt, self: tt.multiply(self, tt.multiply(self, -1)))
+    x = torch.tensor([torch.finfo(torch.float32).min, float("nan"), 0.5, -0.5, 2.0])
+    with checked, pytest.raises(ttreg.AccuracyError):
+        torch.neg(x)
+
+
+def traced(check, program):
+    """What a program leaves behind: results, the report's counts, the state of the generator, warnings."""
+    torch.manual_seed(5)
+    keywords = {"device": "emulated", "min_upload_numel": 0, "check": check}
+    with warnings.catch_warnings(record=True) as caught, ttreg.device_mode(**keywords) as session:
+        warnings.simplefilter("always")
+        results = program(session)
+        report = session.report().model_dump(exclude={"ops": {"__all__": {"seconds"}}})
+    report["ops"].sort(key=str)
+    return [r.tolist() for r in results], report, torch.rand(2).tolist(), [str(w.message) for w in caught]
+
+
+def test_it_leaves_no_trace(private_op):
+    op = private_op("noisy(Tensor self) -> Tensor", lambda self: self + torch.rand_like(self) * 1e-3)
+    ttreg.lower(op, samples=list, when=[Dtype("self", FLOATS)])(lambda tt, self: tt.add(self, 0))
+
+    def program(session):
+        model, image, _ = network()
+        model.eval()
+        x = session.to_device(X)
+        y = op(x).view(12)
+        y.mul_(2)
+        with torch.no_grad():
+            results = [model(image), y, x.t() @ x, nn.functional.dropout(x * 1), x.numpy(), x[1:] + 1]
+        return [*results, torch.stack([x, x]).amax(0), torch.topk(x, 2)[0]]
+
+    assert traced(0.99, program) == traced(None, program)
+
+
+def test_the_other_settings_mean_what_they_mean_without_it(private_op):
+    missing = private_op("missing(Tensor self) -> Tensor", lambda self: self + 1)
+    keywords = {"device": "emulated", "min_upload_numel": 0, "check": 0.99}
+    with ttreg.device_mode(**keywords, on_fallback="raise") as session:
+        x = session.to_device(X)
+        (x + 1).relu_().sum()  # the comparison itself is no fallback
+        with pytest.raises(ttreg.FallbackError, match=r"missing\.default"):
+            missing(x)
+    with pytest.warns(UserWarning, match=r"missing\.default"), ttreg.device_mode(**keywords, on_fallback="warn") as s:
+        missing(s.to_device(X))

@@ -1,11 +1,13 @@
-"""Ops that make tensors from nothing: on the host, and uploaded when the device first needs them."""
+"""Ops that make tensors from nothing: most on the host, and uploaded when the device first needs them."""
 
 from __future__ import annotations
 
 import torch
 
-from ..registry import cpu_only
+from ..conditions import FLOATS, OneOf
+from ..registry import cpu_only, lower
 from ..samples import Sample, rand
+from .copies import CPU
 
 aten = torch.ops.aten
 
@@ -28,7 +30,34 @@ def like_sized():
     yield Sample(rand(4, 5), [3])
 
 
-cpu_only(aten.empty.memory_format, aten.zeros.default, aten.ones.default, because=FROM_NOTHING, samples=sizes)
+def zero_samples():
+    for dtype in FLOATS:
+        yield Sample([4, 5], dtype=dtype)
+        yield Sample([2, 3, 33, 40], dtype=dtype, device=CPU, pin_memory=False)
+        yield Sample([], dtype=dtype, layout=torch.strided)
+    yield Sample([4, 5])
+    yield Sample([4, 5], dtype=torch.float64)
+    yield Sample([4, 5], dtype=torch.float32, device=torch.device("meta"))
+    yield Sample([4, 5], dtype=torch.float32, layout=torch.sparse_coo)
+    yield Sample([4, 5], dtype=torch.float32, pin_memory=True)
+
+
+@lower(
+    aten.zeros.default,
+    samples=zero_samples,
+    when=[
+        OneOf("dtype", FLOATS, because="others, and what the default makes of None, are uploaded when they are needed"),
+        OneOf("layout", (None, torch.strided)),
+        OneOf("device", (None, CPU)),
+        OneOf("pin_memory", (None, False)),
+    ],
+)
+def zeros(tt, size, dtype, layout, device, pin_memory):
+    # On the device, so that a cache of keys and values is written to there.
+    return lambda: tt.constant(torch.zeros(size, dtype=dtype))
+
+
+cpu_only(aten.empty.memory_format, aten.ones.default, because=FROM_NOTHING, samples=sizes)
 cpu_only(aten.full.default, because=FROM_NOTHING, samples=filled)
 cpu_only(aten.empty_strided.default, because=FROM_NOTHING, samples=lambda: [Sample([4, 5], [5, 1])])
 cpu_only(aten.scalar_tensor.default, because=FROM_NOTHING, samples=lambda: [Sample(2.0)])

@@ -1,11 +1,19 @@
-"""Writes to the places that indices name: on the host."""
+"""Writes to the places that indices name: on the host, but for whole slices."""
 
 from __future__ import annotations
 
+from functools import lru_cache
+from math import prod
+
 import torch
 
-from ..registry import cpu_only
+from ..call import Call
+from ..conditions import FLOATS, Check, Dtype, Rank, SameDtype
+from ..registry import cpu_only, lower
 from ..samples import Sample, bools, ints, rand
+from .embedding import indexed_size, rows_of
+from .reduction import reduce
+from .views import as_shape
 
 aten = torch.ops.aten
 
@@ -33,7 +41,6 @@ def rows():
 
 cpu_only(aten.scatter.src, because=WHICH_STAYS, samples=scattered())
 cpu_only(aten.scatter.value, because=WHICH_STAYS, samples=filled())
-cpu_only(aten.index_copy.default, because=WHICH_STAYS, samples=rows)
 cpu_only(aten.scatter_add.default, because=HOW_SUMMED, samples=scattered())
 cpu_only(aten.scatter_reduce.two, because=HOW_SUMMED, samples=scattered("sum"))
 cpu_only(aten.index_add.default, because=HOW_SUMMED, samples=rows)
@@ -43,3 +50,62 @@ cpu_only(
     because="which value goes where depends on the mask's values",
     samples=lambda: [Sample(rand(5, 7), bools(5, 7), rand(35))],
 )
+
+
+def copied():
+    for dtype in FLOATS:
+        yield Sample(rand(5, 7, dtype=dtype), 0, torch.tensor([3, 0]), rand(2, 7, dtype=dtype))
+        yield Sample(rand(2, 4, 33, 8, dtype=dtype), 2, torch.tensor([32]), rand(2, 4, 1, 8, dtype=dtype))
+        yield Sample(rand(2, 3, 5, dtype=dtype), -1, torch.tensor([4, 1, 4, 1]), rand(2, 3, 4, dtype=dtype))
+        yield Sample(rand(40, dtype=dtype), 0, ints(high=40), rand(1, dtype=dtype))
+    yield Sample(rand(5), 0, torch.arange(3), torch.tensor([float("nan"), float("inf"), -0.0]))
+    yield Sample(rand(), 0, ints(1, high=1), rand(1))
+    yield Sample(rand(5, 7).double(), 0, ints(2, high=5), rand(2, 7).double())
+    yield Sample(rand(5, 7), 0, ints(2, high=5), rand(2, 7, dtype=torch.bfloat16))
+    yield Sample(rand(5, 7), 0, ints(2, high=5, dtype=torch.int32), rand(2, 7))
+    yield Sample(rand(1).expand(COUNTED + 1), 0, ints(1), rand(1))
+
+
+COUNTED = 1 << 24  # up to here, float32 holds every integer
+
+
+def too_long(call: Call) -> str | None:
+    """The size of the dimension that is indexed, if it is too large to count in float32."""
+    size = indexed_size(call)
+    return str(size) if size > COUNTED else None
+
+
+@lower(
+    aten.index_copy.default,
+    samples=copied,
+    indices={"index": indexed_size},
+    when=[
+        Dtype(("self", "source"), FLOATS),
+        SameDtype(("self", "source")),
+        Dtype("index", (torch.int64,)),
+        Rank("self", range(1, 7)),
+        Check(f"the indexed dimension has at most {COUNTED} elements", too_long, because="they are counted in float32"),
+    ],
+)
+def index_copy(tt, self, dim, index, source):
+    rank = len(self.shape)
+    dim %= rank
+    size, count = self.shape[dim], source.shape[dim]
+    # For each place, which of the slices goes there, counted from 1: the last one, as on the CPU; 0 if none does.
+    index = tt.typecast(tt.typecast(as_shape(tt, index, [1, count]), tt.int32), tt.float32)
+    is_there = tt.eq(index, tt.constant(numbers(0, size, size)))
+    last = reduce(tt, "max", tt.multiply(is_there, tt.constant(numbers(1, count + 1, 1))), -1, keepdim=True)
+    order = [dim, *(d for d in range(rank) if d != dim)]
+    slices = source if dim == 0 else tt.permute(source, order)
+    table = as_shape(tt, slices, [count, prod(source.shape) // count])
+    found = rows_of(tt, table, tt.typecast(tt.clamp(tt.subtract(last, 1.0), min=0.0), tt.uint32))
+    found = as_shape(tt, found, [size, *list(slices.shape)[1:]])
+    found = found if dim == 0 else tt.permute(found, [order.index(d) for d in range(rank)])
+    written = as_shape(tt, tt.typecast(tt.gtz(last), tt.bfloat16), [size if d == dim else 1 for d in range(rank)])
+    return tt.where(written, found, self)
+
+
+@lru_cache(maxsize=256)
+def numbers(start: int, stop: int, rows: int) -> torch.Tensor:
+    """Consecutive numbers in a matrix with so many rows."""
+    return torch.arange(start, stop, dtype=torch.float32).view(rows, -1)

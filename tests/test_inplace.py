@@ -265,3 +265,14 @@ def fills(tensor):
     filled = [t.zero_().clone(), t.fill_(3).clone(), t.fill_(tensor(torch.tensor(2.0))).clone()]
     fresh = torch.empty_like(t).fill_(1)
     return filled, fresh, t.new_empty(2).copy_(t[0, :2])
+
+
+@program
+def slices_written_to_a_cache(tensor):
+    cache = torch.zeros(3, 5, 4, dtype=torch.float32)
+    first = cache[:, :1]
+    sums = []
+    for step in range(3):
+        cache.index_copy_(1, torch.tensor([step, 4]), tensor(torch.full((3, 2, 4), step + 1.0)))
+        sums.append(cache.sum().clone())
+    return cache, first, sums, cache.index_copy(0, torch.tensor([1, 1]), tensor(torch.rand(2, 5, 4) * 0))

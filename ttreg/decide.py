@@ -80,7 +80,7 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
     else:
         plan.refusal = entry.conditions[0].refuse(Call.bind(op, args, kwargs))
     if plan.refusal is None:
-        plan.placement = "device" if _worth_uploading(session, tensors, metas) else "local"
+        plan.placement = "device" if _worth_uploading(session, tensors, metas or plan.outputs) else "local"
         _prepare(plan, entry, args, kwargs)
     elif entry is not None and entry.kind == "decomposed":
         plan.placement = "host" if plan.refusal is NO_DECOMPOSITION else "decomposed"

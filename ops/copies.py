@@ -83,6 +83,15 @@ def clone(tt, self, memory_format):
     return self
 
 
+@lower(
+    aten.lift_fresh_copy.default,
+    samples=lambda: [Sample(rand(5, 7)), Sample(rand(5, 7).double())],
+    when=[Dtype("self", (*MOVABLE, *UNSIGNED))],
+)
+def lift_fresh_copy(tt, self):
+    return self
+
+
 def _got_no_bool(call: Call) -> str | None:
     source = call["src"] if "src" in call.arguments else call["value"]
     return dtype_name(source.dtype) if call["self"].dtype is torch.bool is not source.dtype else None

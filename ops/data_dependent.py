@@ -67,3 +67,8 @@ cpu_only(
 cpu_only(aten.bincount.default, because="the output is as long as the largest value", samples=bins)
 cpu_only(aten._local_scalar_dense.default, because="the program asks for the value", samples=one_value)
 cpu_only(aten.equal.default, because="the program asks for the answer", samples=two_matrices)
+cpu_only(
+    aten._assert_scalar.default,
+    because="the program asks whether it holds",
+    samples=lambda: [Sample(True, "it holds")],
+)

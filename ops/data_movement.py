@@ -8,7 +8,7 @@ from math import prod
 import torch
 
 from ..conditions import FLOATS, MOVABLE, Dtype, Is, SameDtype, SizeAtMost
-from ..registry import decomposed, lower
+from ..registry import cpu_only, decomposed, lower
 from ..samples import Sample, bools, ints, rand
 from .views import as_shape, cut
 from .wide import moves_narrow
@@ -280,3 +280,9 @@ def channel_shuffle(tt, self, groups):
 VIEWS_AND_CATS = "PyTorch's decomposition makes it of views, flips and concatenations"
 decomposed(aten.rot90.default, because=VIEWS_AND_CATS, samples=lambda: [Sample(rand(4, 5), 1, [0, 1])])
 decomposed(aten.narrow_copy.default, because=VIEWS_AND_CATS, samples=lambda: [Sample(rand(4, 5), 0, 1, 2)])
+
+cpu_only(
+    aten.diagonal_scatter.default,
+    because="ttnn has no write to a diagonal",
+    samples=lambda: [Sample(rand(4, 4), rand(4))],
+)

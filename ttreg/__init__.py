@@ -24,17 +24,22 @@ from .session import Session
 from .tensor import DeviceTensor
 
 if TYPE_CHECKING:
+    from .compile import compile_session
     from .report import Report
 
 aten = torch.ops.aten
 
 
 def __getattr__(name: str) -> Any:
-    # The report brings pydantic and rich, which an import of ttreg does without.
+    # The report brings pydantic and rich, and the backend AOTAutograd, which an import of ttreg does without.
     if name == "Report":
         from .report import Report
 
         return Report
+    if name == "compile_session":
+        from .compile import compile_session
+
+        return compile_session
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -53,6 +58,7 @@ __all__ = [
     "ValidationError",
     "aten",
     "carry_in",
+    "compile_session",
     "cpu_only",
     "decomposed",
     "device_mode",

@@ -220,4 +220,5 @@ def outputs_on_meta(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tupl
         if tensor.shape != before[id(tensor)].shape or (not is_out and meta_of(tensor) != before[id(tensor)]):
             return None, False
     several = isinstance(result, (list, tuple))
-    return [before.get(id(t)) or meta_of(t) for t in (result if several else [result])], several
+    results = [t for t in (result if several else [result]) if t is not None]  # None: a gradient not asked for
+    return [before.get(id(t)) or meta_of(t) for t in results], several

@@ -37,11 +37,11 @@ REBUILT = Refusal("the storage was written under the shape it was made with", ""
 class Session:
     """What `with ttreg.device_mode() as session:` gives; `report()` tells what ran where and why."""
 
-    def __init__(self, settings: Settings, device: Device):
+    def __init__(self, settings: Settings, device: Device, sees_all_writes: bool = True):
         self.settings = settings
         self.device = device
         self.carriers = Carriers(settings.precision)
-        self.uploads = Uploads()
+        self.uploads = Uploads(sees_all_writes)
         self.ledger = Ledger()
         self.tt = Api(device, self.carriers, self.uploads, self.value, self.ledger.converted)
         self._live: weakref.WeakSet[Cell] = weakref.WeakSet()

@@ -121,6 +121,10 @@ class DeviceTensor(torch.Tensor):
             plain = self._cell.host_view(self._meta)
             return plain.requires_grad_() if self.requires_grad else plain
 
+    def __coerce_same_metadata_as_tangent__(self, expected_metadata: Any, expected_type: Any = None) -> torch.Tensor:
+        # AOTAutograd, of a gradient for which it has planned a plain tensor.
+        return self.host()
+
     def tolist(self) -> Any:
         """As `Tensor.tolist`."""
         with _on_the_host():

@@ -44,10 +44,12 @@ class Uploads:
     A parameter in memory that only PyTorch can write is trusted while its version counter stands still. Every other
     tensor may have changed behind PyTorch's back (NumPy, DLPack, a raw pointer; under `inference_mode` there is no
     counter at all), so its content is compared with what was uploaded. Not noticed is a write to a parameter through
-    its `.data` in a thread that is outside the block: it leaves no trace.
+    its `.data` in a thread that is outside the block: it leaves no trace. Where the program itself may make such
+    writes (`sees_all_writes` is False), a parameter's content is compared too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sees_all_writes: bool = True) -> None:
+        self._sees_all_writes = sees_all_writes
         self._storages: dict[int, _StorageUploads] = {}
         self._distrusted: dict[int, weakref.ref] = {}
         self._by_content: OrderedDict[tuple[Meta, Form, bytes], Value] = OrderedDict()
@@ -120,7 +122,7 @@ class Uploads:
         self._by_content.clear()
 
     def _trusts(self, tensor: torch.Tensor) -> bool:
-        if tensor.is_inference() or not is_parameter(tensor):
+        if not self._sees_all_writes or tensor.is_inference() or not is_parameter(tensor):
             return False
         storage = tensor.untyped_storage()
         # The storage's Python object and the parameter hold it, and the tensor if that is a view. Anyone else may be

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch._ops import HigherOrderOperator
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from . import devices, higher_order
 from .dispatch import Dispatcher
+from .onednn import without_onednn
 from .registry import registry
 from .session import Session
 from .settings import Settings
@@ -51,8 +52,8 @@ class device_mode:
             self._open_blocks += 1
         stack = ExitStack()
         stack.callback(self._leave)  # last of all, when the modes of the block are no longer active
-        enter_modes(stack, self._session)
-        stack.enter_context(_uncompiled())
+        dispatch = stack.enter_context(_Dispatch(self._session))
+        stack.enter_context(_FunctionWatch(self._session, dispatch))
         self._of_thread.blocks.append(stack)
         return self._session
 
@@ -65,29 +66,6 @@ class device_mode:
             last = not self._open_blocks
         if last and self._session is not None:
             self._session.close()
-
-
-def enter_modes(stack: ExitStack, session: Session) -> None:
-    """Hand the calls of this thread to the session, until the stack is closed."""
-    dispatch = stack.enter_context(_Dispatch(session))
-    stack.enter_context(_FunctionWatch(session, dispatch))
-
-
-def in_block() -> bool:
-    """Whether this thread's calls are handed to a session."""
-    return any(isinstance(mode, _Dispatch) for mode in _get_current_dispatch_mode_stack())
-
-
-def _uncompiled() -> AbstractContextManager[None]:
-    """Let functions made by `torch.compile` run the code that they were made from.
-
-    Dynamo skips a frame that runs under a dispatch mode, and each frame that it calls, which makes a model some four
-    times slower; and it raises under `fullgraph=True`. PyTorch's own way to say so beforehand is private: without it,
-    all else works.
-    """
-    from torch._dynamo import eval_frame
-
-    return getattr(eval_frame, "_use_eager_on_nested_compile", nullcontext)()
 
 
 class _Blocks(threading.local):
@@ -151,6 +129,9 @@ class _FunctionWatch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _WATCHED:
+            if func == _LSTM:
+                with without_onednn() if not _tracing() else nullcontext():
+                    return func(*args, **(kwargs or {}))
             if func == _SET_DATA:
                 tensor, data = args
                 # It copies the C++ side of `data` without a dispatch: a plain tensor gets plain memory.
@@ -171,4 +152,5 @@ class _FunctionWatch(TorchFunctionMode):
 _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
 _GIVE_MEMORY_AWAY = frozenset((torch.Tensor.data_ptr, torch.Tensor.__dlpack__))
 _WRITE_WITHOUT_DISPATCH = frozenset((torch.Tensor.apply_, torch.Tensor.map_, torch.Tensor.map2_))
-_WATCHED = _GIVE_MEMORY_AWAY | _WRITE_WITHOUT_DISPATCH | {_SET_DATA}
+_LSTM = torch._VF.lstm  # type: ignore[attr-defined]
+_WATCHED = _GIVE_MEMORY_AWAY | _WRITE_WITHOUT_DISPATCH | {_SET_DATA, _LSTM}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import ttreg
 from ttreg.compare import pcc
+from ttreg.demo.part import NetworkCalls
 from ttreg.report import Report, why
 
 LEAST_SHARE = 0.95  # of the floating-point calls, on the device
@@ -24,19 +26,29 @@ def beside_cpu():
 
     Labels, tokens, integers and shapes have to be equal, floating-point values to correlate. No warning may come that
     plain PyTorch does not give, every call left on the host has to have a reason, and the device has to run its share
-    of the floating-point calls. `program` seeds what it draws, so that two runs are alike.
+    of the floating-point calls: of those inside the forward of `networks`, if they are named, else of all.
+    `program` seeds what it draws, so that two runs are alike.
     """
 
-    def run(program: Callable[[], Any], *, least_share: float = LEAST_SHARE, **keywords: Any) -> Report:
+    def run(
+        program: Callable[[], Any],
+        *,
+        least_share: float = LEAST_SHARE,
+        networks: Sequence[nn.Module] = (),
+        **keywords: Any,
+    ) -> Report:
         expected, warned = _with_warnings(program)
+        network = NetworkCalls()
         with ttreg.device_mode(**{"device": "emulated", **keywords}) as session:
-            given, warned_more = _with_warnings(program)
+            with network.counted(session, networks):
+                given, warned_more = _with_warnings(program)
             report = session.report()
         assert_same(given, expected)
         assert warned_more <= warned
         assert all(why(row) for row in report.ops if row.placement == "host")
-        floating = report.totals.device + report.totals.host_float
-        assert report.totals.device >= least_share * floating, str(report)
+        counted = network if networks else report.totals
+        assert counted.device >= least_share * (counted.device + counted.host_float), f"{network!r}\n{report}"
+        assert counted.device
         return report
 
     return run

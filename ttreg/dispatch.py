@@ -81,9 +81,7 @@ class Dispatcher:
             source.become(self.dispatch(form, args, kwargs))
             return source
         view = ViewOf(plan, source._meta, source._view)
-        # A view is an inference tensor if its source is one, whichever mode it is taken in.
-        with torch.inference_mode(source.is_inference()):
-            results = [DeviceTensor.make(source._cell, meta, view) for meta in plan.outputs]
+        results = [DeviceTensor.view_of(source, meta, view) for meta in plan.outputs]
         return results if plan.several else results[0]
 
     def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:

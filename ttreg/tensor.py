@@ -46,6 +46,25 @@ class DeviceTensor(torch.Tensor):
         torch._C._set_throw_on_mutable_data_ptr(tensor)  # C++ that wants the memory gets an error, not a null pointer
         return tensor
 
+    @staticmethod
+    def view_of(source: DeviceTensor, meta: Meta, view: ViewOf | None = None) -> DeviceTensor:
+        """A tensor with metadata `meta` over the cell of `source`, and to PyTorch's C++ code an alias of it.
+
+        It is an inference tensor if `source` is one, whichever mode it is made in.
+        """
+        if meta.dtype is source.dtype:
+            try:
+                with torch._C._DisableTorchDispatch():
+                    alias = torch.as_strided(source, meta.shape, meta.stride, meta.offset)
+            except RuntimeError:  # the storage has been resized since PyTorch was told its size
+                pass
+            else:
+                tensor: Any = torch.Tensor._make_subclass(DeviceTensor, alias)
+                tensor._cell, tensor._meta, tensor._view = source._cell, meta, view
+                return tensor
+        with torch.inference_mode(source.is_inference()):
+            return DeviceTensor.make(source._cell, meta, view)
+
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -59,6 +78,8 @@ class DeviceTensor(torch.Tensor):
     @staticmethod
     def make_alike(original: torch.Tensor, cell: Cell, meta: Meta) -> DeviceTensor:
         """As `make`, but an inference tensor if `original` is one, whichever mode it is made in."""
+        if isinstance(original, DeviceTensor) and original._cell is cell:
+            return DeviceTensor.view_of(original, meta)
         with torch.inference_mode(original.is_inference()):
             return DeviceTensor.make(cell, meta)
 

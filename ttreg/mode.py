@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch._ops import HigherOrderOperator
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from . import devices, higher_order
 from .dispatch import Dispatcher
@@ -27,7 +27,8 @@ class device_mode:
     Keywords: `device` ("auto", "ttnn", "emulated", "mock"), `device_id`, `arch` ("wormhole_b0", "blackhole"),
     `validate`, `precision` ("preserve", "bfloat16"), `on_fallback` ("allow", "warn", "raise"), `on_device_error`
     ("raise", "fallback"), `check` (None or a PCC), `min_upload_numel` (elements), and what a chip is opened with:
-    `l1_small_size` and `trace_region_size` (bytes). Environment variables `TTREG_<KEYWORD>` set the defaults.
+    `l1_small_size` and `trace_region_size` (bytes). Environment variables `TTREG_<KEYWORD>`, and
+    [tool.ttreg] of the pyproject.toml nearest to the working directory, set the defaults.
     `as session` gives the `Session`, whose `report()` tells what ran where and why.
 
     Blocks nest; the innermost handles the calls. One object may be entered again, also inside its own block: it goes on
@@ -52,8 +53,8 @@ class device_mode:
             self._open_blocks += 1
         stack = ExitStack()
         stack.callback(self._leave)  # last of all, when the modes of the block are no longer active
-        dispatch = stack.enter_context(_Dispatch(self._session))
-        stack.enter_context(_FunctionWatch(self._session, dispatch))
+        enter_modes(stack, self._session)
+        stack.enter_context(_uncompiled())
         self._of_thread.blocks.append(stack)
         return self._session
 
@@ -66,6 +67,29 @@ class device_mode:
             last = not self._open_blocks
         if last and self._session is not None:
             self._session.close()
+
+
+def enter_modes(stack: ExitStack, session: Session) -> None:
+    """Hand the calls of this thread to the session, until the stack is closed."""
+    dispatch = stack.enter_context(_Dispatch(session))
+    stack.enter_context(_FunctionWatch(session, dispatch))
+
+
+def in_block() -> bool:
+    """Whether this thread's calls are handed to a session."""
+    return any(isinstance(mode, _Dispatch) for mode in _get_current_dispatch_mode_stack())
+
+
+def _uncompiled() -> AbstractContextManager[None]:
+    """Let functions made by `torch.compile` run the code that they were made from.
+
+    Dynamo skips a frame that runs under a dispatch mode, and each frame that it calls, which makes a model some four
+    times slower; and it raises under `fullgraph=True`. PyTorch's own way to say so beforehand is private: without it,
+    all else works.
+    """
+    from torch._dynamo import eval_frame
+
+    return getattr(eval_frame, "_use_eager_on_nested_compile", nullcontext)()
 
 
 class _Blocks(threading.local):

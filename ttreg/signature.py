@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _PLAIN_TYPES = frozenset((int, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format))
 _OTHER_TYPES = frozenset((complex, torch.Generator, torch.Stream))
 
+# What follows the metadata of a `DeviceTensor`: objects that equal no argument (True would equal a following 1).
+_WHOLE, _PART, _HOST = object(), object(), object()
+
 
 def _keys_of_plain_tensors() -> frozenset[int]:
     with torch.inference_mode():
@@ -51,7 +54,10 @@ def _append(session: Session, key: list[Any], value: Any) -> bool:
     elif isinstance(value, DeviceTensor):
         key.append(value._meta)
         # A write needs to know whether the tensor is the whole of its storage.
-        key.append(value._cell.nbytes == value._meta.nbytes if session.holds(value) else "host")
+        if not session.holds(value):
+            key.append(_HOST)
+        else:
+            key.append(_WHOLE if value._cell.nbytes == value._meta.nbytes else _PART)
     elif isinstance(value, torch.Tensor):
         if not is_plain(value):
             return False

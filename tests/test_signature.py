@@ -1,0 +1,46 @@
+"""Calls that are decided differently have different signatures."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from ttreg.signature import signature
+
+aten = torch.ops.aten
+X = torch.arange(16.0).reshape(4, 4)
+
+
+NUMBERS = [[], [0], [1], [True], [1.0], [0.0], [-0.0], [None], [1, 1], ["1"]]
+LISTS = [[], [[]], [[0]], [[1]], [[True]], [[1, 1]], [[1], 1], [[1], True], [None, 1]]  # where the schema has a list
+
+
+@pytest.mark.parametrize("more", [NUMBERS, LISTS], ids=["numbers", "lists"])
+def test_calls_that_look_alike_have_different_signatures(more, device):
+    with device as session:
+        on_device = session.to_device(X)
+        tensors = (on_device, on_device.view(16)[:4], X, X.view(16)[:4])  # True == 1 == 1.0 to a dict, and 0.0 == -0.0
+        calls = [(aten.triu.default, (tensor, *rest)) for tensor in tensors for rest in more]
+        calls += [(aten.cat.default, ([tensor], *rest)) for tensor in tensors for rest in more]
+        calls += [(aten.cat.default, (pair,)) for pair in itertools.permutations(tensors, 2)]
+        keys = [signature(session, op, args, {}) for op, args in calls]
+    assert len(set(keys)) == len(calls)
+
+
+@pytest.mark.parametrize("first", ["device", "host"])
+def test_a_default_on_the_device_and_a_one_on_the_host_are_told_apart(first, device):
+    programs = {
+        "triu": (lambda t: t.triu(), lambda t: t.triu(1)),
+        "cat": (lambda t: torch.cat([t, t]), lambda t: torch.cat([t, t], 1)),
+        "flatten": (lambda t: t.unbind()[0], lambda t: t.unbind(1)[0]),
+        "sum": (lambda t: t.softmax(-1).sum(), lambda t: t.softmax(-1).sum(1)),
+    }
+    for default, of_one in programs.values():
+        with device as session:
+            tensors = (session.to_device(X), X) if first == "device" else (X, session.to_device(X))
+            given = default(tensors[0]).tolist(), of_one(tensors[1]).tolist()
+            again = of_one(tensors[0]).tolist(), default(tensors[1]).tolist()
+        assert given == (default(X).tolist(), of_one(X).tolist())
+        assert again == given[::-1]

@@ -1,0 +1,1 @@
+"""Seeded weights for models whose trained ones cannot be had here."""

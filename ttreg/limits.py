@@ -6,7 +6,7 @@ The rest of that file is written by hand; two comments mark what this module own
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -46,6 +46,24 @@ def limits(entries: Iterable[Entry] | None = None) -> list[Limit]:
     return [
         Limit(family, condition, because, tuple(dict.fromkeys(ops))) for family, ops, condition, because in sorted(rows)
     ]
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A line of the part written by hand: what is known of ttnn, what ttreg does about it, and how it is known."""
+
+    ttnn: str
+    ttreg: str
+    known_from: str
+
+
+def remarks(names: Set[str]) -> list[Remark]:
+    """The remarks on the ttnn functions of these names; none where ttreg is no checkout, and has no such file."""
+    if not committed().is_file():
+        return []
+    before, _, after = _split(committed().read_text())
+    rows = [line.strip("| ").split(" | ") for line in (before + after).splitlines() if line.startswith("| ")]
+    return [Remark(*row) for row in rows if len(row) == 3 and names & set(re.findall(r"`(\w+)`", row[0]))]
 
 
 def generated(entries: Iterable[Entry] | None = None) -> str:

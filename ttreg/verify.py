@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
 import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from pydantic import BaseModel
 
+from .compare import close, largest_difference
 from .errors import TtregError
 from .mode import device_mode
 from .registry import Entry, registry
-from .trial import trial
+from .trial import Trial, trial
 
 
 class Verdict(BaseModel):
-    """What became of one sample of one entry on one chip; `error` is empty where ttnn accepted it."""
+    """What became of a sample of an entry on a chip; `error` is empty where ttnn took it, and gave what the CPU gives."""
 
     op: str
     family: str
@@ -27,14 +30,14 @@ class Verdict(BaseModel):
     error: str = ""
 
 
-def verify(arch: str, patterns: Sequence[str] = ()) -> Iterator[Verdict]:
+def verify(arch: str, patterns: Sequence[str] = (), module: Path | None = None) -> Iterator[Verdict]:
     """Verify in a process of its own the entries whose name has one of `patterns` in it or whose family is one of them.
 
-    A process has one mocked chip, so each arch is verified in another.
+    `module` is a Python file with more entries. A process has one mocked chip, so each arch is verified in another.
     """
     context = multiprocessing.get_context("spawn")
     queue: multiprocessing.Queue = context.Queue()
-    worker = context.Process(target=_work, args=(arch, tuple(patterns), queue), daemon=True)
+    worker = context.Process(target=_work, args=(arch, tuple(patterns), module, queue), daemon=True)
     with _interrupts_ignored():  # inherited by the worker: Ctrl-C is for this process, which ends it
         worker.start()
     try:
@@ -63,8 +66,13 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-def _work(arch: str, patterns: tuple[str, ...], queue: multiprocessing.Queue) -> None:
+def _work(arch: str, patterns: tuple[str, ...], module: Path | None, queue: multiprocessing.Queue) -> None:
     try:
+        if module is not None:
+            spec = importlib.util.spec_from_file_location(module.stem, module)
+            assert spec is not None
+            assert spec.loader is not None
+            spec.loader.exec_module(importlib.util.module_from_spec(spec))
         for entry in matching(patterns):
             for verdict in _verify_entry(arch, entry):
                 queue.put(verdict)
@@ -77,7 +85,18 @@ def _verify_entry(arch: str, entry: Entry) -> Iterator[Verdict]:
         error, accepted = "", False
         try:
             with device_mode(device="emulated", arch=arch, validate=True, min_upload_numel=0) as session:
-                accepted = trial(session, entry, sample).refusal is None
+                result = trial(session, entry, sample)
+                accepted, error = result.refusal is None, _wrong(result)
         except TtregError as refused:
             error, accepted = f"{type(refused).__name__}: {refused}", True
         yield Verdict(op=str(entry.op), family=entry.family, arch=arch, sample=number, accepted=accepted, error=error)
+
+
+def _wrong(result: Trial) -> str:
+    """How the device's outputs differ from the host's, if they do."""
+    for number, (output, expected) in enumerate(zip(result.outputs, result.expected, strict=True)):
+        if output.meta is not expected.meta:
+            return f"output {number} is {output.meta}, the CPU gives {expected.meta}"
+        if not close(output.values, expected.values):
+            return f"output {number} differs from the CPU's by {largest_difference(output.values, expected.values):.3g}"
+    return ""

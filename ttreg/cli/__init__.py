@@ -7,15 +7,27 @@ from typing import Annotated
 
 import typer
 
-from . import config, demo, doctor, limits, verify
+from . import config, demo, docs, doctor, limits, list_ops, new_op, run, show, verify, why
 from .shared import Commands, log_to_stderr
 
-COMMANDS = (demo.COMMAND, verify.COMMAND, doctor.COMMAND, limits.COMMAND, config.COMMAND)
+COMMANDS = (
+    run.COMMAND,
+    list_ops.COMMAND,
+    show.COMMAND,
+    why.COMMAND,
+    verify.COMMAND,
+    new_op.COMMAND,
+    doctor.COMMAND,
+    config.COMMAND,
+    limits.COMMAND,
+    docs.COMMAND,
+    demo.COMMAND,
+)
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Run PyTorch code on Tenstorrent hardware, op by op.")
 
 for command in COMMANDS:
-    app.command(command.name, epilog=command.epilog)(command.run)
+    app.command(command.name, epilog=command.epilog, context_settings=command.context_settings)(command.run)
 
 
 def _version(wanted: bool) -> None:

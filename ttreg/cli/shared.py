@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
@@ -33,6 +35,7 @@ class Command:
     json: str  # the type that `--json` prints, as `module:Type` below `ttreg`
     json_form: str = "an object"  # or an array of them, or a line for each
     no: str = ""  # what exit code 1 says
+    takes_a_program: bool = False  # with arguments of its own, whatever they look like
 
     @property
     def epilog(self) -> str:
@@ -40,6 +43,11 @@ class Command:
         no = f"{NO} {self.no}; " if self.no else ""
         exits = f"Exit codes: {YES} ok; {no}{BAD_USAGE} bad usage; {INTERRUPTED} interrupted."
         return f"Example: {self.example}\n\n{exits}"
+
+    @property
+    def context_settings(self) -> dict[str, bool]:
+        """How click reads the command line."""
+        return {"allow_interspersed_args": not self.takes_a_program}
 
 
 class Commands(TyperGroup):
@@ -85,6 +93,13 @@ def tracked(items: Iterable[Item], what: str, total: float | None = None) -> Ite
     yield from track(items, what, total=total, console=bar, transient=True, disable=not bar.is_terminal)
 
 
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """A sign of life on stderr while the context is open, where that is a terminal."""
+    with errors().status(what):
+        yield
+
+
 def print_json(value: Any) -> None:
     """Print pydantic models, dataclasses, or a list of them, on stdout."""
     from pydantic_core import to_json
@@ -104,6 +119,26 @@ def print_columns(rows: Sequence[Sequence[str]]) -> None:
         if limit is not None and len(line) > limit:
             line = f"{line[: limit - 1]}…"
         typer.secho(line, bold=number == 0)
+
+
+def print_fields(fields: Iterable[tuple[str, str]], indent: int = 2) -> None:
+    """Print a line for each name and text that is not empty; on a terminal, texts are wrapped to its width."""
+    shown = [(name, line) for name, text in fields for line in text.splitlines() if line]
+    column = indent + max((len(name) for name, _ in shown), default=0) + 2
+    before = ""
+    for name, line in shown:
+        start = f"{' ' * indent}{name if name != before else ''}".ljust(column)
+        limit = max(shutil.get_terminal_size().columns, column + 20) if sys.stdout.isatty() else sys.maxsize
+        typer.echo(textwrap.fill(line, limit, initial_indent=start, subsequent_indent=" " * column))
+        before = name
+
+
+def complete_op(incomplete: str) -> list[str]:
+    """The ops with entries whose names start so, for the shell to complete."""
+    from ..registry import registry
+
+    names = {str(entry.op).removeprefix("aten.").partition(".")[0] for entry in registry}
+    return sorted(name for name in names if name.startswith(incomplete.removeprefix("aten.")))
 
 
 def answer(yes: bool) -> NoReturn:

@@ -10,6 +10,7 @@ import platform
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from ..errors import DeviceUnavailableError
 from ..settings import Settings
@@ -31,7 +32,7 @@ def open_device(settings: Settings) -> Device:
     key = (kind, settings.arch, settings.validate, *chip)
     with _lock:
         if key not in _open:
-            _require_ttnn()
+            require_ttnn()
             _open[key] = _make(kind, settings)
         return _open[key]
 
@@ -65,7 +66,19 @@ def _ttnn_version() -> str:
     return importlib.metadata.version("ttnn")
 
 
-def _require_ttnn() -> None:
+def import_ttnn() -> Any:
+    """The ttnn module, silent unless the user wants to hear it.
+
+    Raises DeviceUnavailableError if it is missing or untested.
+    """
+    require_ttnn()
+    import ttnn
+
+    return ttnn
+
+
+def require_ttnn() -> None:
+    """Silence ttnn, and raise DeviceUnavailableError if it is missing or untested."""
     os.environ.setdefault("LOGURU_LEVEL", "ERROR")  # ttnn logs its configuration when it is imported
     os.environ.setdefault("TT_METAL_LOGGER_LEVEL", "FATAL")
     if importlib.util.find_spec("ttnn") is None:

@@ -1,0 +1,74 @@
+"""`ttreg run`: any Python program on the device, and then the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from inspect import Parameter, Signature
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..settings import Settings
+from .shared import NO, Command, bad_usage, errors
+
+
+def run(program: list[str], module: bool, report: Path | None, strict: bool, **keywords: Any) -> None:
+    """Run a Python program on the device, as `python` would, and print the report on stderr when it ends.
+
+    Its stdout, tracebacks and exit code are its own. Processes that it starts are not on the device.
+    """
+    if report is not None and (report.is_dir() or not report.parent.is_dir()):
+        bad_usage(f"{report} cannot be written: name a file in a folder that exists", "--report")
+    if strict and keywords["on_fallback"] not in (None, "raise"):
+        bad_usage("it means --on-fallback raise; leave out one of them", "--strict")
+
+    from ..mode import device_mode
+    from ..program import Program
+
+    given = {name: value for name, value in keywords.items() if value is not None}
+    block = device_mode(**given | ({"on_fallback": "raise"} if strict else {}))
+    try:
+        chosen = Program(program[0], program[1:], is_module=module)
+    except ValueError as error:
+        bad_usage(str(error), "PROGRAM")
+    made, ending = chosen.run(block)
+    errors().print(made)
+    if report is not None:
+        report.write_text(made.model_dump_json(indent=1) + "\n")
+    if strict and made.totals.host_float and ending in (None, 0):  # the program went on in spite of the FallbackError
+        typer.echo("--strict: floating-point calls fell back to the host", err=True)
+        ending = NO
+    raise SystemExit(ending)
+
+
+def _parameters() -> Iterator[Parameter]:
+    """The parameters of the command, with an option for each setting."""
+
+    def parameter(name: str, kind: Any, described: Any, **default: Any) -> Parameter:
+        return Parameter(name, Parameter.KEYWORD_ONLY, annotation=Annotated[kind, described], **default)
+
+    yield parameter("program", list[str], typer.Argument(help="The script, or with -m the module, and its arguments."))
+    yield parameter("module", bool, typer.Option("-m", help="Run a module, as python -m does."), default=False)
+    yield parameter("report", Path | None, typer.Option(help="Also write the report as JSON."), default=None)
+    strict = "Raise FallbackError when a floating-point call falls back; exit code 1 also if the program catches it."
+    yield parameter("strict", bool, typer.Option("--strict", help=strict), default=False)
+    for field in fields(Settings):
+        kind = bool if isinstance(field.default, bool) else str
+        described = typer.Option(help=f"As the keyword {field.name} of device_mode.", show_default=False)
+        yield parameter(field.name, kind | None, described, default=None)
+
+
+run.__signature__ = Signature(list(_parameters()))  # type: ignore[attr-defined]
+run.__annotations__ = {parameter.name: parameter.annotation for parameter in _parameters()}
+
+COMMAND = Command(
+    "run",
+    run,
+    example="ttreg run --report report.json script.py --its-own-option",
+    no="(or another code) the program failed",
+    json="report:Report",
+    json_form="in the file that --report names, an object",
+    takes_a_program=True,
+)

@@ -70,10 +70,11 @@ class Statistics:
         """The statistics of a tensor; NaN where no value is finite."""
         values = _in_double(tensor)
         finite = values[values.isfinite()]
-        numbers = [float("nan")] * 4
+        least = largest = mean = std = float("nan")
         if finite.numel():
-            numbers = [float(v) for v in (finite.min(), finite.max(), finite.mean(), finite.std(correction=0))]
-        return cls(*numbers, nans=int(values.isnan().sum()), infinities=int(values.isinf().sum()))
+            least, largest, mean = float(finite.min()), float(finite.max()), float(finite.mean())
+            std = float(finite.std(correction=0))
+        return cls(least, largest, mean, std, int(values.isnan().sum()), int(values.isinf().sum()))
 
 
 def _in_double(tensor: torch.Tensor) -> torch.Tensor:

@@ -125,7 +125,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "several images of a prompt": {"num_images_per_prompt": 2},
     "wide": {"height": 64, "width": 192},
     "noise in every step": {"eta": 0.7},
-    "one text layer left out": {"clip_skip": 1},
     "latents": {"output_type": "latent"},
     "tensors": {"output_type": "pt"},
 }

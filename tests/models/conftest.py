@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,35 @@ def beside_cpu():
     return run
 
 
+@pytest.fixture
+def fails_as_on_cpu():
+    """Runs `program()`, which has to raise an error of the given kind, plainly and in a block of the emulated device.
+
+    Both errors have to be alike in type and text, and `then()` has to give in the same block what it gives on CPU.
+    """
+
+    def run(program: Callable[[], Any], kind: type[Exception], then: Callable[[], Any]) -> None:
+        with pytest.raises(kind) as expected:
+            program()
+        wanted = then()
+        with ttreg.device_mode(device="emulated") as session:
+            with pytest.raises(kind) as given:
+                program()
+            assert_same(then(), wanted)
+        assert (given.type, str(given.value)) == (expected.type, str(expected.value))
+        assert session.report().totals.device
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def small() -> Any:
+    """Small seeded models and tokenizers: examples/seeded/pipelines.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[2] / "examples")
+        return importlib.import_module("seeded.pipelines")
+
+
 def _with_warnings(program: Callable[[], Any]) -> tuple[Any, set[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -72,7 +103,7 @@ def assert_same(given: Any, expected: Any, where: str = "result") -> None:
             assert pcc(given, expected) >= LEAST_PCC, f"{where}: PCC {pcc(given, expected)}"
         else:
             assert torch.equal(given, expected), where
-    elif isinstance(expected, float):
+    elif isinstance(expected, (float, np.floating)):
         assert given == pytest.approx(expected, rel=1e-2, abs=1e-3), where
     elif isinstance(expected, dict):
         assert list(given) == list(expected), where

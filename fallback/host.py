@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch._ops import OpOverload
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..cell import Cell
 from ..conditions import Refusal
-from ..meta import meta_of
+from ..meta import dtype_name, meta_of
 from ..schema import written_arguments
 from ..signature import is_plain
 from ..tensor import DeviceTensor
@@ -54,8 +54,26 @@ def run_outside(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
 
 def pass_through(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Let a call with symbolic numbers or foreign tensors go on to whoever it is for."""
-    session.ledger.tally(op, "host", FOREIGN)
+    got = next((_foreign(leaf) for leaf in tree_leaves((args, kwargs)) if _foreign(leaf)), "another kind of argument")
+    session.ledger.tally(op, "host", FOREIGN.with_got(got))
     return run_outside(op, args, kwargs)
+
+
+def _foreign(value: Any) -> str:
+    """What keeps an argument from being ordinary; empty for one that is."""
+    if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+        return "a symbolic number"
+    if not isinstance(value, torch.Tensor) or isinstance(value, DeviceTensor) or is_plain(value):
+        return ""
+    if type(value) not in (torch.Tensor, torch.nn.Parameter):
+        return f"a {type(value).__name__}"
+    if value.is_nested:
+        return "a nested tensor"
+    if value.layout is not torch.strided:
+        return f"a {str(value.layout).removeprefix('torch.')} tensor"
+    if value.is_quantized:
+        return f"a quantized tensor ({dtype_name(value.dtype)})"
+    return "a view to be conjugated or negated" if value.is_cpu else f"a tensor on {value.device}"
 
 
 class _StandIns:

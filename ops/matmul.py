@@ -118,6 +118,7 @@ def bias_of_each(call: Call) -> str | None:
     block_floats=("weight",),
     when=[
         *floats("input", "weight", "bias"),
+        Rank("input", range(2, 7), because="PyTorch makes a matrix of a vector first, and so may `out=` be resized"),
         Rank("weight", (2,)),
         Check("bias.shape == weight.shape[:1]", bias_of_each, because="ttnn.linear adds a whole row"),
     ],

@@ -77,13 +77,15 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
         plan.refusal = _refuse(session, plan, entry, args, kwargs)
     elif entry.kind == "decomposed" and not decompose.can_run(op):
         plan.refusal = NO_DECOMPOSITION
+    elif entry.kind == "decomposed" and outputs_on_meta(op, args, kwargs)[0] is None:
+        plan.refusal = NO_META  # its parts would raise something else than the op
     else:
         plan.refusal = entry.conditions[0].refuse(Call.bind(op, args, kwargs))
     if plan.refusal is None:
         plan.placement = "device" if _worth_uploading(session, tensors, metas or plan.outputs) else "local"
         _prepare(plan, entry, args, kwargs)
     elif entry is not None and entry.kind == "decomposed":
-        plan.placement = "host" if plan.refusal is NO_DECOMPOSITION else "decomposed"
+        plan.placement = "host" if plan.refusal in (NO_DECOMPOSITION, NO_META) else "decomposed"
     elif is_composite(op) and (entry is None or entry.kind == "device"):
         plan.placement = "decomposed"
     return plan

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from . import devices, higher_order
+from .corrections import CORRECTIONS
 from .dispatch import Dispatcher
 from .onednn import without_onednn
 from .registry import registry
@@ -163,6 +164,8 @@ class _FunctionWatch(TorchFunctionMode):
                     args = tensor, data.host()
             elif not isinstance(args[0], DeviceTensor) and args[0].layout is torch.strided:
                 self._session.uploads.distrust(args[0])
+        elif func in CORRECTIONS:
+            return CORRECTIONS[func](func, args, dict(kwargs or {}))
         elif isinstance(func, HigherOrderOperator) and func.name() in higher_order.CONTROL_FLOW and not _tracing():
             return higher_order.run(func, args, kwargs or {}, self._again)
         return func(*args, **(kwargs or {}))

@@ -16,6 +16,9 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 DTYPES = (torch.float32, torch.bfloat16, torch.int64, torch.int32, torch.bool, torch.complex64, torch.float64)
 SHARE_OF_MAKE_TEST = 0.1
 
+# Their results hold whatever the memory held, so they are zeroed before anyone looks.
+UNINITIALISED = ("empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided")
+
 
 @dataclass(frozen=True)
 class Invocation:
@@ -51,16 +54,20 @@ class Case:
                 "method": self.info.method_variant,
                 "in place": self.info.inplace_variant,
             }
-            yield [Invocation(name, form, args, kwargs) for name, form in forms.items() if form is not None] + [
-                Invocation(name, self.info.op, args, {**kwargs, "out": out})
-                for name, out in self._outs(args, kwargs).items()
-            ]
+            calls = [(name, form, kwargs) for name, form in forms.items() if form is not None]
+            calls += [(name, self.info.op, {**kwargs, "out": out}) for name, out in self._outs(args, kwargs).items()]
+            yield [Invocation(name, self._initialised(form), args, keywords) for name, form, keywords in calls]
 
     def errors(self) -> Iterator[Invocation]:
         """Calls that PyTorch refuses."""
         for error in self.info.error_inputs("cpu"):
             sample = error.sample_input
             yield Invocation("function", self.info.op, (sample.input, *sample.args), sample.kwargs)
+
+    def _initialised(self, form: Callable[..., Any]) -> Callable[..., Any]:
+        if self.info.name in UNINITIALISED:
+            return lambda *args, **kwargs: form(*args, **kwargs).zero_()
+        return form
 
     def _outs(self, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
         """`out=` arguments: tensors like the results, tensors that have to be resized, tensors of another dtype."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from .report import OpRow, Totals, Transfers
 
 _KEPT_PLANS = 4096
+
+READS = frozenset(("aten._local_scalar_dense.default", "aten.equal.default"))
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -40,6 +45,7 @@ class Ledger:
 
     def keep(self, signature: tuple, plan: Plan) -> None:
         """Keep a decision; the oldest ones give way, their counts stay."""
+        _log.debug("%s: %s%s", plan.op, plan.placement, f", {plan.refusal}" if plan.refusal is not None else "")
         self._plans[signature] = plan
         if len(self._plans) > _KEPT_PLANS:
             _add(self._tallies, self._plans.popitem(last=False)[1])
@@ -61,9 +67,7 @@ class Ledger:
         """The counts by op, placement and reason, the longest-running first, and their totals."""
         from .report import OpRow, Totals
 
-        tallies = {key: replace(tally) for key, tally in self._tallies.items()}
-        for plan in self._plans.values():
-            _add(tallies, plan)
+        tallies = self._all()
         rows: dict[tuple, OpRow] = {}
         totals = Totals()
         for (op, placement, condition, reason, got, host_float), tally in tallies.items():
@@ -76,6 +80,17 @@ class Ledger:
             row.seconds += tally.seconds
             row.bytes += tally.nbytes
         return sorted((r for r in rows.values() if r.count), key=lambda row: (-row.seconds, row.op)), totals
+
+    def floating_fallbacks(self) -> list[str]:
+        """The ops of which the host ran calls with floating-point tensors, but for reading a number from one."""
+        tallies = self._all().items()
+        return sorted({op for (op, *_, host_float), tally in tallies if host_float and tally.count and op not in READS})
+
+    def _all(self) -> _Tallies:
+        tallies = {key: replace(tally) for key, tally in self._tallies.items()}
+        for plan in self._plans.values():
+            _add(tallies, plan)
+        return tallies
 
     def transfers(self) -> Transfers:
         """What crossed between host and device."""

@@ -21,25 +21,23 @@ def run(program: list[str], module: bool, report: Path | None, strict: bool, **k
     """
     if report is not None and (report.is_dir() or not report.parent.is_dir()):
         bad_usage(f"{report} cannot be written: name a file in a folder that exists", "--report")
-    if strict and keywords["on_fallback"] not in (None, "raise"):
-        bad_usage("it means --on-fallback raise; leave out one of them", "--strict")
 
     from ..mode import device_mode
     from ..program import Program
 
-    given = {name: value for name, value in keywords.items() if value is not None}
-    block = device_mode(**given | ({"on_fallback": "raise"} if strict else {}))
+    block = device_mode(**{name: value for name, value in keywords.items() if value is not None})
     try:
         chosen = Program(program[0], program[1:], is_module=module)
     except ValueError as error:
         bad_usage(str(error), "PROGRAM")
-    made, ending = chosen.run(block)
+    session, ending = chosen.run(block)
+    made = session.report()
     errors().print(made)
     if report is not None:
         report.write_text(made.model_dump_json(indent=1) + "\n")
-    if strict and made.totals.host_float and ending in (None, 0):  # the program went on in spite of the FallbackError
-        typer.echo("--strict: floating-point calls fell back to the host", err=True)
-        ending = NO
+    if strict and (fallen := session.ledger.floating_fallbacks()):
+        typer.echo(f"--strict: the host ran floating-point calls of {', '.join(fallen)}", err=True)
+        ending = ending or NO
     raise SystemExit(ending)
 
 
@@ -52,7 +50,7 @@ def _parameters() -> Iterator[Parameter]:
     yield parameter("program", list[str], typer.Argument(help="The script, or with -m the module, and its arguments."))
     yield parameter("module", bool, typer.Option("-m", help="Run a module, as python -m does."), default=False)
     yield parameter("report", Path | None, typer.Option(help="Also write the report as JSON."), default=None)
-    strict = "Raise FallbackError when a floating-point call falls back; exit code 1 also if the program catches it."
+    strict = "Exit code 1 also if the host ran floating-point calls, other than to read a number from a tensor."
     yield parameter("strict", bool, typer.Option("--strict", help=strict), default=False)
     for field in fields(Settings):
         kind = bool if isinstance(field.default, bool) else str
@@ -67,7 +65,7 @@ COMMAND = Command(
     "run",
     run,
     example="ttreg run --report report.json script.py --its-own-option",
-    no="(or another code) the program failed",
+    no="or another code, the program failed",
     json="report:Report",
     json_form="in the file that --report names, an object",
     takes_a_program=True,

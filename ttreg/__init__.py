@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from .report import Report
 
 aten = torch.ops.aten
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # what is logged is the program's to show
 
 
 def __getattr__(name: str) -> Any:

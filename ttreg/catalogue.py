@@ -1,7 +1,4 @@
-"""What there is to say of an entry, for `ttreg list`, `ttreg show` and the docs.
-
-Dataclasses rather than pydantic's models, which take longer to import than the commands have.
-"""
+"""What there is to say of an entry, for `ttreg list` and `ttreg show`."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import logging
 import pkgutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ from .indexing import Bound
 from .meta import Meta
 from .samples import Sample, Samples, seeded
 from .schema import argument_names, functional_form, tensor_arguments, written_arguments
+
+_log = logging.getLogger(__name__)
 
 # ops/for_torchvision.py has the entries of torchvision's ops, which exist only where torchvision is imported.
 _FOR_LIBRARY = "for_"
@@ -198,6 +201,7 @@ def decomposed(*ops: OpOverload, because: str, samples: Samples) -> None:
 
 
 def _load_package(entry_point: EntryPoint) -> None:
+    _log.info("loading the entries of %s", entry_point.value)
     try:
         entry_point.load()
     except Exception as error:

@@ -41,6 +41,12 @@ class Settings:
     l1_small_size: int = DEFAULT_L1_SMALL_SIZE
     trace_region_size: int = 0
 
+    def __post_init__(self) -> None:
+        if self.device == "mock" and self.check is not None:
+            raise SettingsError(
+                f"check is {self.check}; expected None with device='mock', which has no values to compare"
+            )
+
     @classmethod
     def resolve(cls, keywords: Mapping[str, Any]) -> Settings:
         """Keywords over environment variables over [tool.ttreg] of pyproject.toml over defaults.
@@ -98,8 +104,9 @@ def listed() -> list[Setting]:
     from .devices.mock_chip import cache_home
 
     settings, sources = resolve_with_sources({})
+    usual = Settings()
     found = [
-        Setting(f.name, getattr(settings, f.name), sources[f.name], f.default, f"TTREG_{f.name.upper()}")
+        Setting(f.name, getattr(settings, f.name), sources[f.name], getattr(usual, f.name), f"TTREG_{f.name.upper()}")
         for f in fields(Settings)
     ]
     shared = "XDG_CACHE_HOME" if os.path.isabs(os.environ.get("XDG_CACHE_HOME", "")) else "default"

@@ -20,7 +20,7 @@ from .trial import Trial, trial
 
 
 class Verdict(BaseModel):
-    """What became of a sample of an entry on a chip; `error` is empty where ttnn took it, and gave what the CPU gives."""
+    """What became of a sample of an entry on a chip; `error` is empty where ttnn took it and gave the CPU's result."""
 
     op: str
     family: str

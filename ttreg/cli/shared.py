@@ -118,7 +118,7 @@ def print_columns(rows: Sequence[Sequence[str]]) -> None:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         if limit is not None and len(line) > limit:
             line = f"{line[: limit - 1]}…"
-        typer.secho(line, bold=number == 0)
+        typer.secho(line, bold=True if number == 0 else None)
 
 
 def print_fields(fields: Iterable[tuple[str, str]], indent: int = 2) -> None:

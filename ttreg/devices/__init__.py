@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import importlib.metadata
 import importlib.util
+import logging
 import os
 import platform
 import sys
@@ -17,6 +18,8 @@ from ..settings import Settings
 from .base import Device
 
 TESTED_TTNN = "0.81.1"
+
+_log = logging.getLogger(__name__)
 
 _open: dict[tuple, Device] = {}
 _lock = threading.Lock()
@@ -33,7 +36,9 @@ def open_device(settings: Settings) -> Device:
     with _lock:
         if key not in _open:
             require_ttnn()
-            _open[key] = _make(kind, settings)
+            _open[key] = device = _make(kind, settings)
+            validated = ", validated" if device.validated else ""
+            _log.info("opened %s %s, ttnn %s%s", device.name, device.arch, device.ttnn_version, validated)
         return _open[key]
 
 

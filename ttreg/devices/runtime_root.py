@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -15,6 +16,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from .null_kernel import null_kernel
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def drop_damaged_kernels(cache: Path) -> None:
                 with suppress(FileNotFoundError):
                     if os.path.getsize(path) != size:
                         os.unlink(path)
+                        _log.warning("removed a damaged kernel, which ttnn builds again: %s", path)
 
 
 def make_folder(path: Path, parents: bool = False) -> None:

@@ -92,6 +92,24 @@ def scale(private_op):
     return op
 
 
+@pytest.fixture
+def checked():
+    """A block that compares every op."""
+    return ttreg.device_mode(device="emulated", min_upload_numel=0, check=0.99)
+
+
+@pytest.fixture
+def replaced(monkeypatch):
+    """Gives an aten op another lowering for the length of a test."""
+
+    def replace(op, function, typed=("self",), **options):
+        assert registry.find(op).op is op
+        monkeypatch.setattr(registry, "_entries", {key: e for key, e in registry._entries.items() if key is not op})
+        ttreg.lower(op, samples=list, when=[Dtype(typed, FLOATS)], **options)(function)
+
+    return replace
+
+
 def outcome(program, tensor):
     """What the program returns, or the exception that it raises."""
     try:

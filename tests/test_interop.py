@@ -1,36 +1,21 @@
-"""What programs do with tensors beside computing: files, NumPy and its relatives, tracing, parametrizations."""
+"""What programs do with tensors and models beside computing: files, batches, tracing, parametrizations."""
 
 from __future__ import annotations
 
 import copy
 import io
-import multiprocessing
 import pickle
 
-import matplotlib
-import numpy as np
 import pytest
-import scipy.ndimage
-import scipy.signal
-import skimage.exposure
-import skimage.filters
-import skimage.measure
 import torch
-import torchvision.transforms.v2 as transforms
-from PIL import Image
 from torch import nn
 from torch.nn.utils import parametrize
-from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
-from torchvision.transforms.v2 import functional as images
-
-matplotlib.use("agg")
-from matplotlib import pyplot
+from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
 PROGRAMS: list = []
 FAULTY: list = []
 X = torch.arange(12.0).reshape(3, 4) / 4
-IMAGE = (torch.arange(3 * 12 * 16) % 251).reshape(3, 12, 16).to(torch.uint8)
 
 
 def program(function):
@@ -144,97 +129,6 @@ def a_whole_model_is_pickled(tensor):
 
 
 @program
-def numpys_functions(tensor):
-    t, positive = tensor(X), tensor(X) + 1
-    return [
-        np.asarray(t).tolist(),
-        np.stack([t, t + 1]).tolist(),
-        np.vstack([t, positive]).shape,
-        np.mean(np.asarray(t), axis=0).tolist(),
-        np.sqrt(t).tolist(),
-        np.add(t, 1).tolist(),
-        np.exp(t.numpy()).sum().item(),
-        np.allclose(t, X),
-        np.clip(t, 0.5, 1).tolist(),
-        np.linalg.norm(t.numpy()).item(),
-        np.percentile(t, 50).item(),
-        np.histogram(t, 3)[0].tolist(),
-        np.argmax(t).item(),
-        np.isnan(t).any().item(),
-        np.array_equal(t, t),
-        np.unique(t).tolist(),
-        np.transpose(t).tolist(),
-        np.interp(np.asarray([0.5, 1.5]), [0, 1, 2], t[0, :3]).tolist(),
-        np.ndarray.tolist(np.array([t, t])),
-        np.array(list(t[0])).tolist(),
-        torch.from_numpy(np.asarray(t)).add(1),
-        torch.as_tensor(np.asarray(t) * 2),
-    ]
-
-
-@faulty
-def numpy_refuses_what_requires_grad(tensor):
-    return np.stack([tensor(X).requires_grad_(), tensor(X)])
-
-
-@program
-def bfloat16_is_nothing_to_numpy(tensor):
-    with pytest.raises(TypeError, match="BFloat16"):
-        tensor(X).bfloat16().numpy()
-    return tensor(X).bfloat16().float().numpy().tolist()
-
-
-@program
-def scipy_and_skimage(tensor):
-    t = tensor(X)
-    return [
-        scipy.ndimage.gaussian_filter(t, 1).tolist(),
-        scipy.ndimage.label(t > 1)[1],
-        scipy.ndimage.zoom(t, 2, order=1).shape,
-        scipy.signal.convolve2d(t, torch.ones(2, 2)).tolist(),
-        skimage.filters.threshold_otsu(t.numpy()).item(),
-        skimage.exposure.rescale_intensity(t.numpy()).tolist(),
-        skimage.measure.label((t > 1).numpy()).tolist(),
-    ]
-
-
-@program
-def plots(tensor):
-    figure, (left, right) = pyplot.subplots(1, 2)
-    [line] = left.plot(tensor(X)[0], tensor(X)[1])
-    shown = right.imshow(tensor(X))
-    left.hist(tensor(X).flatten(), bins=3)
-    left.scatter(tensor(X)[0], tensor(X)[2], c=tensor(X)[1])
-    figure.canvas.draw()
-    pyplot.close(figure)
-    return line.get_xdata().tolist(), line.get_ydata().tolist(), shown.get_array().tolist()
-
-
-@program
-def images_come_and_go(tensor):
-    scaled = tensor(IMAGE.float()) / 255
-    image = images.to_pil_image(scaled)
-    back = images.pil_to_tensor(image.resize((8, 6), Image.Resampling.BILINEAR))
-    made = Image.fromarray((scaled.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy())
-    return np.asarray(image).tolist(), back, np.asarray(made).tolist()
-
-
-@program
-def images_are_transformed(tensor):
-    torch.manual_seed(0)
-    pipeline = transforms.Compose(
-        [
-            transforms.RandomHorizontalFlip(1.0),
-            transforms.CenterCrop(8),
-            transforms.ToDtype(torch.float32, scale=True),
-            transforms.Normalize([0.5] * 3, [0.25] * 3),
-        ]
-    )
-    mirrored = transforms.Compose(pipeline.transforms[:2])(images.to_pil_image(tensor(IMAGE)))
-    return pipeline(tensor(IMAGE)), np.asarray(mirrored).tolist()
-
-
-@program
 def collated(tensor):
     samples = [{"x": tensor(X) + n, "n": n, "pair": (tensor(X)[0], "text")} for n in range(2)]
     return default_collate(samples), torch.stack([s["x"] for s in samples])
@@ -342,60 +236,3 @@ def views_of_ordinary_tensors_in_inference_mode(tensor):
     t, view = tensor(X), tensor(X).t()
     with torch.inference_mode():
         return [made.is_inference() for made in (t.t(), t[0], t.view(12), t.detach(), view[1:], t + 1)], t.t()
-
-
-def _send(queue, value):
-    value.add_(1)
-    queue.put(value.sum().item())
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_memory_is_shared_with_another_process(method, device):
-    context = multiprocessing.get_context(method)
-    queue = context.SimpleQueue()
-    with device as session:
-        shared = (session.to_device(X) * 2).share_memory_()
-        process = context.Process(target=_send, args=(queue, shared))
-        process.start()
-        total = queue.get()
-        process.join()
-        results = [shared.tolist(), (shared + 0).tolist()]
-    assert process.exitcode == 0
-    assert total == (X * 2 + 1).sum()
-    assert results == [(X * 2 + 1).tolist()] * 2
-
-
-class Doubles(Dataset):
-    """Computes its items where it is asked for them, from tensors of the block where it is given such."""
-
-    def __init__(self, table):
-        self.table = table
-
-    def __len__(self):
-        return len(self.table)
-
-    def __getitem__(self, index):
-        return self.table[index] * 2 + torch.ones(4), index
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_load_batches_while_the_block_is_open(method, device):
-    with device as session:
-        session.to_device(X) + 1  # the device is in use before the workers start
-        loader = DataLoader(
-            Doubles(session.to_device(X) * 1), batch_size=2, num_workers=2 if method == "fork" else 1,
-            multiprocessing_context=method, pin_memory=False,
-        )  # fmt: skip
-        batches = [(rows + 0, rows @ session.to_device(X).t(), indices) for rows, indices in loader]
-    wanted = X * 2 + 1
-    assert torch.cat([rows for rows, _, _ in batches]).tolist() == wanted.tolist()
-    assert torch.cat([products for _, products, _ in batches]).tolist() == (wanted @ X.t()).tolist()
-    assert torch.cat([indices for _, _, indices in batches]).tolist() == [0, 1, 2]
-
-
-def test_workers_that_outlive_the_block_go_on(device):
-    with device:
-        loader = DataLoader(Doubles(X.clone()), batch_size=3, num_workers=1, persistent_workers=True)
-        inside = [rows.tolist() for rows, _ in loader]
-    outside = [rows.tolist() for rows, _ in loader]
-    assert inside == outside == [(X * 2 + 1).tolist()]

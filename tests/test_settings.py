@@ -261,3 +261,8 @@ def test_without_a_working_directory_there_is_no_project(tmp_path, monkeypatch):
     monkeypatch.chdir(gone)
     gone.rmdir()
     assert Settings.resolve({}) == Settings()
+
+
+def test_a_device_without_values_is_not_checked():
+    with pytest.raises(SettingsError, match=r"check is 0\.99; expected None with device='mock', which has no values"):
+        ttreg.device_mode(device="mock", check=0.99)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+import ttreg
+
 PROGRAMS: list = []
 X = torch.arange(12.0).reshape(3, 4) / 4
 
@@ -66,3 +68,13 @@ def channels_last_is_kept(tensor):
 def strides_are_kept_by_elementwise_ops(tensor):
     t = tensor(X).t()
     return t + 1, t + t, t * t.contiguous(), torch.empty_like(t).stride(), t.clone(), t.contiguous()
+
+
+def test_a_narrower_precision_takes_no_dtypes_that_pytorch_refuses():
+    x, weight = X.clone(), torch.ones(4, dtype=torch.bfloat16)
+    with pytest.raises(RuntimeError, match="mixed dtype") as expected:
+        torch.nn.functional.layer_norm(x, [4], weight)
+    mode = ttreg.device_mode(device="emulated", min_upload_numel=0, precision="bfloat16")
+    with mode, pytest.raises(RuntimeError) as caught:
+        torch.nn.functional.layer_norm(x, [4], weight)
+    assert str(caught.value) == str(expected.value)

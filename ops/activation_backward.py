@@ -22,6 +22,7 @@ def gradients(*arguments: tuple, low: float = -4.0, high: float = 4.0):
         for more in arguments or ((),):
             yield Sample(rand(5, 7), rand(5, 7, low=low, high=high), *more)
             yield Sample(rand(2, 3, 40, dtype=BF16), rand(2, 3, 40, dtype=BF16, low=low, high=high), *more)
+        yield Sample(rand(), rand(low=low, high=high), *(arguments or ((),))[0])
         at_the_corners = torch.tensor([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0]).clamp(low, high)
         yield Sample(torch.ones(7), at_the_corners, *more)
         yield Sample(rand(5, 7), rand(5, 7, dtype=BF16), *more)
@@ -66,7 +67,7 @@ def gelu_backward(tt, grad_output, self, approximate):
 )
 def sigmoid_backward(tt, grad_output, output):
     def gradient(grad, y):
-        return tt.multiply(grad, tt.multiply(y, tt.subtract(1.0, y)))
+        return tt.multiply(grad, tt.multiply(y, tt.rsub(y, 1.0)))
 
     return in_float32(tt, gradient, grad_output, output)
 
@@ -78,7 +79,7 @@ def sigmoid_backward(tt, grad_output, output):
 )
 def tanh_backward(tt, grad_output, output):
     def gradient(grad, y):
-        return tt.multiply(grad, tt.subtract(1.0, tt.square(y)))
+        return tt.multiply(grad, tt.rsub(tt.square(y), 1.0))
 
     return in_float32(tt, gradient, grad_output, output)
 

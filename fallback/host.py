@@ -45,9 +45,11 @@ def run_outside(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Run `op` where no session can follow it: the memory of every `DeviceTensor` is the host's from here on."""
     stand_ins = _StandIns(DeviceTensor.host)
     plain_args, plain_kwargs = tree_map_only(DeviceTensor, stand_ins, (args, kwargs))
-    result = op(*plain_args, **plain_kwargs)
-    if written_arguments(op):
-        stand_ins.all_written()
+    try:
+        result = op(*plain_args, **plain_kwargs)
+    finally:  # an op that raises may have written already
+        if written_arguments(op):
+            stand_ins.all_written()
     # A plain view is as good, since the memory stays on the host; but `Parameter(t)` wants `t.detach()` of its type.
     return stand_ins.aliases_in(result) if op in _KEEP_TYPE else stand_ins.originals_in(result)
 
@@ -56,6 +58,9 @@ def pass_through(session: Session, op: OpOverload, args: tuple, kwargs: dict[str
     """Let a call with symbolic numbers or foreign tensors go on to whoever it is for."""
     got = next((_foreign(leaf) for leaf in tree_leaves((args, kwargs)) if _foreign(leaf)), "another kind of argument")
     session.ledger.tally(op, "host", FOREIGN.with_got(got))
+    for value in args:
+        if isinstance(value, torch.UntypedStorage):
+            _check_memory(value)
     return run_outside(op, args, kwargs)
 
 
@@ -74,6 +79,16 @@ def _foreign(value: Any) -> str:
     if value.is_quantized:
         return f"a quantized tensor ({dtype_name(value.dtype)})"
     return "a view to be conjugated or negated" if value.is_cpu else f"a tensor on {value.device}"
+
+
+def _check_memory(storage: torch.UntypedStorage) -> None:
+    try:
+        storage.data_ptr()
+    except RuntimeError:
+        raise RuntimeError(
+            "set_(tensor, offset, ...) of a plain tensor was given a tensor of the device, whose memory PyTorch does "
+            "not find; pass tensor.untyped_storage() in its place"
+        ) from None
 
 
 class _StandIns:

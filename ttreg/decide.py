@@ -17,6 +17,7 @@ from .meta import Meta, dtype_name, meta_of
 from .plan import (
     EMPTY,
     HOST_MEMORY,
+    LEFT_FOR_LATER,
     NO_DECOMPOSITION,
     NO_ENTRY,
     NO_META,
@@ -43,6 +44,7 @@ from .tensor import DeviceTensor
 
 aten = torch.ops.aten
 
+LAZY = (torch.ops.aten._conj.default, torch.ops.aten._neg_view.default)
 _LARGEST = torch.finfo(torch.float32).max
 
 # Nothing is gained by having the device do what only moves data, in a part that the host would then put in its place.
@@ -65,8 +67,12 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
         floating=any(meta.dtype.is_floating_point for meta in metas),
         nbytes=sum(meta.nbytes for meta in metas),
     )
-    if view_form(op) is not None:
-        plan.placement = "view"
+    form = view_form(op)
+    if form is not None:
+        if outputs_on_meta(form, args, kwargs)[0] is None:
+            plan.refusal = NO_META
+        else:
+            plan.placement = "view"
         return plan
     plan.entry = entry = registry.find(op)
     if is_view(op) and not (is_composite(op) and entry is None):
@@ -180,11 +186,14 @@ def _decide_view(
     plan.placement = "view"
     if not isinstance(tensors[0], DeviceTensor):
         return plan  # a plain tensor's view is PyTorch's own
+    if plan.op in LAZY:
+        plan.placement, plan.refusal = "host", LEFT_FOR_LATER
+        return plan
     outputs, plan.several = outputs_on_meta(plan.op, args, kwargs)
     if outputs is None:
         plan.placement, plan.refusal = "host", NO_META
         return plan
-    plan.outputs = outputs
+    plan.outputs, plan.reach = outputs, max((meta.end for meta in outputs), default=0)
     if plan.entry is None:
         plan.refusal = NO_ENTRY
     elif not all(meta.numel for meta in outputs):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 INDEX_OUT_OF_RANGE = Refusal("indices within bounds", "", "the host raises what PyTorch raises")
 REFUSED_BY_TTNN = Refusal("ttnn accepts the call", "", 'on_device_error="fallback"')
+OUT_OF_BOUNDS = Refusal("a view within its storage", "", "the host raises what PyTorch raises")
 OVERLAPPING = Refusal(
     "writes to no other argument's memory", "", "the host raises or orders the writes as PyTorch does"
 )
@@ -80,6 +81,8 @@ class Dispatcher:
         if form is not None:
             source.become(self.dispatch(form, args, kwargs))
             return source
+        if plan.reach > source._cell.nbytes:
+            return self._run_on_host_instead(plan, OUT_OF_BOUNDS, args, kwargs)
         view = ViewOf(plan, source._meta, source._view)
         results = [DeviceTensor.view_of(source, meta, view) for meta in plan.outputs]
         return results if plan.several else results[0]

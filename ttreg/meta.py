@@ -50,12 +50,19 @@ class Meta:
                 step *= size
         return True
 
+    @property
+    def end(self) -> int:
+        """How many bytes of a storage there have to be for the tensor to lie in it."""
+        if not self.numel:
+            return 0
+        last = sum((size - 1) * stride for size, stride in zip(self.shape, self.stride, strict=True))
+        return (self.offset + last + 1) * self.dtype.itemsize
+
     def on_meta(self) -> torch.Tensor:
         """A tensor on the `meta` device with this metadata."""
         if not self.offset:
             return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device="meta")
-        extent = sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True)) + 1 if self.numel else 0
-        base = torch.empty(self.offset + extent, dtype=self.dtype, device="meta")
+        base = torch.empty(self.end // self.dtype.itemsize, dtype=self.dtype, device="meta")
         return base.as_strided(self.shape, self.stride, self.offset)
 
     def on_storage(self, storage: torch.UntypedStorage) -> torch.Tensor:

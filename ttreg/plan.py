@@ -53,6 +53,7 @@ class Plan:
     writes_part: bool = False  # whether what it writes to is a part of its storage
     outputs: list[Meta] = field(default_factory=list)
     several: bool = False
+    reach: int = 0  # bytes that the storage has to have for a view's outputs to lie in it
     floating: bool = False  # whether an input is of floating point
     nbytes: int = 0
     count: int = 0
@@ -77,6 +78,7 @@ PART_WRITTEN = Refusal(
     "",
     "ttnn tensors have no views to write through",
 )
+LEFT_FOR_LATER = Refusal("no lazy conjugate or negative", "", "PyTorch notes on the tensor what is left to do")
 NO_META = Refusal("accepted by PyTorch without values", "", "its shape function raises, so the host runs it or raises")
 NUMBERS = Refusal("numbers are real and within float32's range", "", "ttnn takes no others")
 NOT_CARRIED = Refusal("the device carries the output's dtype", "", "ttnn has no such dtype")

@@ -87,7 +87,7 @@ class Session:
                 raise ValueError("the device carries int64 as int32, which some values of the tensor are too large for")
             meta = meta_of(tensor).at_start()
             if not meta.covers(tensor.nbytes):
-                meta = meta_of(tensor.contiguous())
+                meta = meta_of(tensor.contiguous()).at_start()
             return self.new_tensor(meta, self._upload(tensor, self.carriers[tensor.dtype], False))
 
     def value(

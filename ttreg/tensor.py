@@ -169,6 +169,10 @@ class DeviceTensor(torch.Tensor):
         """As `Tensor.as_subclass`: a tensor of that class over the memory on the host."""
         return self._ordinary().as_subclass(cls)
 
+    def set_(self, source: Any = None, *geometry: Any, **named: Any) -> DeviceTensor:
+        """As `Tensor.set_`."""
+        return torch.Tensor.set_(self, *with_memory(source, *geometry), **named)
+
     def share_memory_(self) -> DeviceTensor:
         """As `Tensor.share_memory_`."""
         self.untyped_storage().share_memory_()
@@ -217,3 +221,10 @@ class DeviceTensor(torch.Tensor):
         grad_fn = self.grad_fn
         suffix = "requires_grad=True" if grad_fn is None else f"grad_fn=<{type(grad_fn).__name__}>"
         return _tensor_str._add_suffixes(text.removesuffix(")"), [suffix], len("tensor("), False)
+
+
+def with_memory(source: Any = None, *geometry: Any) -> tuple:
+    """The arguments of `Tensor.set_`, with a plain tensor where PyTorch would take a `DeviceTensor`'s empty storage."""
+    if geometry and isinstance(source, DeviceTensor):
+        source = source.host()
+    return (*(() if source is None else (source,)), *geometry)

@@ -1,0 +1,108 @@
+"""What random programs found, as plain ones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import ttreg
+
+X = torch.arange(12.0).reshape(3, 4) / 4
+
+
+def test_a_view_beyond_the_storage_raises(same_as_cpu):
+    same_as_cpu(lambda tensor: tensor(X).as_strided((2,), (1,), 11), raises=True)
+
+
+def test_a_view_beyond_the_storage_is_not_made_in_place(same_as_cpu):
+    same_as_cpu(lambda tensor: tensor(X).as_strided_((2,), (1,), 11), raises=True)
+
+
+def test_the_same_view_is_made_of_a_larger_storage(same_as_cpu):
+    def program(tensor):
+        with pytest.raises(RuntimeError, match="out of bounds"):
+            tensor(X).as_strided((2,), (1,), 12)
+        return tensor(torch.cat([X, X]))[:3].as_strided((2,), (1,), 12)
+
+    same_as_cpu(program)
+
+
+def test_an_in_place_view_raises_under_its_own_name(same_as_cpu):
+    same_as_cpu(lambda tensor: tensor(X)[None].t_(), raises=True)
+
+
+def test_a_lazy_conjugate_of_device_data_is_one(same_as_cpu):
+    def program(tensor):
+        conjugate = torch.view_as_complex(tensor(X.view(3, 2, 2))).conj()
+        return conjugate.is_conj(), str(conjugate), conjugate.imag.is_neg(), conjugate.imag
+
+    same_as_cpu(program)
+
+
+def test_a_lazy_conjugate_aliases(same_as_cpu):
+    def program(tensor):
+        t = tensor(X.view(3, 2, 2))
+        conjugate = torch.view_as_complex(t).conj()
+        t.add_(1)
+        conjugate.imag.mul_(2)
+        return t, t + 1, str(conjugate)
+
+    same_as_cpu(program)
+
+
+def test_set_takes_part_of_another_tensor(same_as_cpu):
+    def program(tensor):
+        t, u = tensor(X), tensor(X * 2)
+        t.set_(u, 1, (2, 2), (4, 1))
+        u.add_(1)
+        return t, t + 1, u
+
+    same_as_cpu(program)
+
+
+def test_set_takes_part_of_the_tensor_itself(same_as_cpu):
+    def program(tensor):
+        t = tensor(X)
+        v = t.view(12)
+        t.set_(t, 0, (2,), (1,))
+        t.add_(1)
+        return t, v, v + 1
+
+    same_as_cpu(program)
+
+
+def test_a_plain_tensor_does_not_take_memory_that_pytorch_cannot_find(device):
+    with device as session:
+        on_device = session.to_device(X)
+        with pytest.raises(RuntimeError, match=r"pass tensor.untyped_storage\(\)"):
+            torch.zeros(4).set_(on_device, 0, (2,), (1,))
+        plain = torch.zeros(4).set_(on_device.untyped_storage(), 0, (2,), (1,))
+        plain.add_(9)
+    assert on_device[0, 0] == 9
+
+
+@pytest.mark.filterwarnings("ignore:An output with one or more elements was resized")
+def test_an_out_that_was_resized_before_the_op_raised_keeps_its_shape(same_as_cpu):
+    def program(tensor):
+        t = tensor(X)
+        with pytest.raises(RuntimeError):
+            torch.stack([t, t], out=t)
+        return t.shape, t.fill_(1)
+
+    same_as_cpu(program)
+
+
+def test_no_elements_begin_at_the_start_of_their_storage():
+    with ttreg.device_mode(device="emulated", min_upload_numel=0) as session:
+        t = session.to_device(torch.empty(0, 3, 2)[..., 1])
+    assert (t.shape, t.storage_offset()) == ((0, 3), 0)
+
+
+def test_zeros_that_are_looked_up_keep_their_sign(same_as_cpu):
+    zeros = torch.tensor([[-0.0, 0.0, 1.0], [0.0, -0.0, -1.0]])
+
+    def program(tensor):
+        t = tensor(zeros)
+        return [str(t.flip(0)), str(t[torch.tensor([1, 1, 0])]), str(t.index_select(1, torch.tensor([1, 0])))]
+
+    same_as_cpu(program)

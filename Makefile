@@ -1,11 +1,12 @@
 # Every target sets up what it needs first; a second call installs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test models verify lint format lock clean
+.PHONY: help setup demo test models aliasing verify lint format lock clean
 
 BIN := .venv/bin
 PYTHON ?=
 OUTPUT ?= demo-output
 UPGRADE ?=
+SEED ?= 0
 
 # Two test workers, one thread each: more threads than cores make both slower. Tests marked with an xdist_group
 # share a costly fixture, so that one worker runs them all.
@@ -26,6 +27,9 @@ test: lint ## lint, then run the tests
 
 models: setup ## run whole pipelines and models on the device beside CPU, the long ones too
 	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "long or not long" tests/models $(ARGS)
+
+aliasing: setup ## take 20,000 random programs of views, writes and copies beside CPU (SEED=1: others)
+	ALIASING_SEED=$(SEED) $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) -m "long or not long" tests/aliasing $(ARGS)
 
 verify: setup ## make every accepted sample's ttnn calls on both mocked chips
 	$(BIN)/ttreg verify

@@ -71,7 +71,7 @@ class Symmetric(nn.Module):
 
 PARAMETRIZATIONS = {
     "weight-norm": parametrizations.weight_norm,
-    "weight-norm-of-all": lambda module: parametrizations.weight_norm(module, dim=None),
+    "weight-norm-of-columns": lambda module: parametrizations.weight_norm(module, dim=1),
     "spectral-norm": lambda module: parametrizations.spectral_norm(module, n_power_iterations=2),
     "orthogonal": parametrizations.orthogonal,
     "own": lambda module: parametrize.register_parametrization(module, "weight", Symmetric()),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 X = torch.arange(12.0).reshape(3, 4) / 4
 METHODS = ["fork", pytest.param("spawn", marks=pytest.mark.long)]
 

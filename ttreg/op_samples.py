@@ -66,8 +66,8 @@ def _op_infos(name: str) -> list[Any]:
     return [i for i in op_db if {i.aten_name.strip("_"), i.name.rpartition(".")[2].strip("_")} & names]
 
 
-def sample_code(call: dict[str, Any], op: OpOverload, wide: bool = False) -> str:
-    """`Sample(…)` in the words of `ttreg.samples`; `wide` makes its floating-point tensors float64."""
+def sample_code(call: dict[str, Any], op: OpOverload, dtype: torch.dtype | None = None) -> str:
+    """`Sample(…)` in the words of `ttreg.samples`; its floating-point tensors are of `dtype` if one is given."""
     given = {
         a.name: value
         for a, value in zip(op._schema.arguments, call.values(), strict=True)
@@ -77,19 +77,19 @@ def sample_code(call: dict[str, Any], op: OpOverload, wide: bool = False) -> str
     for argument in op._schema.arguments:  # as far as none is left out
         if argument.name not in given or argument.kwarg_only:
             break
-        positional.append(_code(given.pop(argument.name), wide))
-    return f"Sample({', '.join([*positional, *(f'{name}={_code(value, wide)}' for name, value in given.items())])})"
+        positional.append(_code(given.pop(argument.name), dtype))
+    return f"Sample({', '.join([*positional, *(f'{name}={_code(value, dtype)}' for name, value in given.items())])})"
 
 
 def _same(value: Any, default: Any) -> bool:
     return not isinstance(value, torch.Tensor) and type(value) is type(default) and value == default
 
 
-def _code(value: Any, wide: bool) -> str:
+def _code(value: Any, dtype: torch.dtype | None) -> str:
     if isinstance(value, torch.Tensor):
-        return _tensor_code(value, wide)
+        return _tensor_code(value, dtype)
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(_code(item, wide) for item in value)}]"
+        return f"[{', '.join(_code(item, dtype) for item in value)}]"
     if isinstance(value, (torch.dtype, torch.memory_format, torch.layout)):
         return f"torch.{write(value)}"
     if isinstance(value, torch.device):
@@ -99,7 +99,7 @@ def _code(value: Any, wide: bool) -> str:
     return repr(value)
 
 
-def _tensor_code(tensor: torch.Tensor, wide: bool) -> str:
+def _tensor_code(tensor: torch.Tensor, dtype: torch.dtype | None) -> str:
     shape = [str(size) for size in tensor.shape]
     if tensor.dtype == torch.bool:
         return f"bools({', '.join(shape)})"
@@ -110,7 +110,7 @@ def _tensor_code(tensor: torch.Tensor, wide: bool) -> str:
         return (
             f"ints({', '.join([*shape, f'low={low}', f'high={high + 1}', f'dtype=torch.{dtype_name(tensor.dtype)}'])})"
         )
-    dtype = torch.float64 if wide else tensor.dtype
-    spread = [f"low={float(low)}", f"high={float(max(high, low + 1))}"] if low >= 0 else []
+    dtype = dtype or tensor.dtype
+    spread = [f"low={float(low)}", f"high={float(max(high, low + 1))}"] if low >= 0 and tensor.numel() > 4 else []
     of_dtype = [f"dtype=torch.{dtype_name(dtype)}"] if dtype != torch.float32 else []
     return f"rand({', '.join([*shape, *spread, *of_dtype])})"

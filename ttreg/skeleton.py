@@ -41,7 +41,8 @@ def skeleton(name: str) -> Skeleton:
     op = _without_entry(find_op(name))
     calls = calls_of(op)
     samples = [f"    yield {sample_code(call, op)}" for call in calls]
-    samples += [f"    yield {sample_code(calls[0], op, wide=True)}  # which ttnn has not"] if calls else []
+    samples += [f"    yield {sample_code(call, op, torch.bfloat16)}" for call in calls[-1:]]
+    samples += [f"    yield {sample_code(call, op, torch.float64)}  # a dtype that ttnn has not" for call in calls[-1:]]
     candidates = _candidates(op)
     code = _code(op, _conditions(op, calls), samples, candidates)
     return Skeleton(op=str(op), code=code, candidates=candidates, samples=len(samples))

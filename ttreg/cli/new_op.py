@@ -31,7 +31,9 @@ def new_op(
     if json:
         print_json(made)
         answer(True)
-    typer.echo(made.code)
+    typer.echo(made.code, nl=False)
+    if made.verdicts:
+        typer.echo()
     for verdict in made.verdicts:
         said = (verdict.error or "passed") if verdict.accepted else "refused by a condition, as it should be"
         lines = f"{arch}, sample {verdict.sample}: {said}".splitlines()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,22 +18,25 @@ from ..signature import is_plain
 from ..tensor import DeviceTensor
 
 if TYPE_CHECKING:
+    from ..plan import Plan
     from ..session import Session
 
 FOREIGN = Refusal(
     "only ordinary CPU tensors and plain numbers", "", "symbolic and foreign calls pass through untouched"
 )
+_CONJUGATION = (torch._C.DispatchKey.Conjugate, torch._C.DispatchKey.Negative, torch._C.DispatchKey.ZeroTensor)
 _KEEP_TYPE = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
 
 
-def run(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any], written: Sequence[Any]) -> Any:
-    """Run `op` on plain tensors that share memory with the arguments; `written` are those it writes to."""
+def run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """Run the plan's op on plain tensors that share memory with the arguments."""
     stand_ins = _StandIns(lambda tensor: tensor._cell.host_view(tensor._meta))
     plain_args, plain_kwargs = tree_map_only(DeviceTensor, stand_ins, (args, kwargs))
     try:
-        result = op(*plain_args, **plain_kwargs)
+        with _lazy_conjugation() if plan.complex else nullcontext():
+            result = plan.op(*plain_args, **plain_kwargs)
     finally:  # an op that raises may have written already
-        for tensor in written:
+        for tensor in plan.targets(args, kwargs):
             if isinstance(tensor, DeviceTensor):
                 stand_ins.written(tensor)
             elif isinstance(tensor, torch.Tensor):
@@ -46,7 +50,8 @@ def run_outside(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     stand_ins = _StandIns(DeviceTensor.host)
     plain_args, plain_kwargs = tree_map_only(DeviceTensor, stand_ins, (args, kwargs))
     try:
-        result = op(*plain_args, **plain_kwargs)
+        with _lazy_conjugation():
+            result = op(*plain_args, **plain_kwargs)
     finally:  # an op that raises may have written already
         if written_arguments(op):
             stand_ins.all_written()
@@ -89,6 +94,18 @@ def _check_memory(storage: torch.UntypedStorage) -> None:
             "set_(tensor, offset, ...) of a plain tensor was given a tensor of the device, whose memory PyTorch does "
             "not find; pass tensor.untyped_storage() in its place"
         ) from None
+
+
+def _lazy_conjugation() -> AbstractContextManager[Any]:
+    """Lets a kernel conjugate and negate views of its own.
+
+    PyTorch calls a mode with the keys excluded that look after such views, so a kernel that is called from there would
+    take them for plain memory: `torch.linalg.pinv` of a complex matrix is wrong under any mode that just calls it.
+    """
+    excluded = torch._C._dispatch_tls_local_exclude_set()
+    for key in _CONJUGATION:
+        excluded = excluded.remove(key)
+    return torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), excluded)
 
 
 class _StandIns:

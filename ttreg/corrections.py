@@ -21,7 +21,7 @@ def _with_written_rank(function: Callable[..., Any], args: tuple, kwargs: dict[s
     """`out` is left as it was under any mode: write to it as PyTorch does without one."""
     out = kwargs.pop("out", None)
     rank = function(*args, **kwargs)
-    return rank if out is None else torch.sum(rank.unsqueeze(-1), -1, dtype=rank.dtype, out=out)
+    return rank if out is None else torch.sum(rank.unsqueeze(-1), -1, out=out)
 
 
 CORRECTIONS: dict[Any, Callable[[Callable[..., Any], tuple, dict[str, Any]], Any]] = {

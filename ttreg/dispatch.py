@@ -67,7 +67,7 @@ class Dispatcher:
     def _run_on_host(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         if plan.host_float and plan.refusal is not None:
             self.session.complain(plan.op, plan.refusal, lambda: str(Call.bind(plan.op, args, kwargs)))
-        return host.run(self.session, plan.op, args, kwargs, plan.targets(args, kwargs))
+        return host.run(self.session, plan, args, kwargs)
 
     def _run_decomposed(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         with self.again():
@@ -116,7 +116,7 @@ class Dispatcher:
         """Run on the host a call whose plan was the device, for a reason that its signature does not show."""
         plan.count -= 1
         self.session.fell_back(plan.op, refusal, plan.floating, lambda: str(Call.bind(plan.op, args, kwargs)))
-        return host.run(self.session, plan.op, args, kwargs, plan.targets(args, kwargs))
+        return host.run(self.session, plan, args, kwargs)
 
     def _slot_value(self, slot: Slot, args: tuple, kwargs: dict[str, Any]) -> Any:
         argument = slot.of(args, kwargs)

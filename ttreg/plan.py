@@ -55,6 +55,7 @@ class Plan:
     several: bool = False
     reach: int = 0  # bytes that the storage has to have for a view's outputs to lie in it
     floating: bool = False  # whether an input is of floating point
+    complex: bool = False  # whether an input is complex
     nbytes: int = 0
     count: int = 0
     seconds: float = 0.0

@@ -34,7 +34,8 @@ def test_as_on_cpu(case, record_property):
                         samples, wholly = samples + 1, wholly + (totals.host == before.host)
                     before = totals
         for call, place, made, wanted, on_the_device in given:
-            differs = difference(made, wanted, case.dtype if on_the_device else None, case.elementwise)
+            computed_in = case.computed_in(on_the_device)
+            differs = difference(made, wanted, computed_in, case.elementwise, case.any_order)
             if differs:
                 found.append(f"sample {number}, {call.form}, inputs {place}: {differs}")
     record_property("samples", samples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -20,6 +21,8 @@ from .registry import registry
 from .session import Session
 from .settings import Settings
 from .tensor import DeviceTensor
+
+_log = logging.getLogger(__name__)
 
 
 class device_mode:
@@ -53,7 +56,7 @@ class device_mode:
                 self._session = Session(self._settings, devices.open_device(self._settings))
             self._open_blocks += 1
         stack = ExitStack()
-        stack.callback(self._leave)  # last of all, when the modes of the block are no longer active
+        stack.push(self._leave)  # last of all, when the modes of the block are no longer active
         enter_modes(stack, self._session)
         stack.enter_context(_uncompiled())
         self._of_thread.blocks.append(stack)
@@ -62,12 +65,21 @@ class device_mode:
     def __exit__(self, *exception: Any) -> None:
         self._of_thread.blocks.pop().__exit__(*exception)
 
-    def _leave(self) -> None:
+    def _leave(self, kind: type[BaseException] | None, *_: Any) -> None:
         with self._lock:
             self._open_blocks -= 1
             last = not self._open_blocks
-        if last and self._session is not None:
+        if not last or self._session is None:
+            return
+        try:
             self._session.close()
+        except Exception:
+            if kind is None:
+                raise
+            # The exception that ended the block is the one to be seen, and caught.
+            _log.exception(
+                "the block of device_mode ended with %s, and bringing its tensors to the host", kind.__name__
+            )
 
 
 def enter_modes(stack: ExitStack, session: Session) -> None:

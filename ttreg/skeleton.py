@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import tempfile
 from collections.abc import Iterator
+from keyword import kwlist
 from pathlib import Path
 
 import torch
@@ -62,6 +63,9 @@ def _without_entry(found: OpOverload | OpOverloadPacket) -> OpOverload:
     usable = [op for op in overloads if tensor_arguments(op) and not written_arguments(op)]
     if not usable:
         raise TtregError(f"{found} takes no tensor, or writes to one: it has no lowering of its own")
+    usable = [op for op in usable if not any(a.name in kwlist for a in op._schema.arguments)]
+    if not usable:
+        raise TtregError(f"{found} has an argument whose name no Python function can take, so it has no lowering")
     free = [op for op in usable if registry.find(op) is None]
     if not free:
         raise TtregError(f"{usable[0]} has an entry already: ttreg show {str(found).removeprefix('aten.')}")
@@ -90,6 +94,13 @@ def _conditions(op: OpOverload, calls: list[dict]) -> list[str]:
         groups.setdefault(group, []).append(name)
     dtype = [f"Dtype({tuple(names) if len(names) > 1 else names[0]!r}, {group})" for group, names in groups.items()]
     return [line.replace("'", '"') for line in dtype] + [f'Is("{name}", None)' for name in _left_none(op)]
+
+
+def _function_name(op: OpOverload) -> str:
+    """The op's name, unless Python or the module has another use for it."""
+    name = op._schema.name.partition("::")[2].strip("_")
+    taken = (*kwlist, "torch", "lower", "samples", "bools", "ints", "rand")
+    return f"{name}_" if name in taken else name
 
 
 def _left_none(op: OpOverload) -> list[str]:
@@ -136,7 +147,7 @@ def _code(op: OpOverload, conditions: list[str], samples: list[str], candidates:
             *(f"        {condition}," for condition in conditions),
             "    ],",
             ")",
-            f"def {op._schema.name.partition('::')[2].strip('_')}(tt, {', '.join(a.name for a in taken)}):",
+            f"def {_function_name(op)}(tt, {', '.join(a.name for a in taken)}):",
             *body,
             "",
         ]

@@ -45,7 +45,7 @@ def astronaut(openpose: Any) -> Scene:
 
 @pytest.fixture(scope="module")
 def four_sizes(openpose: Any) -> Scene:
-    """Photographs that OpenPose brings to four sizes, for networks of the full width.
+    """Photographs that OpenPose brings to four sizes, for networks with a quarter of the channels.
 
     In them, from the first on: both hands and the face; a face and no hand, in a grey picture; a person without neck,
     whose arm and head are two groups until shoulder and ear join them; and two people and three stray points, without
@@ -63,7 +63,7 @@ def four_sizes(openpose: Any) -> Scene:
         + openpose.person(1, 0, set(range(18)) - {1, 2, 3})
         + openpose.person(32, 0, right_arm | left_arm | {0}),
     ]
-    return Scene(photographs, openpose.detector(photographs, people))
+    return Scene(photographs, openpose.detector(photographs, people, thinner=4))
 
 
 class Found(NamedTuple):
@@ -135,21 +135,28 @@ def test_validated(astronaut: Scene) -> None:
 @pytest.mark.long
 def test_photographs_of_four_sizes(four_sizes: Scene) -> None:
     found, report = same_people(four_sizes)
-    print(report)
     assert [one.drawing.shape[:2] for one in found] == [(512, 512), (832, 512), (512, 768), (512, 1024)]
     assert [one.counts() for one in found] == [(1, 2, 1), (1, 0, 1), (1, 1, 1), (2, 1, 0)]
     joined = found[2].people[0].body
     assert joined.total_parts == 8
     assert joined.keypoints[1] is None
-    weights = sum(
-        len(list(part.model.parameters()))
-        for part in (
-            four_sizes.detector.body_estimation,
-            four_sizes.detector.hand_estimation,
-            four_sizes.detector.face_estimation,
-        )
-    )
+    detector = four_sizes.detector
+    networks = [detector.body_estimation.model, detector.hand_estimation.model, detector.face_estimation.model]
+    weights = sum(len(list(network.parameters())) for network in networks)
     assert report.transfers.weight_uploads == weights  # once each, whatever the sizes
+
+
+@pytest.mark.long
+def test_four_sizes_carried_in_bfloat16_beside_float32(four_sizes: Scene) -> None:
+    found, _ = same_people(four_sizes, precision="bfloat16")
+    assert sum(one.counts()[0] for one in found) == 5
+
+
+@pytest.mark.long
+def test_all_channels(openpose: Any, astronaut: Scene) -> None:
+    people = [openpose.person(4, 3, openpose.LEGS | openpose.LEFT_ARM)]
+    (found,), _ = same_people(Scene(astronaut.photographs, openpose.detector(astronaut.photographs, people)))
+    assert found.counts() == (1, 1, 1)
 
 
 @pytest.mark.long

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten as flatten
 from torch.utils._pytree import tree_leaves, tree_unflatten
 
@@ -52,6 +53,16 @@ class Gradients:
         return [r.clone() if isinstance(r, torch.Tensor) and r._is_zerotensor() else r for r in found]
 
 
+class _Nothing(TorchDispatchMode):
+    """PyTorch's C++ has formulas for gradients that it takes where any mode is active (`isTensorSubclassLike`).
+
+    They give the same values as the usual ones, but strides, and what is a constant, can differ: of `prod`, say.
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
 def samples(case: Case) -> Iterator[Invocation]:
     """Each sample of the op, and some of them once more in second order."""
     found = list(case.info.sample_inputs("cpu", case.dtype, requires_grad=True))
@@ -74,6 +85,10 @@ def test_gradients_as_on_cpu(case):
             given = outcome(call, on_device(session) if number % 2 else host_copy, session.read, expected)
             computed_in = case.dtype if session.report().totals.device else None
         differs = difference(given, expected, computed_in)
+        if differs:
+            with _Nothing():
+                expected = outcome(call, host_copy, read=lambda tensor: tensor)
+            differs = difference(given, expected, computed_in)
         if differs:
             found.append(f"{call.form}: {differs}")
     assert not found, "\n".join(found)

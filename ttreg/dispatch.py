@@ -153,7 +153,8 @@ def _overlapping(targets: list[Any], slots: list[Slot], args: tuple, kwargs: dic
     for slot in slots:
         for tensor in slot.tensors(args, kwargs):
             for target in targets:
-                same = isinstance(tensor, DeviceTensor) and tensor._cell is target._cell
-                if same and tensor._meta != target._meta and not apart(tensor._meta, target._meta, target._cell.root):
+                if not isinstance(tensor, DeviceTensor) or tensor._cell is not target._cell:
+                    continue
+                if tensor._meta != target._meta and not apart(tensor._meta, target._meta, target._cell.root):
                     return True
     return False

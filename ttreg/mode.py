@@ -191,5 +191,5 @@ class _FunctionWatch(TorchFunctionMode):
 _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
 _GIVE_MEMORY_AWAY = frozenset((torch.Tensor.data_ptr, torch.Tensor.__dlpack__))
 _WRITE_WITHOUT_DISPATCH = frozenset((torch.Tensor.apply_, torch.Tensor.map_, torch.Tensor.map2_))
-_LSTM = torch._VF.lstm  # type: ignore[attr-defined]
+_LSTM = torch._VF.lstm
 _WATCHED = _GIVE_MEMORY_AWAY | _WRITE_WITHOUT_DISPATCH | {_SET_DATA, _LSTM}

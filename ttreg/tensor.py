@@ -171,7 +171,8 @@ class DeviceTensor(torch.Tensor):
 
     def set_(self, source: Any = None, *geometry: Any, **named: Any) -> DeviceTensor:
         """As `Tensor.set_`."""
-        return torch.Tensor.set_(self, *with_memory(source, *geometry), **named)
+        torch.Tensor.set_(self, *with_memory(source, *geometry), **named)
+        return self
 
     def share_memory_(self) -> DeviceTensor:
         """As `Tensor.share_memory_`."""

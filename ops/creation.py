@@ -1,76 +1,137 @@
-"""Ops that make tensors from nothing: most on the host, and uploaded when the device first needs them."""
+"""Ops that make tensors from nothing: constants for the device, others on the host, uploaded when it needs them."""
 
 from __future__ import annotations
 
 import torch
 
-from ..conditions import FLOATS, OneOf
+from ..call import Call
+from ..conditions import FLOATS, INDICES, MOVABLE, UNSIGNED, Check, Dtype, OneOf
+from ..meta import dtype_name
 from ..registry import cpu_only, lower
-from ..samples import Sample, rand
+from ..samples import Sample, ints, rand
 from .copies import CPU
 
 aten = torch.ops.aten
 
 FROM_NOTHING = "it has no input on the device; the result is uploaded when the device needs it"
+OTHERS = "others, and what the default makes of None, are uploaded when they are needed"
+
+PLAIN = [
+    OneOf("layout", (None, torch.strided)),
+    OneOf("device", (None, CPU)),
+    OneOf("pin_memory", (None, False)),
+]
 
 
-def sizes():
-    yield Sample([4, 5])
+def constant(tt, size, value, dtype):
+    """A tensor of one value, made when the device needs it: what is written to it in between stays on the device."""
+    return lambda: tt.constant(torch.full(size, value, dtype=dtype))
 
 
-def filled():
-    yield Sample([4, 5], 2.0)
+def sized_samples(*value):
+    """Samples of an op that makes a tensor of a size."""
+
+    def samples():
+        for dtype in FLOATS:
+            yield Sample([4, 5], *value, dtype=dtype)
+            yield Sample([2, 3, 33, 40], *value, dtype=dtype, device=CPU, pin_memory=False)
+            yield Sample([], *value, dtype=dtype, layout=torch.strided)
+        yield Sample([4, 5], *value)
+        yield Sample([4, 5], *value, dtype=torch.float64)
+        yield Sample([4, 5], *value, dtype=torch.float32, device=torch.device("meta"))
+        yield Sample([4, 5], *value, dtype=torch.float32, layout=torch.sparse_coo)
+        yield Sample([4, 5], *value, dtype=torch.float32, pin_memory=True)
+
+    return samples
 
 
-def like():
-    yield Sample(rand(4, 5))
+def lower_sized(op, value):
+    @lower(op, samples=sized_samples(), when=[OneOf("dtype", FLOATS, because=OTHERS), *PLAIN])
+    def sized(tt, size, dtype, layout, device, pin_memory):
+        return constant(tt, size, value, dtype)
 
 
-def like_sized():
-    yield Sample(rand(4, 5), [3])
-
-
-def zero_samples():
-    for dtype in FLOATS:
-        yield Sample([4, 5], dtype=dtype)
-        yield Sample([2, 3, 33, 40], dtype=dtype, device=CPU, pin_memory=False)
-        yield Sample([], dtype=dtype, layout=torch.strided)
-    yield Sample([4, 5])
-    yield Sample([4, 5], dtype=torch.float64)
-    yield Sample([4, 5], dtype=torch.float32, device=torch.device("meta"))
-    yield Sample([4, 5], dtype=torch.float32, layout=torch.sparse_coo)
-    yield Sample([4, 5], dtype=torch.float32, pin_memory=True)
+lower_sized(aten.zeros.default, 0)
+lower_sized(aten.ones.default, 1)
 
 
 @lower(
-    aten.zeros.default,
-    samples=zero_samples,
-    when=[
-        OneOf("dtype", FLOATS, because="others, and what the default makes of None, are uploaded when they are needed"),
-        OneOf("layout", (None, torch.strided)),
-        OneOf("device", (None, CPU)),
-        OneOf("pin_memory", (None, False)),
-    ],
+    aten.full.default,
+    samples=sized_samples(-0.3),
+    when=[OneOf("dtype", FLOATS, because=OTHERS), *PLAIN],
 )
-def zeros(tt, size, dtype, layout, device, pin_memory):
-    # On the device, so that a cache of keys and values is written to there.
-    return lambda: tt.constant(torch.zeros(size, dtype=dtype))
+def full(tt, size, fill_value, dtype, layout, device, pin_memory):
+    return constant(tt, size, fill_value, dtype)
 
 
-cpu_only(aten.empty.memory_format, aten.ones.default, because=FROM_NOTHING, samples=sizes)
-cpu_only(aten.full.default, because=FROM_NOTHING, samples=filled)
+def of_no_float(call: Call) -> str | None:
+    dtype = call["dtype"] or call["self"].dtype
+    return dtype_name(dtype) if dtype not in FLOATS else None
+
+
+LIKE_FLOATS = [
+    Dtype("self", (*MOVABLE, *UNSIGNED, *INDICES)),
+    Check("makes bfloat16 or float32", of_no_float, because="others are uploaded when they are needed"),
+    *PLAIN,
+]
+
+
+def like_samples(*more):
+    """Samples of an op that makes a tensor beside another one."""
+
+    def samples():
+        for dtype in FLOATS:
+            yield Sample(rand(4, 5, dtype=dtype), *more)
+            yield Sample(rand(2, 3, 33, 40, dtype=dtype), *more, device=CPU, pin_memory=False)
+            yield Sample(rand(dtype=dtype), *more, layout=torch.strided)
+            yield Sample(ints(5, 7), *more, dtype=dtype)
+        yield Sample(rand(4, 5), *more, dtype=torch.bfloat16)
+        yield Sample(rand(4, 5).double(), *more)
+        yield Sample(rand(4, 5), *more, dtype=torch.float64)
+        yield Sample(rand(4, 5), *more, device=torch.device("meta"))
+        yield Sample(rand(4, 5), *more, layout=torch.sparse_coo)
+        yield Sample(rand(4, 5), *more, pin_memory=True)
+
+    return samples
+
+
+def lower_like(op, value):
+    @lower(op, samples=like_samples(), unread=("self",), when=LIKE_FLOATS)
+    def like(tt, self, dtype, layout, device, pin_memory, memory_format):
+        # The memory format is a matter of strides, which are metadata.
+        return constant(tt, self.shape, value, dtype or self.dtype)
+
+
+def lower_new(op, value):
+    @lower(op, samples=like_samples([3]), unread=("self",), when=LIKE_FLOATS)
+    def new(tt, self, size, dtype, layout, device, pin_memory):
+        return constant(tt, size, value, dtype or self.dtype)
+
+
+lower_like(aten.zeros_like.default, 0)
+lower_like(aten.ones_like.default, 1)
+lower_new(aten.new_zeros.default, 0)
+lower_new(aten.new_ones.default, 1)
+
+
+@lower(aten.full_like.default, samples=like_samples(2.5), unread=("self",), when=LIKE_FLOATS)
+def full_like(tt, self, fill_value, dtype, layout, device, pin_memory, memory_format):
+    return constant(tt, self.shape, fill_value, dtype or self.dtype)
+
+
+@lower(aten.new_full.default, samples=like_samples([3, 40], -0.3), unread=("self",), when=LIKE_FLOATS)
+def new_full(tt, self, size, fill_value, dtype, layout, device, pin_memory):
+    return constant(tt, size, fill_value, dtype or self.dtype)
+
+
+cpu_only(aten.empty.memory_format, because=FROM_NOTHING, samples=lambda: [Sample([4, 5])])
 cpu_only(aten.empty_strided.default, because=FROM_NOTHING, samples=lambda: [Sample([4, 5], [5, 1])])
+cpu_only(aten.empty_like.default, because=FROM_NOTHING, samples=lambda: [Sample(rand(4, 5))])
+cpu_only(aten.new_empty.default, because=FROM_NOTHING, samples=lambda: [Sample(rand(4, 5), [3])])
+cpu_only(aten.new_empty_strided.default, because=FROM_NOTHING, samples=lambda: [Sample(rand(4, 5), [3, 2], [2, 1])])
 cpu_only(aten.scalar_tensor.default, because=FROM_NOTHING, samples=lambda: [Sample(2.0)])
 cpu_only(aten.eye.default, because=FROM_NOTHING, samples=lambda: [Sample(4)])
 cpu_only(aten.eye.m, because=FROM_NOTHING, samples=lambda: [Sample(4, 5)])
 cpu_only(aten.arange.default, because=FROM_NOTHING, samples=lambda: [Sample(8)])
 cpu_only(aten.arange.start, because=FROM_NOTHING, samples=lambda: [Sample(2, 8)])
 cpu_only(aten.arange.start_step, because=FROM_NOTHING, samples=lambda: [Sample(2, 8, 3)])
-cpu_only(aten.linspace.default, because=FROM_NOTHING, samples=lambda: [Sample(0.0, 1.0, 5)])
-cpu_only(aten.empty_like.default, aten.zeros_like.default, aten.ones_like.default, because=FROM_NOTHING, samples=like)
-cpu_only(aten.full_like.default, because=FROM_NOTHING, samples=lambda: [Sample(rand(4, 5), 2.0)])
-cpu_only(
-    aten.new_empty.default, aten.new_zeros.default, aten.new_ones.default, because=FROM_NOTHING, samples=like_sized
-)
-cpu_only(aten.new_full.default, because=FROM_NOTHING, samples=lambda: [Sample(rand(4, 5), [3], 2.0)])
-cpu_only(aten.new_empty_strided.default, because=FROM_NOTHING, samples=lambda: [Sample(rand(4, 5), [3, 2], [2, 1])])

@@ -165,6 +165,8 @@ def _prepare(plan: Plan, entry: Entry | None, args: tuple, kwargs: dict[str, Any
     assert entry is not None
     call = _functional_call(entry, Call.bind(plan.op, args, kwargs))
     _keep_taken(plan, entry)
+    plan.constants.update({name: call[name] for name in entry.unread})
+    plan.slots = [slot for slot in plan.slots if slot.name not in entry.unread]
     dtype = promoted_dtype(entry, call) if entry.promote else None
     for slot in plan.slots:
         if slot.name in entry.promote:

@@ -48,6 +48,7 @@ class Entry:
     row_major: tuple[str, ...] = ()
     block_floats: tuple[str, ...] = ()
     may_be_empty: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
     module: str = ""
 
     @property
@@ -145,6 +146,7 @@ def lower(
     row_major: tuple[str, ...] = (),
     block_floats: tuple[str, ...] = (),
     may_be_empty: tuple[str, ...] = (),
+    unread: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give `op` a lowering: the decorated function runs on the device whenever every condition of `when` holds.
 
@@ -162,6 +164,7 @@ def lower(
     `block_floats` names arguments that arrive in a block float where the user asks for it (`ttreg.carry_in`).
     `row_major` names arguments that arrive in row-major layout, for those that tiles would blow up (a 3 × 3 kernel).
     `may_be_empty` names lists in which a tensor without elements arrives as None.
+    `unread` names tensors whose values the lowering does not need: they are not uploaded, and arrive as `Meta`.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -178,6 +181,7 @@ def lower(
                 row_major,
                 block_floats,
                 may_be_empty,
+                unread,
                 function.__module__,
             )
         )
@@ -233,7 +237,15 @@ def _check(entry: Entry) -> None:
     _known(
         op,
         names,
-        (*mentioned, *entry.promote, *entry.indices, *entry.row_major, *entry.block_floats, *entry.may_be_empty),
+        (
+            *mentioned,
+            *entry.promote,
+            *entry.indices,
+            *entry.row_major,
+            *entry.block_floats,
+            *entry.may_be_empty,
+            *entry.unread,
+        ),
     )
     if entry.function is not None:
         _check_lowering(entry, names)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
+
+@dataclass(frozen=True)
+class Places:
+    """The bound of an index that says where each element goes, and how many of its last dimensions are one image."""
+
+    count: int
+    dims: int
+
+
 # Of the dimension that is indexed, how many elements it has; of each dimension, for a list of indices.
-Bound = int | Sequence[int]
+Bound = int | Sequence[int] | Places
 
 
 def checked(index: torch.Tensor, bound: int) -> torch.Tensor | None:
@@ -27,3 +37,17 @@ def joined(indices: Sequence[torch.Tensor | None], sizes: Sequence[int]) -> torc
             return None
         total = index if total is None else total * size + index
     return total
+
+
+def sources(index: torch.Tensor, places: Places) -> torch.Tensor | None:
+    """For each place of an image, which element goes there: the last one, or one beyond them all if none does.
+
+    Shape (images, places). None if an index is out of bounds.
+    """
+    if checked(index, places.count) is None:
+        return None
+    index = index.flatten(-places.dims).flatten(end_dim=-2)
+    images, elements = index.shape
+    numbers = torch.arange(elements).expand(images, -1)
+    last = torch.full((images, places.count), -1).scatter_reduce(1, index, numbers, "amax")
+    return torch.where(last < 0, elements, last)

@@ -49,6 +49,7 @@ class Entry:
     block_floats: tuple[str, ...] = ()
     may_be_empty: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    casts: bool = False
     module: str = ""
 
     @property
@@ -147,6 +148,7 @@ def lower(
     block_floats: tuple[str, ...] = (),
     may_be_empty: tuple[str, ...] = (),
     unread: tuple[str, ...] = (),
+    casts: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give `op` a lowering: the decorated function runs on the device whenever every condition of `when` holds.
 
@@ -160,11 +162,13 @@ def lower(
     values are checked on the host (a negative or too large one raises what it raises on CPU) and arrive as uint32.
     For a list of indices it gives the shape they index; they arrive as one index into their dimensions taken as one
     (negative ones counted from the end), at each of their places.
+    For one that says where each element goes it gives `Places`; which element goes to each place arrives.
     `outputs` corrects the outputs' metadata where PyTorch's shape function does not say what the CPU gives.
     `block_floats` names arguments that arrive in a block float where the user asks for it (`ttreg.carry_in`).
     `row_major` names arguments that arrive in row-major layout, for those that tiles would blow up (a 3 × 3 kernel).
     `may_be_empty` names lists in which a tensor without elements arrives as None.
     `unread` names tensors whose values the lowering does not need: they are not uploaded, and arrive as `Meta`.
+    `casts` has the result cast to the output's dtype, for a lowering that cannot tell it: bools arrive as bfloat16.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -182,6 +186,7 @@ def lower(
                 block_floats,
                 may_be_empty,
                 unread,
+                casts,
                 function.__module__,
             )
         )

@@ -18,7 +18,7 @@ from .cell import Cell, ViewOf
 from .conditions import Refusal
 from .devices.base import Device, Value
 from .errors import FallbackError
-from .indexing import Bound, checked, joined
+from .indexing import Bound, Places, checked, joined, sources
 from .ledger import Ledger
 from .lowering import run_lowering
 from .meta import Meta, meta_of
@@ -163,10 +163,12 @@ class Session:
     def indices(self, argument: Any, bound: Bound) -> Any:
         """The device value of a tensor of indices as uint32, or None if one is out of bounds.
 
-        Of a list of indices, the index into their dimensions taken as one, at each of their places.
+        Of a list of indices, the index into their dimensions taken as one, at each of their places. Of one bounded by
+        `Places`, which element goes to each place.
         """
-        if isinstance(bound, int):
-            plain = checked(self.read(argument), bound)
+        if isinstance(bound, (int, Places)):
+            read = self.read(argument)
+            plain = checked(read, bound) if isinstance(bound, int) else sources(read, bound)
             return None if plain is None else self._uploaded(plain, torch.int64, "uint32")
         plain = joined([None if index is None else self.read(index) for index in argument], bound)
         if plain is None:

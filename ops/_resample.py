@@ -8,23 +8,11 @@ from math import prod
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import _disable_current_modes
 
 from ._compute import accurate, cast, widen
+from ._kept import from_sizes
 from .embedding import rows_of
 from .views import as_shape, cut
-
-
-def from_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Call the function once for each set of arguments: on the host, outside of every mode."""
-
-    @functools.lru_cache(maxsize=1024)
-    @functools.wraps(function)
-    def made(*arguments: Any) -> Any:
-        with _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
-            return function(*arguments)
-
-    return made
 
 
 @from_sizes

@@ -13,7 +13,9 @@ from .plan import Placement, Plan
 if TYPE_CHECKING:
     from .report import OpRow, Totals, Transfers
 
-_KEPT_PLANS = 4096
+# Some 2 KiB each. A detector has a few hundred new ones for each new size of its images, so that dozens of sizes come back
+# without a new decision.
+_KEPT_PLANS = 1 << 14
 
 READS = frozenset(("aten._local_scalar_dense.default", "aten.equal.default"))
 

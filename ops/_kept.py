@@ -1,0 +1,51 @@
+"""What lowerings make from sizes alone, kept for the next call with the same ones."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+# Of all that is kept: a program whose images all differ in size has new matrices for each.
+MOST_BYTES = 1 << 26
+
+_lock = threading.Lock()
+_kept: OrderedDict[tuple, Any] = OrderedDict()  # the longest unused first
+_bytes = 0
+
+
+def from_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Call the function once for each set of arguments, on the host, outside of every mode; what it made is kept."""
+
+    @functools.wraps(function)
+    def made(*arguments: Any) -> Any:
+        key = function, arguments
+        with _lock:
+            if key in _kept:
+                _kept.move_to_end(key)
+                return _kept[key]
+        with _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
+            result = function(*arguments)
+        _keep(key, result)
+        return result
+
+    return made
+
+
+def _keep(key: tuple, result: Any) -> None:
+    global _bytes
+    with _lock:
+        _bytes += _size(result) - (_size(_kept[key]) if key in _kept else 0)
+        _kept[key] = result
+        while _bytes > MOST_BYTES and len(_kept) > 1:
+            _bytes -= _size(_kept.popitem(last=False)[1])
+
+
+def _size(result: Any) -> int:
+    """About how many bytes it takes; a tuple holds numbers."""
+    return 100 + (result.nbytes if isinstance(result, torch.Tensor) else 32 * len(result or ()))

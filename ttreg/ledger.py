@@ -13,7 +13,7 @@ from .plan import Placement, Plan
 if TYPE_CHECKING:
     from .report import OpRow, Totals, Transfers
 
-# Some 2 KiB each. A detector has a few hundred new ones for each new size of its images, so that dozens of sizes come back
+# Some 2 KiB each. A detector has a few hundred new ones for each new size of its images: dozens of sizes can come back
 # without a new decision.
 _KEPT_PLANS = 1 << 14
 

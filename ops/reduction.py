@@ -1,8 +1,6 @@
-"""Reductions to sums, means, extremes, products and norms."""
+"""Reductions to sums, means, extremes and products."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 
@@ -13,7 +11,6 @@ from ._compute import accurate, cast, widen
 
 aten = torch.ops.aten
 
-INF = math.inf
 SHAPES = ((), (33,), (5, 7), (3, 40, 33), (2, 3, 5, 7), (2, 2, 3, 5, 7))
 
 
@@ -157,33 +154,3 @@ def prod_samples():
 @lower(aten.prod.dim_int, samples=prod_samples, when=TYPED)
 def prod(tt, self, dim, keepdim, dtype):
     return carried(tt, tt.prod(widen(tt, self), dim=dim, keepdim=keepdim), self, dtype)
-
-
-def norm_samples():
-    for dtype in FLOATS:
-        for order in (2, 1, 0, INF, -INF):
-            yield Sample(rand(3, 40, 33, dtype=dtype), order, [-1])
-        yield Sample(rand(3, 40, 33, dtype=dtype))
-        yield Sample(rand(dtype=dtype))
-        yield Sample(rand(2, 3, 5, 7, dtype=dtype), 1, [0, 2], True)
-        yield Sample(rand(5, 7, dtype=dtype), INF, None, True)
-    yield Sample(rand(5, 7, dtype=torch.bfloat16), dtype=torch.float32)
-    yield Sample(rand(5, 7), **DOUBLE)
-    yield Sample(rand(5, 7), 3)
-    yield Sample(rand(5, 7).double())
-
-
-@lower(
-    aten.linalg_vector_norm.default,
-    samples=norm_samples,
-    when=[*TYPED, OneOf("ord", (0, 1, 2, INF, -INF), because="ttnn's powers are approximate")],
-)
-def vector_norm(tt, self, ord, dim, keepdim, dtype):
-    values = widen(tt, self)
-    if ord == 2:
-        result = tt.sqrt(reduce(tt, "sum", tt.square(values), dim, keepdim))
-    elif ord == 0:
-        result = reduce(tt, "sum", tt.ne(values, 0.0), dim, keepdim)
-    else:
-        result = reduce(tt, {1: "sum", INF: "max", -INF: "min"}[ord], tt.abs(values), dim, keepdim)
-    return carried(tt, result, self, dtype)

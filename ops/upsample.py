@@ -8,6 +8,7 @@ from ..conditions import FLOATS, Dtype
 from ..registry import lower
 from ..samples import Sample, rand
 from ._resample import sources, take, weigh, weights
+from .views import as_shape
 
 aten = torch.ops.aten
 
@@ -56,6 +57,32 @@ def lower_nearest_row(op):
 
 lower_nearest_row(aten.upsample_nearest1d.default)
 lower_nearest_row(aten._upsample_nearest_exact1d.default)
+
+
+def nearest_volume_samples():
+    for dtype in FLOATS:
+        yield Sample(rand(2, 3, 2, 5, 7, dtype=dtype), [4, 10, 14])
+        yield Sample(rand(1, 2, 5, 3, 33, dtype=dtype), [7, 3, 20], None, None, None)
+        yield Sample(rand(1, 2, 4, 7, 6, dtype=dtype), [6, 10, 15], 1.6, 1.5, 2.5)
+    yield Sample(rand(1, 3, 2, 6, 7), [2, 6, 7])
+    yield Sample(rand(1, 3, 3, 6, 7), [1, 1, 1])
+    yield Sample(rand(1, 1, 3, 6, 7).double(), [6, 12, 14])
+
+
+def lower_nearest_volume(op, of_image):
+    @lower(op, samples=nearest_volume_samples, when=FLOATING)
+    def nearest(tt, self, output_size, scales_d, scales_h, scales_w):
+        *outer, depth, height, width = self.shape
+        deep, high, wide = output_size
+        planes = as_shape(tt, self, [*outer, depth, height * width])
+        planes = take(tt, planes, -2, sources(of_image, depth, deep, scales_d))
+        rows = as_shape(tt, planes, [*outer, deep, height, width])
+        rows = take(tt, rows, -2, sources(of_image, height, high, scales_h))
+        return take(tt, rows, -1, sources(of_image, width, wide, scales_w))
+
+
+lower_nearest_volume(aten.upsample_nearest3d.default, aten.upsample_nearest2d.default)
+lower_nearest_volume(aten._upsample_nearest_exact3d.default, aten._upsample_nearest_exact2d.default)
 
 
 def interpolation_samples(dtypes=FLOATS):

@@ -20,15 +20,15 @@ def unfold_samples():
     yield Sample(rand(2, ROW + 1), 1, 2, 2)
 
 
-@lower(
-    aten.unfold.default,
-    samples=unfold_samples,
-    when=[
-        VIEWABLE,
-        AtMost("size", 32, because="it takes one slice for each element of a window"),
-        SizeAtMost("self", -1, ROW, because="ttnn.slice keeps rows in L1"),
-    ],
-)
+UNFOLDED = [
+    VIEWABLE,
+    AtMost("size", 32, because="it takes one slice for each element of a window"),
+    SizeAtMost("self", -1, ROW, because="ttnn.slice keeps rows in L1"),
+]
+
+
+@lower(aten.unfold_copy.default, samples=unfold_samples, when=UNFOLDED)
+@lower(aten.unfold.default, samples=unfold_samples, when=UNFOLDED)
 @moves_narrow
 def unfold(tt, self, dimension, size, step):
     dimension = dimension % len(self.shape)

@@ -1,0 +1,112 @@
+"""Distances between vectors: of two tensors, and of each pair of rows."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+
+from ..call import Call
+from ..conditions import FLOATS, Check, Dtype, OneOf, Rank, SizeAtMost
+from ..registry import lower
+from ..samples import Sample, rand
+from ._compute import cast, widen
+from ._kept import from_sizes
+from .elementwise import BF16
+from .embedding import rows_of
+from .norms import INF, ORDERS, vector_norm_of
+from .views import as_shape
+
+aten = torch.ops.aten
+
+MOST_DIFFERENCES = 2**24
+PAIR = ("self", "other")
+ON_CPU = "on CPU it is not implemented for bfloat16"
+
+
+def dist_samples():
+    for order in ORDERS:
+        yield Sample(rand(5, 7), rand(5, 7), order)
+        yield Sample(rand(2, 3, 40, dtype=BF16), rand(33, 1, 3, 1, dtype=BF16), order)
+    yield Sample(rand(), rand(33))
+    yield Sample(rand(5, 7, dtype=BF16), rand(7))
+    yield Sample(rand(5, 7), rand(5, 7).double())
+
+
+@lower(aten.dist.default, samples=dist_samples, promote=PAIR, when=[Dtype(PAIR, FLOATS)])
+def dist(tt, self, other, p):
+    difference = tt.subtract(self, other)  # rounded to the dtype, as in PyTorch
+    return cast(tt, vector_norm_of(tt, widen(tt, difference), p), self.dtype)
+
+
+def differences(call: Call) -> str | None:
+    x1, x2 = call["x1"].shape, call["x2"].shape
+    total = prod(torch.broadcast_shapes(x1[:-2], x2[:-2])) * x1[-2] * x2[-2] * x1[-1]
+    return str(total) if total > MOST_DIFFERENCES else None
+
+
+def row_samples():
+    for mode in (None, 0, 1, 2):
+        for p in (0.0, 0.5, 1.0, 2.0, 3.0, 2.5, INF):
+            yield Sample(rand(5, 7), rand(6, 7), p, mode)
+        yield Sample(rand(2, 3, 33, 5), rand(3, 40, 5), 2.0, mode)
+        yield Sample(rand(3, 1, 2, 4, 1), rand(1, 2, 2, 3, 1), 1.0, mode)
+    yield Sample(rand(33, 40), rand(35, 40), 2.0, 2)
+    yield Sample(rand(5, 7).double(), rand(6, 7).double(), 2.0, None)
+    yield Sample(rand(5, 7), rand(6, 7), 2.0, 3)
+    yield Sample(rand(1, 1, 1, 1, 2, 3), rand(2, 3), 2.0, None)
+    yield Sample(rand(2, 3), rand(1, 1, 1, 1, 2, 3), 2.0, None)
+    yield Sample(rand(1, 1).expand(1024, 129), rand(1, 1).expand(1024, 129), 1.0, None)
+
+
+@lower(
+    aten._cdist_forward.default,
+    samples=row_samples,
+    when=[
+        Dtype(("x1", "x2"), (torch.float32,), because=ON_CPU),
+        OneOf("compute_mode", (None, 0, 1, 2)),
+        Rank("x1", range(2, 6), because="the pairs take another dimension"),
+        Rank("x2", range(2, 6), because="the pairs take another dimension"),
+        Check(f"at most {MOST_DIFFERENCES} differences", differences, because="all are held at once"),
+    ],
+)
+def cdist(tt, x1, x2, p, compute_mode):
+    # The differences themselves in every mode: by a product of matrices, those of near rows lose their accuracy.
+    *lead, rows, size = x1.shape
+    ones = as_shape(tt, x1, [*lead, rows, 1, size])
+    *lead, rows, size = x2.shape
+    others = as_shape(tt, x2, [*lead, 1, rows, size])
+    return vector_norm_of(tt, tt.subtract(ones, others), p, [-1])
+
+
+@from_sizes
+def pairs(rows: int) -> torch.Tensor:
+    """The first and the second row of each pair."""
+    return torch.triu_indices(rows, rows, 1, dtype=torch.int32)
+
+
+def pair_samples():
+    for p in (0.0, 0.5, 1.0, 2.0, 3.0, 2.5, INF):
+        yield Sample(rand(5, 7), p)
+    yield Sample(rand(40, 33))
+    yield Sample(rand(2, 1))
+    yield Sample(rand(5, 7).double(), 2.0)
+    yield Sample(rand(1, 1).expand(257, 4), 2.0)
+    yield Sample(rand(1, 1).expand(4, 513), 2.0)
+
+
+@lower(
+    aten._pdist_forward.default,
+    samples=pair_samples,
+    when=[
+        Dtype("self", (torch.float32,), because=ON_CPU),
+        SizeAtMost("self", 0, 256, because="the rows of all pairs are held at once"),
+        SizeAtMost("self", 1, 512, because="the rows of all pairs are held at once"),
+    ],
+)
+def pdist(tt, self, p):
+    both = tt.typecast(tt.constant(pairs(self.shape[0])), tt.uint32)
+    rows = rows_of(tt, self, both)
+    count = rows.shape[0] // 2
+    first, second = (tt.slice(rows, [start, 0], [start + count, rows.shape[1]]) for start in (0, count))
+    return vector_norm_of(tt, tt.subtract(first, second), p, [-1])

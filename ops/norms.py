@@ -1,0 +1,99 @@
+"""Norms of vectors; an order of None is that of 2."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from ..conditions import FLOATS
+from ..registry import lower
+from ..samples import Sample, rand
+from ._compute import widen
+from .reduction import DOUBLE, FLOATING, TYPED, carried, reduce
+
+aten = torch.ops.aten
+
+INF = math.inf
+ORDERS = (2, 1, 0, INF, -INF, 3, 4, 6, 0.5, 2.5, -1, -2, -1.5)
+
+
+def vector_norm_of(tt, values, order, dim=None, keepdim=False):
+    """The norm of float32 values; None and an empty list are all dimensions."""
+    if order == 2:
+        return tt.sqrt(reduce(tt, "sum", tt.square(values), dim, keepdim))
+    if order == 0:
+        return reduce(tt, "sum", tt.ne(values, 0.0), dim, keepdim)
+    sizes = tt.abs(values)
+    if order in (1, INF, -INF):
+        return reduce(tt, {1: "sum", INF: "max", -INF: "min"}[order], sizes, dim, keepdim)
+    if order == 3:
+        powers = tt.multiply(tt.square(sizes), sizes)
+    elif order == 4:
+        powers = tt.square(tt.square(sizes))
+    elif order == -1:
+        return tt.reciprocal(reduce(tt, "sum", tt.reciprocal(sizes), dim, keepdim))
+    else:
+        powers = tt.pow(sizes, float(order))
+    return tt.pow(reduce(tt, "sum", powers, dim, keepdim), 1.0 / order)
+
+
+def norm_samples(with_dims=True, with_dtype=True):
+    """Samples of every order: of all dimensions, or of some; in a dtype, or in that of the tensor."""
+
+    def samples():
+        for dtype in FLOATS:
+            for order in ORDERS:
+                yield of(rand(3, 40, 33, dtype=dtype, low=0.25), order, [-1], False)
+                yield of(rand(2, 3, 5, 7, dtype=dtype), order, [0, 2], True)
+                yield of(torch.tensor([[0.0, -0.0], [1.0, 0.0]], dtype=dtype), order, [1], False)
+                for odd in (torch.nan, torch.inf, -torch.inf):
+                    yield of(torch.tensor([[0.5, odd, 2.0], [1.0, 0.0, 3.0]], dtype=dtype), order, [1], False)
+            yield of(rand(dtype=dtype), 2.5, [], False)
+            yield of(rand(5, 7, dtype=dtype), 3, [], True)
+        yield of(rand(5, 7).double(), 2, [0], False)
+        if with_dtype:
+            yield of(rand(5, 7, dtype=torch.bfloat16), 2, [0], False, dtype=torch.float32)
+            yield of(rand(5, 7), 2, [0], False, **DOUBLE)
+
+    def of(values, order, dim, keepdim, dtype=None):
+        dims = (dim, keepdim) if with_dims else ()
+        return Sample(values, order, *dims, **({"dtype": dtype or values.dtype} if with_dtype else {}))
+
+    return samples
+
+
+def vector_norm_samples():
+    yield from norm_samples()()
+    yield Sample(rand(3, 40, 33))
+    yield Sample(rand(5, 7, dtype=torch.bfloat16), INF, None, True)
+
+
+@lower(aten.linalg_vector_norm.default, samples=vector_norm_samples, when=TYPED)
+def vector_norm(tt, self, ord, dim, keepdim, dtype):
+    return carried(tt, vector_norm_of(tt, widen(tt, self), ord, dim, keepdim), self, dtype)
+
+
+@lower(aten.norm.Scalar, samples=norm_samples(with_dims=False, with_dtype=False), when=FLOATING)
+def norm(tt, self, p):
+    return vector_norm(tt, self, p, None, False, None)
+
+
+@lower(aten.norm.ScalarOpt_dtype, samples=norm_samples(with_dims=False), when=TYPED)
+def norm_in_dtype(tt, self, p, dtype):
+    return vector_norm(tt, self, 2 if p is None else p, None, False, dtype)
+
+
+def dims_samples():
+    yield from norm_samples(with_dtype=False)()
+    yield Sample(rand(5, 7), None, [0])
+
+
+@lower(aten.norm.ScalarOpt_dim, samples=dims_samples, when=FLOATING)
+def norm_of_dims(tt, self, p, dim, keepdim):
+    return vector_norm(tt, self, 2 if p is None else p, dim, keepdim, None)
+
+
+@lower(aten.norm.ScalarOpt_dim_dtype, samples=norm_samples(), when=TYPED)
+def norm_of_dims_in_dtype(tt, self, p, dim, keepdim, dtype):
+    return vector_norm(tt, self, 2 if p is None else p, dim, keepdim, dtype)

@@ -1,0 +1,168 @@
+"""Evenly spaced values, and the powers of a base that have them as exponents."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+from ..call import Call
+from ..conditions import FLOATS, NUMBERS, Check, Dtype, OneOf
+from ..registry import lower
+from ..samples import Sample, ints
+from ._compute import cast, widen
+from ._kept import from_sizes
+from .copies import CPU
+from .elementwise import is_number
+from .views import as_shape
+
+aten = torch.ops.aten
+
+ENDS = ("start", "end")
+PLACED = [
+    OneOf("dtype", FLOATS, because="others, and what the default makes of None, are uploaded when they are needed"),
+    OneOf("layout", (None, torch.strided)),
+    OneOf("device", (None, CPU)),
+    OneOf("pin_memory", (None, False)),
+]
+
+
+@from_sizes
+def as_tensor(value: float, dtype: torch.dtype) -> torch.Tensor:
+    """A number as a tensor of one element."""
+    return torch.tensor([value], dtype=dtype)
+
+
+@from_sizes
+def as_rounded(value: float, dtype: torch.dtype) -> tuple[float]:
+    """A number as a dtype has it."""
+    return (torch.tensor(value, dtype=dtype).item(),)
+
+
+@from_sizes
+def distances(steps: int, dtype: torch.dtype) -> torch.Tensor:
+    """How many steps each value is from the end that it is counted from: the first half from the start, as in PyTorch.
+
+    The others are negative; the last is -0.0, which adds nothing to an end that is -0.0.
+    """
+    places = torch.arange(steps, dtype=torch.float64)
+    return torch.where(places < steps // 2, places, -(steps - 1 - places)).to(dtype)
+
+
+@from_sizes
+def in_first_half(steps: int, dtype: torch.dtype) -> torch.Tensor:
+    """Ones where values are counted from the start."""
+    return (torch.arange(steps) < steps // 2).to(dtype)
+
+
+def spaced(tt, start, end, steps, dtype):
+    """`steps` values from `start` to `end`, numbers or tensors of one element, computed in `dtype` as in PyTorch."""
+
+    def of_dtype(value):
+        if is_number(value):
+            return tt.constant(as_tensor(value, dtype))
+        return cast(tt, as_shape(tt, value, [1]), tt.carrier(dtype))
+
+    if steps == 1:
+        return of_dtype(start)
+    start, end = of_dtype(start), of_dtype(end)
+    step = tt.divide(tt.subtract(end, start), float(steps - 1))
+    nearest = tt.where(tt.constant(in_first_half(steps, dtype)), start, end)
+    return tt.add(nearest, tt.multiply(tt.constant(distances(steps, dtype)), step))
+
+
+def ranges(*more, then=()):
+    """Samples of an op of two numbers, the number of values between them, and what follows."""
+
+    def samples():
+        for dtype in FLOATS:
+            for start, end, steps in ((0, 1, 5), (-2.5, 1.25, 40), (3, -1.5, 2), (1.5, 4, 1), (1, 1, 3), (0, 2, 300)):
+                yield Sample(start, end, steps, *more, dtype=dtype)
+            for arguments in then:
+                yield Sample(-1, 2.0, 7, *arguments, dtype=dtype, device=CPU, pin_memory=False, layout=torch.strided)
+        yield Sample(0, 1, 5, *more)
+        yield Sample(0, 1, 5, *more, dtype=torch.float64)
+        yield Sample(0, 1, 5, *more, dtype=torch.float32, device=torch.device("meta"))
+        yield Sample(0, 1, 5, *more, dtype=torch.float32, layout=torch.sparse_coo)
+        yield Sample(0, 1, 5, *more, dtype=torch.float32, pin_memory=True)
+
+    return samples
+
+
+def with_tensors(names, samples):
+    """The samples with tensors of no dimension for the named ends: as they are, integers, and one that is refused."""
+
+    def made():
+        for sample in samples():
+            yield with_ends(sample, lambda value: torch.tensor(float(value)))
+        for dtype in (torch.bfloat16, torch.int32, torch.float64):
+            first = next(iter(samples()))
+            yield with_ends(first, lambda value, dtype=dtype: torch.tensor(value, dtype=dtype))
+        if names == ENDS:
+            yield Sample(torch.tensor(-1.5), ints(), 9, dtype=torch.float32)
+
+    def with_ends(sample, tensor):
+        start, end, *rest = sample.args
+        start, end = tensor(start) if "start" in names else start, tensor(end) if "end" in names else end
+        return Sample(start, end, *rest, **sample.kwargs)
+
+    return made
+
+
+def overloads(packet):
+    """The overloads of a range, and the ends that are tensors in each."""
+    yield packet.default, ()
+    yield packet.Tensor_Tensor, ENDS
+    yield packet.Tensor_Scalar, ("start",)
+    yield packet.Scalar_Tensor, ("end",)
+
+
+def lower_range(op, tensors, samples, lowering, *more):
+    """Give `op` the lowering; without a tensor among its ends it computes when the values are needed."""
+    accepted = [Dtype(tensors, NUMBERS), *more, *PLACED] if tensors else [*more, *PLACED]
+    if tensors:
+        lower(op, samples=with_tensors(tensors, samples), promote=ENDS, when=accepted)(lowering)
+    else:
+        lower(op, samples=samples, when=accepted)(later(lowering))
+
+
+def later(lowering):
+    @functools.wraps(lowering)
+    def kept(*arguments, **more):
+        return lambda: lowering(*arguments, **more)
+
+    return kept
+
+
+def linspace(tt, start, end, steps, dtype, layout, device, pin_memory):
+    return spaced(tt, start, end, steps, dtype)
+
+
+for op, tensors in overloads(aten.linspace):
+    lower_range(op, tensors, ranges(then=[()]), linspace)
+
+
+def power_samples():
+    yield from ranges(then=[(2.0,), (1.1,), (0.5,), (1.0,), (0.0,), (-2.0,)])()
+    yield Sample(0, 1, MOST_COUNTED + 1, dtype=torch.bfloat16)
+
+
+MOST_COUNTED = 512
+
+
+def uncounted(call: Call) -> str | None:
+    return str(call["steps"]) if call["dtype"] is torch.bfloat16 and call["steps"] > MOST_COUNTED else None
+
+
+COUNTED = Check(
+    f"at most {MOST_COUNTED} steps in bfloat16", uncounted, because="PyTorch counts them in bfloat16, up to 256"
+)
+
+
+def logspace(tt, start, end, steps, base, dtype, layout, device, pin_memory):
+    exponents = spaced(tt, start, end, steps, dtype)
+    return cast(tt, tt.pow(as_rounded(base, dtype)[0], widen(tt, exponents)), exponents.dtype)
+
+
+for op, tensors in overloads(aten.logspace):
+    lower_range(op, tensors, power_samples, logspace, COUNTED)

@@ -1,0 +1,136 @@
+"""Where values belong in sorted sequences."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+
+from ..call import Call
+from ..conditions import NUMBERS, Check, Dtype, Is, OneOf
+from ..meta import Meta
+from ..registry import lower
+from ..samples import Sample, rand
+from ._compute import widen
+from .elementwise import BF16, FITS, is_number
+from .ranges import as_tensor
+from .views import as_shape
+
+aten = torch.ops.aten
+
+MOST_COMPARED = 2**24
+
+
+def compared(sequence: str, values: str) -> Check:
+    def too_many(call: Call) -> str | None:
+        size = call[values].numel if isinstance(call[values], Meta) else 1
+        total = call[sequence].shape[-1] * size
+        return str(total) if total > MOST_COMPARED else None
+
+    return Check(
+        f"at most {MOST_COMPARED} pairs of a value and a place",
+        too_many,
+        because="each value is compared with the whole sequence, and the results are added up in float32",
+    )
+
+
+def places(tt, sequence, values, right):
+    """How many elements of the sorted sequence come before each value: all of them before NaN, as in PyTorch."""
+    dtype = {tt.float32: torch.float32, tt.bfloat16: BF16, tt.int32: torch.int32}[sequence.dtype]
+    shape = [] if is_number(values) else list(values.shape)
+    values = tt.constant(as_tensor(values, dtype)) if is_number(values) else values
+    *lead, size = sequence.shape
+    sequence = as_shape(tt, sequence, [prod(lead), 1, size])
+    values = as_shape(tt, values, [prod(lead), prod(shape) // prod(lead), 1])
+    behind = widen(tt, tt.gt(sequence, values) if right else tt.ge(sequence, values))
+    count = tt.add(tt.neg(tt.sum(behind, dim=-1)), float(size))
+    return as_shape(tt, tt.typecast(count, tt.int32), shape)
+
+
+def ordered(*shape, dtype=torch.float32):
+    """Sequences with elements that occur twice; bfloat16 and int32 hold them exactly."""
+    return (rand(*shape) * 4).round().sort(-1)[0].to(dtype)
+
+
+def cases():
+    """Sequences and values to look for in them, then what is refused."""
+    for dtype in NUMBERS:
+        yield ordered(7, dtype=dtype), ordered(5, 3, dtype=dtype)
+        yield ordered(40, dtype=dtype), ordered(33, dtype=dtype)
+        yield ordered(33, dtype=dtype), ordered(dtype=dtype)
+        yield ordered(7, dtype=dtype), ordered(2, 1, 3, 2, 2, 1, dtype=dtype)
+    yield ordered(9), torch.tensor([torch.nan, torch.inf, -torch.inf, -0.0, 0.0])
+    yield torch.tensor([-torch.inf, -0.0, 0.0, torch.inf]), torch.tensor([torch.inf, -torch.inf, -0.0, 0.0])
+    yield ordered(7, dtype=torch.int32), rand(5)
+    yield ordered(7), ordered(7).double()
+    yield rand(1).expand(4097), rand(1).expand(4096)
+
+
+OPTIONS = ({}, {"right": True}, {"out_int32": True})
+
+
+def bucket_samples():
+    for sequence, values in cases():
+        for options in OPTIONS:
+            yield Sample(values, sequence, **options)
+
+
+@lower(
+    aten.bucketize.Tensor,
+    samples=bucket_samples,
+    promote=("self", "boundaries"),
+    when=[Dtype(("self", "boundaries"), NUMBERS), compared("boundaries", "self")],
+)
+def bucketize(tt, self, boundaries, out_int32, right):
+    return places(tt, boundaries, self, right)  # int64 is carried in int32 as well
+
+
+SIDES = ({"side": "left"}, {"side": "right"}, {"right": True, "side": "right"})
+WHEN = [
+    Dtype(("sorted_sequence", "self"), NUMBERS),
+    Is("sorter", None, because="the sequence is taken as it is"),
+    OneOf("side", (None, "left", "right")),
+]
+
+
+def searched_samples():
+    for sequence, values in cases():
+        for options in (*OPTIONS, *SIDES):
+            yield Sample(sequence, values, **options)
+    for dtype in NUMBERS:
+        yield Sample(ordered(3, 40, dtype=dtype), ordered(3, 5, dtype=dtype))
+        yield Sample(ordered(2, 1, 3, 7, dtype=dtype), ordered(2, 1, 3, 33, dtype=dtype), right=True)
+    yield Sample(ordered(7), rand(5), sorter=torch.arange(7))
+    yield Sample(ordered(7), rand(5), side="middle")
+
+
+@lower(
+    aten.searchsorted.Tensor,
+    samples=searched_samples,
+    promote=("sorted_sequence", "self"),
+    when=[*WHEN, compared("sorted_sequence", "self")],
+)
+def searchsorted(tt, sorted_sequence, self, out_int32, right, side):
+    return places(tt, sorted_sequence, self, right or side == "right")
+
+
+def number_samples():
+    for dtype in NUMBERS:
+        for value in (1, -1.5, 0.0, 7, -9, 1.00390625):
+            for options in (*OPTIONS, *SIDES):
+                yield Sample(ordered(40, dtype=dtype), value, **options)
+    yield Sample(ordered(7), 1.0, sorter=torch.arange(7))
+    yield Sample(ordered(7), 1.0, side="middle")
+    yield Sample(ordered(7).double(), 1.0)
+    yield Sample(ordered(7, dtype=torch.int32), 2**40)
+    yield Sample(rand(1).expand(MOST_COMPARED + 1), 1.0)
+
+
+@lower(
+    aten.searchsorted.Scalar,
+    samples=number_samples,
+    promote=("sorted_sequence", "self"),
+    when=[*WHEN, FITS, compared("sorted_sequence", "self")],
+)
+def searchsorted_number(tt, sorted_sequence, self, out_int32, right, side):
+    return places(tt, sorted_sequence, self, right or side == "right")

@@ -64,16 +64,28 @@ def as_repeat(size: int, indices: tuple[int, ...]) -> tuple[int, int, int] | Non
 def take(tt: Any, x: Any, dim: int, indices: tuple[int, ...]) -> Any:
     """The elements of `x` at `indices` along the last dimension (-1) or the one before it (-2), exactly."""
     plan = as_repeat(x.shape[dim], indices)
+    if dim == -1 and (plan is None or plan[0] > 1):
+        return tt.transpose(take(tt, tt.transpose(x, -2, -1), -2, indices), -2, -1)
     if plan is not None:
         repeat, start, step = plan
-        if repeat > 1:
-            x = tt.repeat_interleave(x, repeat, len(x.shape) + dim)
+        x = repeated(tt, x, len(x.shape) + dim, repeat)
         return cut(tt, x, dim, start, start + (len(indices) - 1) * step + 1, step)
-    if dim == -1:
-        return tt.transpose(take(tt, tt.transpose(x, -2, -1), -2, indices), -2, -1)
     *outer, height, width = x.shape
     index = tt.typecast(tt.constant(rows(prod(outer), height, indices)), tt.uint32)
     return as_shape(tt, rows_of(tt, as_shape(tt, x, [-1, width]), index), [*outer, len(indices), width])
+
+
+def repeated(tt: Any, x: Any, dim: int, times: int) -> Any:
+    """Each slice `times` times in a row, along a dimension that is not the last.
+
+    Not by ttnn.repeat_interleave, which rounds what is no bfloat16 to it.
+    """
+    if times == 1:
+        return x
+    shape = list(x.shape)
+    parts = as_shape(tt, x, [prod(shape[: dim + 1]), prod(shape[dim + 1 : -1]), shape[-1]])
+    shape[dim] *= times
+    return as_shape(tt, tt.concat([parts] * times, 1), shape)
 
 
 @from_sizes

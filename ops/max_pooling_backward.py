@@ -10,9 +10,9 @@ import torch
 from ..conditions import FLOATS, Check, Dtype, SameDtype
 from ..registry import lower
 from ..samples import Sample, ints, rand
+from ._resample import repeated
 from ._windows import border, number, pad, windows
 from .max_pooling import ROWS_PADDED, sides_of
-from .views import as_shape
 
 aten = torch.ops.aten
 
@@ -46,17 +46,6 @@ def back(side):
 
 def transposed(tt, x):
     return tt.to_layout(tt.transpose(tt.to_layout(x, tt.TILE_LAYOUT), -2, -1), tt.ROW_MAJOR_LAYOUT)
-
-
-def repeated(tt, x, dim, times):
-    """Each slice `times` times in a row, along a dimension that is not the last. Not by ttnn.repeat_interleave,
-    which rounds what is no bfloat16 to it."""
-    if times == 1:
-        return x
-    shape = list(x.shape)
-    parts = as_shape(tt, x, [prod(shape[: dim + 1]), prod(shape[dim + 1 : -1]), shape[-1]])
-    shape[dim] *= times
-    return as_shape(tt, tt.concat([parts] * times, 1), shape)
 
 
 def max_pool_backward(tt, grad_output, indices, sides):

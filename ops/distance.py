@@ -45,10 +45,17 @@ def differences(call: Call) -> str | None:
     return str(total) if total > MOST_DIFFERENCES else None
 
 
+def odd_rows():
+    """Rows with NaN and infinities."""
+    return torch.tensor([[torch.nan, 1.0], [torch.inf, 2.0], [1.0, -torch.inf], [1.0, 2.0]])
+
+
 def row_samples():
     for mode in (None, 0, 1, 2):
         for p in (0.0, 0.5, 1.0, 2.0, 3.0, 2.5, INF):
             yield Sample(rand(5, 7), rand(6, 7), p, mode)
+            if p != 2 or mode in (None, 0, 2):  # the product of matrices makes NaN of infinities
+                yield Sample(odd_rows(), odd_rows(), p, mode)
         yield Sample(rand(2, 3, 33, 5), rand(3, 40, 5), 2.0, mode)
         yield Sample(rand(3, 1, 2, 4, 1), rand(1, 2, 2, 3, 1), 1.0, mode)
     yield Sample(rand(33, 40), rand(35, 40), 2.0, 2)
@@ -76,7 +83,16 @@ def cdist(tt, x1, x2, p, compute_mode):
     ones = as_shape(tt, x1, [*lead, rows, 1, size])
     *lead, rows, size = x2.shape
     others = as_shape(tt, x2, [*lead, 1, rows, size])
-    return vector_norm_of(tt, tt.subtract(ones, others), p, [-1])
+    apart = tt.subtract(ones, others)
+    # PyTorch's largest difference leaves out NaN here, if not among the pairs of one tensor.
+    return row_norm(tt, tt.where(tt.isnan(apart), 0.0, apart) if p == INF else apart, p)
+
+
+def row_norm(tt, differences, p):
+    """The norm of the last dimension; in PyTorch NaN is not counted as 1."""
+    if p == 0:
+        differences, p = tt.where(tt.isnan(differences), differences, tt.ne(differences, 0.0)), 1
+    return vector_norm_of(tt, differences, p, [-1])
 
 
 @from_sizes
@@ -88,6 +104,7 @@ def pairs(rows: int) -> torch.Tensor:
 def pair_samples():
     for p in (0.0, 0.5, 1.0, 2.0, 3.0, 2.5, INF):
         yield Sample(rand(5, 7), p)
+        yield Sample(odd_rows(), p)
     yield Sample(rand(40, 33))
     yield Sample(rand(2, 1))
     yield Sample(rand(5, 7).double(), 2.0)
@@ -109,4 +126,4 @@ def pdist(tt, self, p):
     rows = rows_of(tt, self, both)
     count = rows.shape[0] // 2
     first, second = (tt.slice(rows, [start, 0], [start + count, rows.shape[1]]) for start in (0, count))
-    return vector_norm_of(tt, tt.subtract(first, second), p, [-1])
+    return row_norm(tt, tt.subtract(first, second), p)

@@ -42,8 +42,10 @@ def places(tt, sequence, values, right):
     *lead, size = sequence.shape
     sequence = as_shape(tt, sequence, [prod(lead), 1, size])
     values = as_shape(tt, values, [prod(lead), prod(shape) // prod(lead), 1])
-    behind = widen(tt, tt.gt(sequence, values) if right else tt.ge(sequence, values))
-    count = tt.add(tt.neg(tt.sum(behind, dim=-1)), float(size))
+    before = widen(tt, tt.le(sequence, values) if right else tt.lt(sequence, values))
+    count = tt.sum(before, dim=-1, keepdim=True)
+    if dtype.is_floating_point:
+        count = tt.where(widen(tt, tt.isnan(values)), float(size), count)
     return as_shape(tt, tt.typecast(count, tt.int32), shape)
 
 

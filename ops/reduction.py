@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from ..conditions import FLOATS, Dtype, OneOf
+from ..call import Call
+from ..conditions import BOOL, FLOATS, Check, Dtype, OneOf
+from ..meta import dtype_name
 from ..registry import lower
-from ..samples import Sample, rand
+from ..samples import Sample, bools, rand
 from ._compute import accurate, cast, widen
 
 aten = torch.ops.aten
@@ -69,14 +71,57 @@ TYPED = [
 DOUBLE = {"dtype": torch.float64}
 
 
-@lower(aten.sum.default, samples=of_all(**DOUBLE), when=TYPED)
+COUNTABLE = 2**24
+COUNTS = (torch.int32, torch.int64)
+
+
+def integers_of_floats(call: Call) -> str | None:
+    self, dtype = call["self"].dtype, call["dtype"]
+    return f"{dtype_name(dtype)} of {dtype_name(self)}" if dtype in COUNTS and self != torch.bool else None
+
+
+def uncountable(call: Call) -> str | None:
+    self = call["self"]
+    return str(self.numel) if self.dtype == torch.bool and self.numel > COUNTABLE else None
+
+
+SUMMED = [
+    Dtype("self", (*FLOATS, *BOOL), because="PyTorch adds up integers in int64"),
+    OneOf("dtype", (None, *FLOATS, *COUNTS)),
+    Check("integers are asked for of bools only", integers_of_floats, because="PyTorch adds up integers in int64"),
+    Check(f"at most {COUNTABLE} bools", uncountable, because="float32 counts no further"),
+]
+
+
+def sums(of_floats, *dim):
+    """The samples of floats, and sums of bools, which count in int64 if no dtype is asked for."""
+
+    def samples():
+        yield from of_floats(**DOUBLE)()
+        for shape in SHAPES:
+            yield Sample(bools(*shape), *dim)
+        for dtype in (*FLOATS, *COUNTS):
+            yield Sample(bools(40, 33), *dim, dtype=dtype)
+        yield Sample(torch.ones(300, 40, dtype=torch.bool), *dim)
+        yield Sample(rand(5, 7), *dim, dtype=torch.int64)
+        yield Sample(bools(1, 1).expand(4096, 4097), *dim)
+
+    return samples
+
+
+@lower(aten.sum.default, samples=sums(of_all), when=SUMMED, casts=True)
 def sum_all(tt, self, dtype):
-    return carried(tt, reduce(tt, "sum", widen(tt, self)), self, dtype)
+    return total(tt, self, None, False, dtype)
 
 
-@lower(aten.sum.dim_IntList, samples=of_dims(**DOUBLE), when=TYPED)
+@lower(aten.sum.dim_IntList, samples=sums(of_dims, [-1]), when=SUMMED, casts=True)
 def sum_dims(tt, self, dim, keepdim, dtype):
-    return carried(tt, reduce(tt, "sum", widen(tt, self), dim, keepdim), self, dtype)
+    return total(tt, self, dim, keepdim, dtype)
+
+
+def total(tt, self, dim, keepdim, dtype):
+    """The sum in float32, which is then cast to `dtype`, or what PyTorch gives without one."""
+    return reduce(tt, "sum", widen(tt, self), dim, keepdim)
 
 
 @lower(aten.mean.default, samples=of_all(**DOUBLE), when=TYPED)

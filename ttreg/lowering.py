@@ -32,7 +32,7 @@ def _outputs(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any])
     if len(made) != len(plan.outputs):
         raise ValueError(f"it returned {len(made)} tensors where the op has {len(plan.outputs)}")
     # What is written into a tensor takes on its dtype, as `bfloat16.add_(float32)` does.
-    cast = bool(plan.written)
+    cast = bool(plan.written) or plan.entry.casts
     finished = []
     for value, meta in zip(made, plan.outputs, strict=True):
         finish = partial(_finish, tt, meta=meta, carriers=carriers, cast=cast)

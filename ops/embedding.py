@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
-from typing import Any
 
 import torch
 
@@ -17,6 +16,7 @@ from .wide import moves_narrow
 aten = torch.ops.aten
 
 LOOKED_UP = (*FLOATS, *BOOL)
+LARGEST, LARGEST_BFLOAT16 = (torch.finfo(dtype).max for dtype in (torch.float32, torch.bfloat16))
 TABLES = "ttnn.embedding takes bfloat16 tables; float32 ones can be split into such, int32 ones cannot"
 
 
@@ -35,7 +35,7 @@ def rows_of(tt, table, index):
     if len(found) == 1:
         return found[0]
     high, middle, low = (tt.typecast(part, tt.float32) for part in found)
-    # An infinity is all in the first part, and leaves NaN in the others. (So is what rounds to one, above 3.39e38.)
+    # An infinity is all in the first part, and leaves NaN in the others.
     # Taken away rather than added, what a zero leaves does not change its sign.
     return tt.where(tt.isfinite(high), tt.subtract(high, tt.add(middle, low)), high)
 
@@ -47,7 +47,9 @@ def bfloat16_parts(tt, table):
     """
     parts = [table]
     if table.dtype == tt.float32:
-        high = tt.typecast(table, tt.bfloat16)
+        # What is above bfloat16's largest number, as the least float32 of many masks, must not round to infinity.
+        within = tt.clamp(table, -LARGEST_BFLOAT16, LARGEST_BFLOAT16)
+        high = tt.typecast(tt.where(tt.isfinite(table), within, table), tt.bfloat16)
         excess = tt.subtract(tt.typecast(high, tt.float32), table)
         middle = tt.typecast(excess, tt.bfloat16)
         parts = [high, middle, tt.typecast(tt.subtract(excess, tt.typecast(middle, tt.float32)), tt.bfloat16)]
@@ -63,6 +65,7 @@ def embedding_samples():
         yield Sample(rand(10, 7, dtype=dtype), ints(4, dtype=torch.int32))
         yield Sample(rand(10, 7, dtype=dtype), ints(40), 3, True, False)
     yield Sample(torch.tensor([[float("inf"), float("nan"), -float("inf")], [1 / 3, 3.3e38, 1e-30]]), ints(4, high=2))
+    yield Sample(torch.tensor([[LARGEST, -LARGEST], [3.3955e38, -3.397e38]]), ints(4, high=2))
     yield Sample(rand(10, 7).double(), ints(5))
     yield Sample(rand(10, 7), ints(5, dtype=torch.int16))
 

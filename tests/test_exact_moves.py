@@ -21,6 +21,7 @@ def with_all_bits(tensor: torch.Tensor) -> torch.Tensor:
         return tensor
     values = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(20)) * 1e3
     values.view(-1)[::5] = -0.0
+    values.view(-1)[3::7] = torch.finfo(torch.float32).min  # as masks have it
     return values
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -57,6 +58,16 @@ def test_help_has_an_example_and_the_exit_codes(command):
 def test_help_lists_every_command():
     shown = CliRunner().invoke(cli.app, ["--help"]).stdout
     assert all(command.name in shown for command in COMMANDS)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_the_example_works(name, elsewhere, monkeypatch):
+    words = shlex.split(next(command for command in COMMANDS if command.name == name).example)
+    while "=" in words[0]:
+        monkeypatch.setenv(*words.pop(0).split("=", 1))
+    assert words[0] == "ttreg"
+    done = CliRunner().invoke(cli.app, words[1:])
+    assert done.exit_code == (1 if "--check" in words else 0), done.stderr  # the folder is an empty one
 
 
 @pytest.mark.parametrize("name", QUICK)

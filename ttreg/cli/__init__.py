@@ -24,7 +24,13 @@ COMMANDS = (
     demo.COMMAND,
 )
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, help="Run PyTorch code on Tenstorrent hardware, op by op.")
+# Plain help: to import rich and to draw its panels takes longer than everything else that `--help` does.
+app = typer.Typer(
+    cls=Commands,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Run PyTorch code on Tenstorrent hardware, op by op.",
+)
 
 for command in COMMANDS:
     app.command(command.name, epilog=command.epilog, context_settings=command.context_settings)(command.run)

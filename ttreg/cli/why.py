@@ -69,7 +69,7 @@ def _show(said: Answer) -> None:
 COMMAND = Command(
     "why",
     why,
-    example="ttreg why conv2d --args 'f32[1, 64, 56, 56], f32[64, 64, 3, 3], padding=1'",
+    example="ttreg why conv2d --args 'f32[1, 64, 56, 56], f32[64, 64, 3, 3], padding=[1, 1]'",
     json="why:Answer",
     no="the device does not run the call",
 )

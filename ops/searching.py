@@ -34,6 +34,14 @@ def compared(sequence: str, values: str) -> Check:
     )
 
 
+def contiguous(*names: str) -> Check:
+    def scattered(call: Call) -> str | None:
+        found = [name for name in names if isinstance(call[name], Meta) and not call[name].on_meta().is_contiguous()]
+        return ", ".join(found) or None
+
+    return Check("no tensor with gaps or turned", scattered, because="PyTorch copies it, and warns of that")
+
+
 def places(tt, sequence, values, right):
     """How many elements of the sorted sequence come before each value: all of them before NaN, as in PyTorch."""
     dtype = {tt.float32: torch.float32, tt.bfloat16: BF16, tt.int32: torch.int32}[sequence.dtype]
@@ -66,6 +74,7 @@ def cases():
     yield ordered(7, dtype=torch.int32), rand(5)
     yield ordered(7), ordered(7).double()
     yield rand(1).expand(4097), rand(1).expand(4096)
+    yield ordered(7), rand(3, 5).mT
 
 
 OPTIONS = ({}, {"right": True}, {"out_int32": True})
@@ -81,7 +90,11 @@ def bucket_samples():
     aten.bucketize.Tensor,
     samples=bucket_samples,
     promote=("self", "boundaries"),
-    when=[Dtype(("self", "boundaries"), NUMBERS), compared("boundaries", "self")],
+    when=[
+        Dtype(("self", "boundaries"), NUMBERS),
+        compared("boundaries", "self"),
+        contiguous("self", "boundaries"),
+    ],
 )
 def bucketize(tt, self, boundaries, out_int32, right):
     return places(tt, boundaries, self, right)  # int64 is carried in int32 as well
@@ -110,7 +123,7 @@ def searched_samples():
     aten.searchsorted.Tensor,
     samples=searched_samples,
     promote=("sorted_sequence", "self"),
-    when=[*WHEN, compared("sorted_sequence", "self")],
+    when=[*WHEN, compared("sorted_sequence", "self"), contiguous("sorted_sequence", "self")],
 )
 def searchsorted(tt, sorted_sequence, self, out_int32, right, side):
     return places(tt, sorted_sequence, self, right or side == "right")
@@ -126,13 +139,14 @@ def number_samples():
     yield Sample(ordered(7).double(), 1.0)
     yield Sample(ordered(7, dtype=torch.int32), 2**40)
     yield Sample(rand(1).expand(MOST_COMPARED + 1), 1.0)
+    yield Sample(rand(7, 3).mT, 1.0)
 
 
 @lower(
     aten.searchsorted.Scalar,
     samples=number_samples,
     promote=("sorted_sequence", "self"),
-    when=[*WHEN, FITS, compared("sorted_sequence", "self")],
+    when=[*WHEN, FITS, compared("sorted_sequence", "self"), contiguous("sorted_sequence")],
 )
 def searchsorted_number(tt, sorted_sequence, self, out_int32, right, side):
     return places(tt, sorted_sequence, self, right or side == "right")

@@ -8,14 +8,16 @@ from ..conditions import FLOATS, AtMost, Check, Dtype, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, rand
 from .pad import PADDED_ROW, constant_pad_nd
-from .views import ROW, VIEWABLE, cut, of
+from .views import ROW, VIEWABLE, as_shape, cut, of
 from .wide import moves_narrow
 
 aten = torch.ops.aten
 
 
 def unfold_samples():
-    yield from of([(8,), 0, 4, 2], [(8,), 0, 3, 1], [(3, 40), 1, 8, 8], [(9, 33), 0, 2, 3], [(2, 3, 8, 8), 2, 4, 4])()
+    yield from of(
+        [(8,), 0, 4, 2], [(8,), 0, 3, 1], [(3, 40), 1, 8, 8], [(9, 33), 0, 2, 3], [(2, 3, 8, 8), 2, 4, 4], [(), 0, 1, 1]
+    )()
     yield Sample(rand(200), 0, 100, 50)
     yield Sample(rand(2, ROW + 1), 1, 2, 2)
 
@@ -31,6 +33,8 @@ UNFOLDED = [
 @lower(aten.unfold.default, samples=unfold_samples, when=UNFOLDED)
 @moves_narrow
 def unfold(tt, self, dimension, size, step):
+    if not len(self.shape):
+        return as_shape(tt, self, [1])
     dimension = dimension % len(self.shape)
     last = (self.shape[dimension] - size) // step * step
     # The i-th of every window, for each i; the windows are a new last dimension.

@@ -13,6 +13,7 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 FEW = {
     "chip": ["--rounds", "2", "--programs", "2", "--passes", "2", "--warm"],
     "min_upload": ["--rounds", "2"],
+    "varying_sizes": ["--detector", "yolo", "--images", "12"],
 }
 
 
@@ -31,6 +32,14 @@ def test_every_benchmark_is_among_them():
 
 def test_min_upload_prints_a_table():
     assert "elements" in printed("min_upload")
+
+
+def test_varying_sizes_prints_json():
+    figures = json.loads(printed("varying_sizes", "--json").splitlines()[-1])
+    assert figures["last_over_first"] > 0
+    assert figures["tensors_of_the_device_after_12"] == 0
+    assert figures["storages_with_uploads_after_10"] > 0
+    assert figures["plans"] > 100
 
 
 def test_chip_prints_json():

@@ -77,7 +77,7 @@ def cases():
     yield ordered(7), rand(3, 5).mT
 
 
-OPTIONS = ({}, {"right": True}, {"out_int32": True})
+OPTIONS: tuple[dict[str, bool], ...] = ({}, {"right": True}, {"out_int32": True})
 
 
 def bucket_samples():

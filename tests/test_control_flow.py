@@ -52,7 +52,10 @@ PROGRAMS = {
         second,
     ),
     "while_loop": (steps, steps_in_python),
-    "map": (lambda x: map_(lambda row, by: (row * by).relu(), x, X[0]), lambda x: (x * X[0]).relu()),
+    "map": (
+        lambda x: map_(lambda row, by: (row * by).relu(), x, X[0]),  # type: ignore[arg-type]
+        lambda x: (x * X[0]).relu(),
+    ),
     "scan": (scanned, scanned_in_python),
     "associative_scan": (
         lambda x: associative_scan(torch.add, x, 0, combine_mode="generic"),

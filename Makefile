@@ -1,6 +1,6 @@
 # Every target sets up what it needs first; a second call installs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test models aliasing verify lint format lock clean
+.PHONY: help setup demo test models aliasing opinfo verify lint format lock clean
 
 BIN := .venv/bin
 PYTHON ?=
@@ -27,6 +27,9 @@ test: lint ## lint, then run the tests
 
 models: setup ## run whole pipelines and models on the device beside CPU, the long ones too
 	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "long or not long" tests/models $(ARGS)
+
+opinfo: setup ## hold every op of PyTorch's own operator tests to what it gives on CPU (a quarter of an hour)
+	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) -m "long or not long" tests/opinfo $(ARGS)
 
 aliasing: setup ## take 20,000 random programs of views, writes and copies beside CPU (SEED=1: others)
 	ALIASING_SEED=$(SEED) $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) -m "long or not long" tests/aliasing $(ARGS)

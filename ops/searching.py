@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import torch
 
@@ -77,7 +78,7 @@ def cases():
     yield ordered(7), rand(3, 5).mT
 
 
-OPTIONS: tuple[dict[str, bool], ...] = ({}, {"right": True}, {"out_int32": True})
+OPTIONS: tuple[dict[str, Any], ...] = ({}, {"right": True}, {"out_int32": True})
 
 
 def bucket_samples():
@@ -100,7 +101,7 @@ def bucketize(tt, self, boundaries, out_int32, right):
     return places(tt, boundaries, self, right)  # int64 is carried in int32 as well
 
 
-SIDES = ({"side": "left"}, {"side": "right"}, {"right": True, "side": "right"})
+SIDES: tuple[dict[str, Any], ...] = ({"side": "left"}, {"side": "right"}, {"right": True, "side": "right"})
 WHEN = [
     Dtype(("sorted_sequence", "self"), NUMBERS),
     Is("sorter", None, because="the sequence is taken as it is"),

@@ -64,6 +64,7 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
         constants=constants,
         slots=slots,
         written=[slot for slot in slots if slot.name in writes],
+        elementwise=torch.Tag.pointwise in (functional_form(op) or op).tags,
         floating=any(meta.dtype.is_floating_point for meta in metas),
         complex=any(meta.dtype.is_complex for meta in metas),
         nbytes=sum(meta.nbytes for meta in metas),

@@ -18,7 +18,7 @@ from .fallback import decompose, host
 from .parts import apart
 from .plan import PART_WRITTEN, Plan, Slot
 from .schema import view_form
-from .session import Session
+from .session import Session, TooLarge
 from .signature import signature
 from .tensor import DeviceTensor
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 INDEX_OUT_OF_RANGE = Refusal("indices within bounds", "", "the host raises what PyTorch raises")
 REFUSED_BY_TTNN = Refusal("ttnn accepts the call", "", 'on_device_error="fallback"')
+TOO_LARGE = Refusal("int64 values within int32's range", "", "the device carries no larger ones")
 OUT_OF_BOUNDS = Refusal("a view within its storage", "", "the host raises what PyTorch raises")
 OVERLAPPING = Refusal(
     "writes to no other argument's memory", "", "the host raises or orders the writes as PyTorch does"
@@ -88,7 +89,7 @@ class Dispatcher:
 
     def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         session = self.session
-        if plan.written and _overlapping(plan.targets(args, kwargs), plan.slots, args, kwargs):
+        if plan.written and _overlapping(plan, args, kwargs):
             return self._run_on_host_instead(plan, OVERLAPPING, args, kwargs)
         if plan.writes_part and not _takes_part(*plan.targets(args, kwargs)):
             return self._run_on_host_instead(plan, PART_WRITTEN, args, kwargs)
@@ -100,6 +101,8 @@ class Dispatcher:
                     return self._run_on_host_instead(plan, INDEX_OUT_OF_RANGE, args, kwargs)
                 arguments[slot.name] = value
             values = session.lower(plan, arguments)
+        except TooLarge:
+            return self._run_on_host_instead(plan, TOO_LARGE, args, kwargs)
         except RefusedByDevice as refused:
             if session.settings.on_device_error == "raise":
                 plan.count -= 1
@@ -147,13 +150,18 @@ def _takes_part(target: Any) -> bool:
     return target._cell.takes_part(target._meta)
 
 
-def _overlapping(targets: list[Any], slots: list[Slot], args: tuple, kwargs: dict[str, Any]) -> bool:
+def _overlapping(plan: Plan, args: tuple, kwargs: dict[str, Any]) -> bool:
     """Whether another argument has some of the elements that the op writes to, which PyTorch may refuse."""
-    for slot in slots:
+    targets = plan.targets(args, kwargs)
+    for slot in plan.slots:
+        may_be_the_same = plan.elementwise or slot in plan.written
         for tensor in slot.tensors(args, kwargs):
             for target in targets:
                 if not isinstance(tensor, DeviceTensor) or tensor._cell is not target._cell:
                     continue
-                if tensor._meta != target._meta and not apart(tensor._meta, target._meta, target._cell.root):
+                if tensor._meta == target._meta:
+                    if not may_be_the_same:
+                        return True
+                elif not apart(tensor._meta, target._meta, target._cell.root):
                     return True
     return False

@@ -53,6 +53,7 @@ class Plan:
     writes_part: bool = False  # whether what it writes to is a part of its storage
     outputs: list[Meta] = field(default_factory=list)
     several: bool = False
+    elementwise: bool = False  # whether an op that writes may be given what it writes to a second time
     reach: int = 0  # bytes that the storage has to have for a view's outputs to lie in it
     floating: bool = False  # whether an input is of floating point
     complex: bool = False  # whether an input is complex

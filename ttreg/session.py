@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 REBUILT = Refusal("the storage was written under the shape it was made with", "", "the host takes the view instead")
 
 
+class TooLarge(Exception):
+    """A tensor of int64 has values outside of int32's range."""
+
+
 class Session:
     """What `with ttreg.device_mode() as session:` gives; `report()` tells what ran where and why."""
 
@@ -99,7 +103,8 @@ class Session:
     ) -> Value:
         """The device value of any tensor, uploaded if need be, brought to `promote_to` if that is given.
 
-        With `block_float`, a parameter for which the user asked for one arrives in it.
+        With `block_float`, a parameter for which the user asked for one arrives in it. Raises TooLarge for int64 values
+        that the device cannot carry, which the host may have written.
         """
         dtype = promote_to or tensor.dtype
         carrier = self.carriers[dtype]
@@ -115,7 +120,10 @@ class Session:
             if view is not None and cell.values:
                 refusal = next((v.plan.refusal for v in view.chain() if v.plan.refusal is not None), REBUILT)
                 self.fell_back(view.plan.op, refusal, meta.dtype.is_floating_point, lambda: str(meta))
-            value = cell.values[meta] = self._upload(cell.host_view(meta), self.carriers[meta.dtype], False)
+            plain = cell.host_view(meta)
+            if meta.dtype is torch.int64 and dtype is not torch.int64:  # the values may be too large for int32
+                return self._uploaded(plain, dtype, carrier, row_major)
+            value = cell.values[meta] = self._upload(plain, self.carriers[meta.dtype], False)
         if carrier != self.carriers[meta.dtype]:
             value = self.tt.typecast(value, getattr(self.tt, carrier))
         return self.tt.to_layout(value, self.tt.ROW_MAJOR_LAYOUT) if row_major else value
@@ -215,6 +223,8 @@ class Session:
         return value
 
     def _upload(self, plain: torch.Tensor, carrier: str, weight: bool, row_major: bool = False) -> Value:
+        if plain.dtype is torch.int64 and carrier == "int32" and not _fits_int32(plain):
+            raise TooLarge
         with self.device.lock:
             value = self.device.upload(plain, carrier, row_major)
         self.ledger.moved("weight_uploads" if weight else "uploads", plain.nbytes)

@@ -52,7 +52,8 @@ class DeviceTensor(torch.Tensor):
 
         It is an inference tensor if `source` is one, whichever mode it is made in.
         """
-        if meta.dtype is source.dtype:
+        # Made by the fast way, a view of an inference tensor would let itself be written outside of inference mode.
+        if meta.dtype is source.dtype and not source.is_inference():
             try:
                 with torch._C._DisableTorchDispatch():
                     alias = torch.as_strided(source, meta.shape, meta.stride, meta.offset)

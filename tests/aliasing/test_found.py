@@ -106,3 +106,50 @@ def test_zeros_that_are_looked_up_keep_their_sign(same_as_cpu):
         return [str(t.flip(0)), str(t[torch.tensor([1, 1, 0])]), str(t.index_select(1, torch.tensor([1, 0])))]
 
     same_as_cpu(program)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda t: t.index_copy_(0, torch.tensor([1, 0]), t),
+        lambda t: t.index_copy_(0, torch.tensor([1, 0]), t[:2]),
+    ],
+)
+def test_an_op_that_moves_elements_is_not_given_what_it_writes_to(write, same_as_cpu):
+    same_as_cpu(lambda tensor: write(tensor(X[:2, :2])), raises=True)
+
+
+@pytest.mark.parametrize("write", [lambda t: t[0].zero_(), lambda t: t.view(12).add_(1), lambda t: t.t().mul_(2)])
+def test_a_view_of_an_inference_tensor_is_written_in_inference_mode_only(write, same_as_cpu):
+    def program(tensor):
+        with torch.inference_mode():
+            t = tensor(X)
+            write(t)
+        write(t)
+
+    same_as_cpu(program, raises=True)
+
+
+LARGE = torch.tensor([[2**40, 1, -(2**35)], [3, 2**31, 5]])
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda t: t + torch.ones(2, 3),
+        lambda t: t.view(6) * 0.5,
+        lambda t: t.clone(),
+        lambda t: torch.cat([t, t]),
+        lambda t: t.t().contiguous(),
+        lambda t: t.repeat(2, 1),
+        lambda t: torch.where(t > 4, t, 0),
+        lambda t: t.to(torch.float32),
+    ],
+)
+def test_integers_too_large_for_the_device_are_not_cut(read, same_as_cpu):
+    def program(tensor):
+        t = tensor(LARGE.sign())  # small, so that the device takes them
+        t.copy_(LARGE)
+        return read(t)
+
+    same_as_cpu(program)

@@ -55,7 +55,7 @@ def copy_(run, t, u, a, b):
 
 @step
 def fill_from_(run, t, u, a, b):
-    if u.numel() and run.converts(u, t.dtype):
+    if u.numel() and run.converts(u, t.dtype) and (t.dtype.is_floating_point or not u.requires_grad):
         t.fill_(u.flatten()[a % u.numel()])
 
 
@@ -133,10 +133,18 @@ def out_of(t, u, x, y):
     )
 
 
+def of_inference(*tensors):
+    """Whether PyTorch refuses to write to one of them outside of inference mode.
+
+    Inside a block it cannot do so for lists, nor for `set_` to part of a storage, and writes.
+    """
+    return not torch.is_inference_mode_enabled() and any(tensor.is_inference() for tensor in tensors)
+
+
 @step
 def foreach_(run, t, u, a, b):
     tensors = [t, u] if b % 2 else [t, run.like(t, a)]
-    if not all(run.converts(x, y.dtype) for x in tensors for y in tensors):
+    if not all(run.converts(x, y.dtype) for x in tensors for y in tensors) or of_inference(*tensors):
         return
     (
         lambda: torch._foreach_add_(tensors, 1),
@@ -161,7 +169,7 @@ def turn_(run, t, u, a, b):
         lambda: t.unsqueeze_(b % 3 - 1),
         lambda: t.swapaxes_(0, -1),
         lambda: t.as_strided_((2, 2), (1, 2)),
-        lambda: t.detach_(),
+        lambda: None if run.takes("enter_grad_mode") else t.detach_(),
     )[a % 8]()
 
 
@@ -185,10 +193,12 @@ def new_memory_filled(t, always=True):
 
 @step
 def set_(run, t, u, a, b):
+    if of_inference(t):
+        return
     fits = t.itemsize <= u.itemsize  # what is added to the memory holds anything
     (
         lambda: t.set_(u),
-        lambda: t.set_(u.untyped_storage()),
+        lambda: t.set_(u.untyped_storage()) if t.is_contiguous() else None,  # else it can leave strides too large
         lambda: t.set_(u.untyped_storage(), u.storage_offset(), u.shape, u.stride()) if fits else None,
         lambda: t.set_(t, 0, (2,), (1,)) if t.numel() > 1 else None,
         lambda: t.set_(),

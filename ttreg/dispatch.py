@@ -152,7 +152,7 @@ def _takes_part(target: Any) -> bool:
 
 def _overlapping(plan: Plan, args: tuple, kwargs: dict[str, Any]) -> bool:
     """Whether another argument has some of the elements that the op writes to, which PyTorch may refuse."""
-    targets = plan.targets(args, kwargs)
+    targets: list[Any] = plan.targets(args, kwargs)
     for slot in plan.slots:
         may_be_the_same = plan.elementwise or slot in plan.written
         for tensor in slot.tensors(args, kwargs):

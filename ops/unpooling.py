@@ -5,9 +5,11 @@ from __future__ import annotations
 from math import prod
 
 import torch
+from torch._prims_common import suggest_memory_format
 
 from ..conditions import FLOATS, Dtype
 from ..indexing import Places
+from ..meta import intern
 from ..registry import lower
 from ..samples import Sample, ints, rand
 from .views import as_shape
@@ -37,6 +39,9 @@ def unpool_samples(dims):
         whole = [*more, 6, 6]
         yield Sample(torch.tensor([NAN, INF, -INF, -0.0] * 9)[: prod(shape)].view(shape), ints(*shape), whole, *ones)
         yield Sample(rand(*shape), torch.zeros(shape, dtype=torch.int64), whole, *ones)
+        if dims == 2:
+            turned = rand(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+            yield Sample(turned, ints(2, 3, 4, 5, high=80), [8, 10])
         yield Sample(rand(*shape).double(), ints(*shape), whole, *ones)
         yield Sample(rand(*shape), ints(*shape, dtype=torch.int32), whole, *ones)
 
@@ -60,7 +65,14 @@ def options(dims):
     }
 
 
-@lower(aten.max_unpool2d.default, **options(2))
+def unpooled_on_cpu(call, outputs):
+    """Channels last if the input is so."""
+    form = suggest_memory_format(call["self"].on_meta())
+    (out,) = outputs
+    return [intern(out.dtype, out.shape, torch.empty(out.shape, device="meta", memory_format=form).stride())]
+
+
+@lower(aten.max_unpool2d.default, **options(2), outputs=unpooled_on_cpu)
 def max_unpool2d(tt, self, indices, output_size):
     return unpool(tt, self, indices, output_size)
 

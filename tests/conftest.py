@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 
 import pytest
 import torch
@@ -16,6 +17,20 @@ from ttreg.registry import registry
 _LIBRARY = torch.library.Library("ttreg_tests", "DEF")
 _HOST_FUNCTIONS: dict = {}  # by the name of the op that they implement
 PLACES = ("inside the block", "inside, small inputs local", "in another thread", "after the block")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print which share of the operator tests' samples ran wholly on the device."""
+    counts: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", "") == "call" and "-float32]" in report.nodeid:
+                counts.update(dict(report.user_properties))
+    if counts["samples"]:
+        wholly, samples = counts["wholly on the device"], counts["samples"]
+        terminalreporter.write_line(
+            f"op_db, float32: {wholly} of {samples} samples ran wholly on the device ({wholly / samples:.1%})"
+        )
 
 
 @pytest.fixture(autouse=True)

@@ -136,7 +136,7 @@ def test_ctrl_c_has_an_exit_code_of_its_own():
 
 
 def test_ctrl_c_leaves_no_process_behind(tmp_path):
-    command = [str(BIN / "ttreg"), "verify", "softmax", "--arch", "blackhole"]
+    command = [str(BIN / "ttreg"), "verify", "--arch", "blackhole"]
     running = subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
     )

@@ -1,8 +1,6 @@
-"""Warnings at each cause, and the share of samples that ran wholly on the device."""
+"""Warnings at each cause."""
 
 from __future__ import annotations
-
-from collections import Counter
 
 import pytest
 import torch
@@ -15,16 +13,3 @@ def _warn_always():
     torch.set_warn_always(True)
     yield
     torch.set_warn_always(before)
-
-
-def pytest_terminal_summary(terminalreporter):
-    counts: Counter[str] = Counter()
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            if getattr(report, "when", "") == "call" and "-float32]" in report.nodeid:
-                counts.update(dict(report.user_properties))
-    if counts["samples"]:
-        wholly, samples = counts["wholly on the device"], counts["samples"]
-        terminalreporter.write_line(
-            f"op_db, float32: {wholly} of {samples} samples ran wholly on the device ({wholly / samples:.1%})"
-        )

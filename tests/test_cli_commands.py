@@ -135,10 +135,21 @@ def test_ctrl_c_has_an_exit_code_of_its_own():
     assert done.stderr == "interrupted\n"
 
 
+def listen() -> None:
+    """Take Ctrl-C, which whatever started the tests may have told its children to ignore."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_leaves_no_process_behind(tmp_path):
     command = [str(BIN / "ttreg"), "verify", "--arch", "blackhole"]
     running = subprocess.Popen(
-        command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=listen,
     )
     children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
     while running.poll() is None and len(children.read_text().split()) < 2:  # the worker, and Python's resource tracker

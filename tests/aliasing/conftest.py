@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def pytest_terminal_summary(terminalreporter):
     reports = [r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, []) if r.when == "call"]
-    programs = sum(dict(r.user_properties).get("programs", 0) for r in reports)
-    differing = sum("programs" in dict(r.user_properties) for r in reports if r.failed)
-    if programs:
-        terminalreporter.write_line(f"{programs} random programs, {differing} differing runs of them")
+    runs = [r for r in reports if "programs" in dict(r.user_properties)]
+    if runs:
+        programs, failed = sum(dict(r.user_properties)["programs"] for r in runs), sum(r.failed for r in runs)
+        terminalreporter.write_line(f"{programs:,} random programs in {len(runs)} runs; {failed} runs differ from CPU")

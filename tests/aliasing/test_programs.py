@@ -15,7 +15,7 @@ from .run import STEPS, Run, Step
 SEED = int(os.environ.get("ALIASING_SEED", "0"))
 IN_EACH = 500
 RUNS = 40  # of 500 programs: 20,000 in `make aliasing`
-SAMPLE = 200  # in `make test`
+SAMPLE = 800  # in `make test`
 
 OFTEN = ("arithmetic_", "unary_", "copy_", "view", "take_slice", "new", "to_device", "compute", "enter_device")
 NAMES = [*STEPS, *OFTEN]
@@ -50,6 +50,14 @@ def check(program: list[Step]) -> None:
 @given(PROGRAMS)
 def test_a_random_program_ends_as_on_cpu(program):
     check(program)
+
+
+def test_a_difference_would_be_found():
+    """One wrong element, stride or alias, or another error, is a difference."""
+    program = [INSIDE, Step("view", 0, 0, 1, 0), Step("unary_", 0, 0, 0, 3), Step("narrow", 0, 0, 4, 1)]
+    outcomes = [Run(changed, on_device=True).run() for changed in (program, program[:3], program[:2], program[:1])]
+    assert len({tuple(outcome) for outcome in outcomes}) == 4
+    assert outcomes[0] == Run(program, on_device=False).run()
 
 
 @pytest.mark.long

@@ -10,16 +10,16 @@ import torch
 from torch._ops import OpOverload
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from ..cell import Cell
 from ..conditions import Refusal
 from ..meta import dtype_name, meta_of
+from ..runtime.cell import Cell
+from ..runtime.signature import is_plain
+from ..runtime.tensor import DeviceTensor
 from ..schema import written_arguments
-from ..signature import is_plain
-from ..tensor import DeviceTensor
 
 if TYPE_CHECKING:
-    from ..plan import Plan
-    from ..session import Session
+    from ..runtime.plan import Plan
+    from ..runtime.session import Session
 
 FOREIGN = Refusal(
     "only ordinary CPU tensors and plain numbers", "", "symbolic and foreign calls pass through untouched"

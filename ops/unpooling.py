@@ -8,9 +8,9 @@ import torch
 from torch._prims_common import suggest_memory_format
 
 from ..conditions import FLOATS, Dtype
-from ..indexing import Places
 from ..meta import intern
 from ..registry import lower
+from ..runtime.indexing import Places
 from ..samples import Sample, ints, rand
 from .views import as_shape
 

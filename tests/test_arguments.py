@@ -7,7 +7,7 @@ from math import inf, isnan
 import pytest
 import torch
 
-from ttreg.arguments import ArgumentsError, read, short_dtype, write, write_call
+from ttreg.explain.arguments import ArgumentsError, read, short_dtype, write, write_call
 from ttreg.meta import Meta, meta_of
 
 DTYPES = sorted({v for v in vars(torch).values() if isinstance(v, torch.dtype)}, key=str)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import ttreg
-from ttreg.compare import pcc
+from ttreg.checking.compare import pcc
 
 
 def model(dtype=torch.float32):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import ttreg
-from ttreg.compare import pcc
+from ttreg.checking.compare import pcc
 from ttreg.registry import registry
 
 # A user's package: its ops, and lowerings that give them wrong values.

@@ -7,9 +7,11 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from ttreg import cli, doctor, verify
-from ttreg.doctor import Line
-from ttreg.verify import Verdict
+from ttreg import cli
+from ttreg.checking import verify
+from ttreg.checking.verify import Verdict
+from ttreg.devices import doctor
+from ttreg.devices.doctor import Line
 
 runner = CliRunner()
 

@@ -9,15 +9,16 @@ import torch
 from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
-from ttreg import cli, docs
-from ttreg.catalogue import Detail, Row, detail, row
+from ttreg import cli
 from ttreg.cli.reference import commands_page
 from ttreg.conditions import Never
-from ttreg.lookup import UnknownOpError, derived_forms, find_op
+from ttreg.explain import docs
+from ttreg.explain.catalogue import Detail, Row, detail, row
+from ttreg.explain.lookup import UnknownOpError, derived_forms, find_op
+from ttreg.explain.why import Answer
 from ttreg.registry import registry
 from ttreg.schema import functional_form
 from ttreg.settings import Settings
-from ttreg.why import Answer
 
 aten = torch.ops.aten
 

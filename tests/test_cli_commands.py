@@ -17,9 +17,10 @@ import typer
 from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
-from ttreg import cli, docs
+from ttreg import cli
 from ttreg.cli import reference, shared
 from ttreg.errors import TtregError
+from ttreg.explain import docs
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -171,7 +172,7 @@ def test_commands_that_answer_at_once_import_no_more_than_they_need():
         "import sys, torch; from typer.testing import CliRunner; from ttreg.cli import app\n"
         "for arguments in (['list'], ['show', 'cumsum'], ['config'], ['why', 'cumsum', '--args', 'f32[3], 0']):\n"
         "    assert CliRunner().invoke(app, arguments).exit_code == 0\n"
-        "print([name for name in ('ttnn', 'rich', 'ttreg.skeleton', 'ttreg.demo') if name in sys.modules])"
+        "print([name for name in ('ttnn', 'rich', 'ttreg.explain.skeleton', 'ttreg.demo') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -9,14 +9,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from ttreg import cli, op_samples, skeleton
+from ttreg import cli
 from ttreg.call import Call
 from ttreg.errors import TtregError
-from ttreg.lookup import find_op
-from ttreg.op_samples import calls_of, sample_code
+from ttreg.explain import op_samples, skeleton
+from ttreg.explain.lookup import find_op
+from ttreg.explain.op_samples import calls_of, sample_code
+from ttreg.explain.skeleton import Skeleton
 from ttreg.registry import registry
 from ttreg.schema import functional_form, tensor_arguments, written_arguments
-from ttreg.skeleton import Skeleton
 
 aten = torch.ops.aten
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttreg.compare import Statistics, differences, largest_difference, largest_ulps, pcc
+from ttreg.checking.compare import Statistics, differences, largest_difference, largest_ulps, pcc
 
 INF, NAN = float("inf"), float("nan")
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)

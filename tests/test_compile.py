@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
 import ttreg
-from ttreg import lowering
-from ttreg.compile import close_sessions
+from ttreg.hooks.compile import close_sessions
+from ttreg.runtime import lowering
 
 OPTIONS = {"device": "emulated", "min_upload_numel": 0}
 CONFIG = torch._dynamo.config
@@ -39,7 +39,7 @@ def _never_symbolic(monkeypatch):
             assert not isinstance(leaf, (torch.Tensor, torch.SymInt, torch.SymFloat, torch.SymBool)), plan.op
         return run(tt, carriers, plan, arguments)
 
-    monkeypatch.setattr("ttreg.session.run_lowering", checked)
+    monkeypatch.setattr("ttreg.runtime.session.run_lowering", checked)
 
 
 def compiled(function, **keywords):

@@ -8,11 +8,11 @@ from torch.utils._pytree import tree_map_only
 
 import ttreg
 from ttreg.call import Call
-from ttreg.compare import close, largest_difference
+from ttreg.checking.compare import close, largest_difference
+from ttreg.checking.trial import decision, trial
 from ttreg.conditions import Never
 from ttreg.meta import meta_of
 from ttreg.registry import Entry, registry
-from ttreg.trial import decision, trial
 
 ENTRIES = list(registry)
 LOWERED = [entry for entry in ENTRIES if entry.kind == "device"]

@@ -7,9 +7,9 @@ import torch
 from torch.utils._pytree import tree_map_only
 
 import ttreg
+from ttreg.checking.trial import trial
 from ttreg.registry import registry
 from ttreg.samples import Sample
-from ttreg.trial import trial
 
 MOVES = ("views", "slicing", "windows", "data_movement", "pad", "embedding")
 ENTRIES = [entry for entry in registry if entry.family in MOVES and entry.kind == "device"]

@@ -7,9 +7,10 @@ import torch
 from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
-from ttreg import cli, limits
+from ttreg import cli
 from ttreg.conditions import AtMost, Check, Dtype
 from ttreg.errors import TtregError
+from ttreg.explain import limits
 from ttreg.registry import Entry
 
 aten = torch.ops.aten

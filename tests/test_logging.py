@@ -32,7 +32,7 @@ def test_devices_and_decisions_are_logged(caplog, monkeypatch):
         torch.relu(torch.ones(2, dtype=torch.float64))
     messages = [(record.name, record.levelname, record.getMessage()) for record in caplog.records]
     assert ("ttreg.devices", "INFO", f"opened emulated wormhole_b0, ttnn {devices.TESTED_TTNN}") in messages
-    decided = next(message for name, _, message in messages if name == "ttreg.ledger" and "relu" in message)
+    decided = next(message for name, _, message in messages if name == "ttreg.runtime.ledger" and "relu" in message)
     assert decided.startswith("aten.relu.default: host, self in {")
     assert "got float64" in decided
 

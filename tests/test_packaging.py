@@ -78,6 +78,7 @@ def make(target: str, checkout: Path, environment: dict[str, str]) -> subprocess
         ("ttreg", "ttreg"),
         ("ttreg.demo", "ttreg/demo"),
         ("ttreg.devices", "ttreg/devices"),
+        ("ttreg.runtime", "ttreg/runtime"),
         ("ttreg.fallback", "fallback"),
         ("ttreg.ops", "ops"),
     ],

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import ttreg
 from ttreg.meta import meta_of
-from ttreg.parts import apart, block
+from ttreg.runtime.parts import apart, block
 
 torch.manual_seed(0)
 X = torch.randn(4, 6)

@@ -155,7 +155,7 @@ def test_an_op_that_runs_on_the_host_by_its_entry_says_why(private_op, rows_of):
 
 
 def test_many_signatures_are_all_counted(twice, rows_of, monkeypatch):
-    monkeypatch.setattr("ttreg.ledger._KEPT_PLANS", 5)
+    monkeypatch.setattr("ttreg.runtime.ledger._KEPT_PLANS", 5)
 
     def program(session):
         for _ in range(3):

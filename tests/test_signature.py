@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from ttreg.signature import signature
+from ttreg.runtime.signature import signature
 
 aten = torch.ops.aten
 X = torch.arange(16.0).reshape(4, 4)

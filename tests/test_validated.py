@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import ttreg
+from ttreg.checking.trial import trial
+from ttreg.checking.verify import matching
 from ttreg.conditions import FLOATS, Dtype
-from ttreg.trial import trial
-from ttreg.verify import matching
 
 ARCHS = ("wormhole_b0", "blackhole")
 SHARE = 0.12  # of all samples; `ttreg verify` takes them all

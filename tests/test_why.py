@@ -8,16 +8,16 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 import ttreg
-from ttreg.arguments import ArgumentsError, read, write_call
 from ttreg.call import bind_arguments
-from ttreg.dispatch import Dispatcher
-from ttreg.lookup import find_op
+from ttreg.explain.arguments import ArgumentsError, read, write_call
+from ttreg.explain.lookup import find_op
+from ttreg.explain.why import Oracle, placed
 from ttreg.meta import meta_of
-from ttreg.plan import NO_META
 from ttreg.registry import registry
+from ttreg.runtime.dispatch import Dispatcher
+from ttreg.runtime.plan import NO_META
+from ttreg.runtime.tensor import DeviceTensor
 from ttreg.settings import Settings
-from ttreg.tensor import DeviceTensor
-from ttreg.why import Oracle, placed
 
 
 class Stopped(Exception):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .block_floats import carry_in
 from .errors import (
     AccuracyError,
     DeviceError,
@@ -19,13 +18,14 @@ from .errors import (
     TtregError,
     ValidationError,
 )
-from .mode import device_mode
 from .registry import cpu_only, decomposed, lower, registry
-from .session import Session
-from .tensor import DeviceTensor
+from .runtime.block_floats import carry_in
+from .runtime.mode import device_mode
+from .runtime.session import Session
+from .runtime.tensor import DeviceTensor
 
 if TYPE_CHECKING:
-    from .compile import compile_session
+    from .hooks.compile import compile_session
     from .report import Report
 
 aten = torch.ops.aten
@@ -40,7 +40,7 @@ def __getattr__(name: str) -> Any:
 
         return Report
     if name == "compile_session":
-        from .compile import compile_session
+        from .hooks.compile import compile_session
 
         return compile_session
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

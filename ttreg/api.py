@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from .carry import Carriers
 from .devices.base import Device, Value
-from .uploads import Uploads
+from .runtime.carry import Carriers
+from .runtime.uploads import Uploads
 
 
 class Api:

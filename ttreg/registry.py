@@ -20,8 +20,8 @@ from torch._ops import OpOverload, OpOverloadPacket
 from .call import Call
 from .conditions import Condition, Dtype, Is, Never, Refusal
 from .errors import RegistryError
-from .indexing import Bound
 from .meta import Meta
+from .runtime.indexing import Bound
 from .samples import Sample, Samples, seeded
 from .schema import argument_names, functional_form, tensor_arguments, written_arguments
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .conditions import Never, Refusal
-from .plan import Placement
+from .runtime.plan import Placement
 
 _SHOWN = 20  # rows of a printed table
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import ttreg
-from ttreg.compare import pcc
+from ttreg.checking.compare import pcc
 from ttreg.demo.part import NetworkCalls
 from ttreg.report import Report, why
 

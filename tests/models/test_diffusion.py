@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import ttreg
-from ttreg.compare import pcc
+from ttreg.checking.compare import pcc
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

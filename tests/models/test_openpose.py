@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import ttreg
-from ttreg.compare import pcc
+from ttreg.checking.compare import pcc
 from ttreg.report import Report, why
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")

@@ -14,7 +14,7 @@ from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 from torchvision.ops import nms
 
 import ttreg
-from ttreg.tensor import DeviceTensor
+from ttreg.runtime.tensor import DeviceTensor
 
 
 class Detector(nn.Module):
@@ -58,7 +58,7 @@ def held(session: ttreg.Session) -> tuple[int, int, int]:
 
 def decisions(monkeypatch) -> list[str]:
     """The ops that are decided on from now on."""
-    from ttreg import dispatch
+    from ttreg.runtime import dispatch
 
     made: list[str] = []
     decide = dispatch.decide
@@ -130,7 +130,7 @@ def test_what_is_made_from_sizes_is_bounded(monkeypatch):
 
 def test_old_plans_give_way_and_come_back(monkeypatch):
     """With more sizes than there is room for plans, what all sizes share is decided again now and then, no more."""
-    monkeypatch.setattr("ttreg.ledger._KEPT_PLANS", 60)
+    monkeypatch.setattr("ttreg.runtime.ledger._KEPT_PLANS", 60)
     decided = decisions(monkeypatch)
     torch.manual_seed(0)
     shared, x = nn.Linear(32, 32), torch.randn(64, 32)

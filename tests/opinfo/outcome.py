@@ -13,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from ttreg.compare import TOLERANCES
+from ttreg.checking.compare import TOLERANCES
 from ttreg.meta import meta_of
 
 from .cases import Invocation

@@ -18,7 +18,7 @@ def docs(
     json: Json = False,
 ) -> None:
     """Write ops.md, every entry with its conditions, and commands.md, from the registry and the commands."""
-    from .. import docs as made
+    from ..explain import docs as made
     from . import COMMANDS, app
     from .reference import commands_page
 

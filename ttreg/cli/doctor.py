@@ -9,7 +9,7 @@ def doctor(json: Json = False) -> None:
     """Look at what ttreg needs on this machine."""
     from rich.table import Table
 
-    from ..doctor import examine
+    from ..devices.doctor import examine
 
     lines = list(tracked(examine(), "looking", total=11))
     if json:

@@ -14,7 +14,7 @@ def limits(
     json: Json = False,
 ) -> None:
     """Print which ops have which limit, and why, as Markdown."""
-    from .. import limits as made
+    from ..explain import limits as made
 
     if write:
         path, changed = made.write()

@@ -40,8 +40,8 @@ def list_ops(
     json: Json = False,
 ) -> None:
     """List the entries: where each op runs, on how many conditions, for which dtypes, and its samples."""
-    from ..catalogue import row
-    from ..lookup import closest, matching
+    from ..explain.catalogue import row
+    from ..explain.lookup import closest, matching
     from ..registry import registry
 
     families = sorted({entry.family for entry in registry})

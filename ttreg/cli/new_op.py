@@ -19,8 +19,8 @@ def new_op(
 
     What `ttreg verify` says of it follows as comments, so that the output is a module as it stands.
     """
+    from ..explain.skeleton import skeleton, tried
     from ..settings import ARCHS
-    from ..skeleton import skeleton, tried
 
     if arch not in ARCHS:
         bad_usage(f"{arch!r}; expected {' or '.join(ARCHS)}", "--arch")

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from ..limits import escaped
+from ..explain.limits import escaped
 from .shared import BAD_USAGE, INTERRUPTED, NO, YES, Command
 
 HEAD = f"""\

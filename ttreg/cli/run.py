@@ -22,8 +22,8 @@ def run(program: list[str], module: bool, report: Path | None, strict: bool, **k
     if report is not None and (report.is_dir() or not report.parent.is_dir()):
         bad_usage(f"{report} cannot be written: name a file in a folder that exists", "--report")
 
-    from ..mode import device_mode
-    from ..program import Program
+    from ..runtime.mode import device_mode
+    from .program import Program
 
     block = device_mode(**{name: value for name, value in keywords.items() if value is not None})
     try:

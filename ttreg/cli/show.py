@@ -9,7 +9,7 @@ import typer
 from .shared import Command, Json, bad_usage, complete_op, print_fields, print_json
 
 if TYPE_CHECKING:
-    from ..catalogue import Detail
+    from ..explain.catalogue import Detail
 
 
 def show(
@@ -17,8 +17,8 @@ def show(
     json: Json = False,
 ) -> None:
     """Show an op's entries: conditions and why they are there, lowering, forms, samples, limits of ttnn."""
-    from ..catalogue import detail
-    from ..lookup import UnknownOpError, entries_of
+    from ..explain.catalogue import detail
+    from ..explain.lookup import UnknownOpError, entries_of
 
     try:
         details = [detail(entry) for entry in entries_of(op)]

@@ -17,9 +17,9 @@ def verify(
     """Make every accepted sample's ttnn calls on mocked chips."""
     from rich.table import Table
 
+    from ..checking.verify import matching
+    from ..checking.verify import verify as run
     from ..settings import ARCHS
-    from ..verify import matching
-    from ..verify import verify as run
 
     archs = ARCHS if arch == "both" else (arch,)
     if not set(archs) <= set(ARCHS):

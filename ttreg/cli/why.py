@@ -9,7 +9,7 @@ import typer
 from .shared import Command, Json, answer, bad_usage, complete_op, print_fields, print_json
 
 if TYPE_CHECKING:
-    from ..why import Answer
+    from ..explain.why import Answer
 
 _PLACES = {
     "device": "runs on the device",
@@ -32,9 +32,9 @@ def why(
     Tensors are f32[1, 64, 56, 56], or float32[1, 64, 56, 56] as in error messages; f32[] has no dimensions;
     f32[2, 3](1, 2) has strides, f32[1, 3, 8, 8](channels_last) a memory format. They count as being on the device.
     """
-    from ..arguments import ArgumentsError, read
-    from ..lookup import UnknownOpError, find_op
-    from ..why import Oracle
+    from ..explain.arguments import ArgumentsError, read
+    from ..explain.lookup import UnknownOpError, find_op
+    from ..explain.why import Oracle
 
     if not args and op.endswith(")"):  # a whole call, as an error message shows it
         op, _, args = op[:-1].partition("(")

@@ -1,0 +1,196 @@
+"""`check=<PCC>`: compares every device op with the host on the same inputs, and says what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from ..call import Call
+from ..devices.base import Value
+from ..errors import AccuracyError
+from ..meta import Meta, dtype_name
+from ..runtime.block_floats import block_float_of
+from ..runtime.plan import Plan, Slot
+from ..runtime.session import Session
+from .compare import Statistics, differences, largest_difference, largest_ulps, pcc
+from .reproduce import Input, snippet, spread
+
+# Where the host's result is nothing but its own rounding, such as the mean of what a normalization gave, the
+# device's is as good if it is not much farther from the exact one: by this factor, in the root mean square.
+_AS_GOOD = 4
+
+
+@dataclass
+class _Checked:
+    """One op and its arguments, tensors as `Input`s; results are held to the threshold one by one."""
+
+    session: Session
+    op: Any
+    lowering: str
+    args: tuple
+    kwargs: dict[str, Any]
+    view: bool = False
+
+    def hold(self, number: int, meta: Meta, got: torch.Tensor, wanted: torch.Tensor) -> None:
+        """Raise AccuracyError if output `number` is not what the host has."""
+        threshold = self.session.settings.check
+        assert threshold is not None
+        with _disable_current_modes():
+            dtype = self.session.carriers.narrow.get(meta.dtype, meta.dtype)
+            got, wanted = got.to(dtype), wanted.to(dtype)
+            correlation = pcc(_ends_infinite(got), _ends_infinite(wanted))
+            if correlation >= threshold or self._is_as_good(number, got, wanted):
+                return
+            where = f"output {number}, {meta}, which {self.lowering} made,"
+            text = f"{where} has a PCC of {correlation:.5f} with the host's, below {threshold}"
+            raise self._error(text, correlation, got, wanted)
+
+    def host_results(self, convert: Callable[[torch.Tensor], torch.Tensor] = torch.clone) -> list[torch.Tensor]:
+        """What the host gives for the inputs, the program's random numbers left alone."""
+        args, kwargs = tree_map_only(Input, lambda i: convert(i.tensor), (self.args, self.kwargs))
+        with torch.random.fork_rng(devices=[]):
+            results = tree_leaves(self.op(*args, **kwargs))
+        return [result for result in results if isinstance(result, torch.Tensor)]
+
+    def _is_as_good(self, number: int, got: torch.Tensor, wanted: torch.Tensor) -> bool:
+        """Whether the device's result is about as near to the exact one as the host's."""
+        if self.view or not wanted.dtype.is_floating_point:
+            return False
+        try:
+            exact = self.host_results(lambda t: t.double() if t.is_floating_point() else t.clone())[number]
+        except Exception:  # the op is not for float64
+            return False
+        off, hosts = (float((result.double() - exact.double()).norm()) for result in (got, wanted))
+        return off < float("inf") and off <= _AS_GOOD * hosts
+
+    def _error(self, text: str, correlation: float, got: torch.Tensor, wanted: torch.Tensor) -> AccuracyError:
+        largest, ulps = largest_difference(got, wanted), largest_ulps(got, wanted)
+        where = _place(differences(got, wanted))
+        call = Call.bind(self.op, *tree_map_only(Input, lambda i: i.tensor, (self.args, self.kwargs)))
+        error = AccuracyError(
+            f"{call}: {text}\n{_table(device=Statistics.of(got), host=Statistics.of(wanted))}"
+            f"largest difference {largest:.6g} ({ulps:.6g} ulp of {dtype_name(got.dtype)}) at {where}: "
+            f"{got[tuple(where)].item():.9g} on the device, {wanted[tuple(where)].item():.9g} on the host\n"
+            f"to repeat it, run\n\n{self._snippet}"
+        )
+        error.op, error.lowering, error.snippet = str(self.op), self.lowering, self._snippet
+        error.pcc, error.max_abs, error.max_ulp = correlation, largest, ulps
+        return error
+
+    @cached_property
+    def _snippet(self) -> str:
+        return snippet(
+            self.session.settings, self.op, self.args, self.kwargs, self.view, self.lowering.rpartition(".")[0]
+        )
+
+
+def compare(
+    session: Session, plan: Plan, arguments: dict[str, Value], values: Sequence[Value], args: tuple, kwargs: dict
+) -> list[Value]:
+    """The values, once each is found to be what the host has; those that are not computed yet are held to it then.
+
+    Raises AccuracyError if one correlates with the host's by less than the session's `check`.
+    """
+    inputs: dict[int, Input] = {}
+    for slot in plan.slots:
+        for tensor in slot.tensors(args, kwargs):
+            inputs[id(tensor)] = _input(session, tensor, arguments[slot.name] if slot.block_float else None)
+
+    def as_input(tensor: torch.Tensor) -> Input:
+        return inputs.get(id(tensor)) or inputs.setdefault(id(tensor), _input(session, tensor))
+
+    checked = _Checked(session, plan.op, _lowering(plan), *tree_map_only(torch.Tensor, as_input, (args, kwargs)))
+    held = []
+    for number, (value, meta, wanted) in enumerate(zip(values, plan.outputs, checked.host_results(), strict=True)):
+        if callable(value):
+            value = _held_later(checked, number, meta, value, wanted)
+        elif value is not None:  # None is without elements
+            checked.hold(number, meta, _downloaded(session, value), wanted)
+        held.append(value)
+    return held
+
+
+def compare_views(session: Session, plan: Plan, parent: Value, source: Meta, made: dict[Meta, Value]) -> None:
+    """Raise AccuracyError if a view that the device made is not what its metadata shows of its parent's memory."""
+    _compare_moved(session, plan, parent, source, made)
+
+
+def compare_relaid(session: Session, value: Value, source: Meta, made: Value, target: Meta) -> None:
+    """Raise AccuracyError if a whole storage under other metadata is not what it was."""
+    plan = Plan(torch.ops.aten.as_strided.default, "view", slots=[Slot("self", 0)])
+    plan.constants = {"size": list(target.shape), "stride": list(target.stride), "storage_offset": target.offset}
+    _compare_moved(session, plan, value, source, {target: made})
+
+
+def _compare_moved(session: Session, plan: Plan, parent: Value, source: Meta, made: dict[Meta, Value]) -> None:
+    values = _downloaded(session, parent).to(source.dtype)
+    with _disable_current_modes():
+        memory = spread(values, source)
+        given = Input(memory.as_strided(source.shape, source.stride, source.offset), on_device=True)
+    constants = {name: value for name, value in plan.constants.items() if value is not None}
+    checked = _Checked(session, plan.op, _lowering(plan), (given,), constants, view=True)
+    for number, (meta, value) in enumerate(made.items()):
+        with _disable_current_modes():
+            wanted = memory.as_strided(meta.shape, meta.stride, meta.offset)
+        checked.hold(number, meta, _downloaded(session, value), wanted)
+
+
+def _input(session: Session, tensor: torch.Tensor, block_value: Value = None) -> Input:
+    """What the device has of a tensor: rounded where the session or the user wants it carried in fewer bits."""
+    plain = session.peek(tensor)
+    block_float = block_float_of(plain) if block_value is not None else None
+    if block_float is not None:
+        plain = _downloaded(session, block_value)
+    elif plain.dtype in session.carriers.narrow:
+        plain = plain.to(session.carriers.narrow[plain.dtype])
+    return Input.of(tensor, plain, block_float)
+
+
+def _held_later(
+    checked: _Checked, number: int, meta: Meta, make: Callable[[], Value], wanted: torch.Tensor
+) -> Callable[[], Value]:
+    wanted = wanted.clone()  # an op of someone's own may return memory that is written to meanwhile
+
+    def made() -> Value:
+        value = make()
+        checked.hold(number, meta, _downloaded(checked.session, value), wanted)
+        return value
+
+    return made
+
+
+def _ends_infinite(tensor: torch.Tensor) -> torch.Tensor:
+    """The values, the largest that the dtype has as infinities: masks hold them, beside which nothing else counts."""
+    if not tensor.is_floating_point():
+        return tensor
+    return torch.where(tensor.abs() >= torch.finfo(tensor.dtype).max, tensor.sign() * float("inf"), tensor)
+
+
+def _downloaded(session: Session, value: Value) -> torch.Tensor:
+    with session.device.lock:
+        return session.device.download(value)
+
+
+def _lowering(plan: Plan) -> str:
+    if plan.entry is None or plan.entry.function is None:
+        return "ttreg.runtime.relayout.relayout"
+    return f"{plan.entry.module}.{plan.entry.function.__name__}"
+
+
+def _place(apart: torch.Tensor) -> list[int]:
+    return [int(i) for i in torch.unravel_index(apart.argmax(), apart.shape)]
+
+
+def _table(**rows: Statistics) -> str:
+    columns = ("min", "max", "mean", "std", "NaN", "inf")
+    lines = [f"{'':8}" + "".join(f"{column:>14}" for column in columns)]
+    for name, s in rows.items():
+        numbers = "".join(f"{number:14.6g}" for number in (s.least, s.largest, s.mean, s.std))
+        lines.append(f"{name:8}{numbers}{s.nans:14}{s.infinities:14}")
+    return "\n".join(lines) + "\n"

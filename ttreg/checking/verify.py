@@ -1,0 +1,102 @@
+"""Proves entries against real ttnn on mocked chips: every accepted sample, validated call by call."""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from ..errors import TtregError
+from ..registry import Entry, registry
+from ..runtime.mode import device_mode
+from .compare import close, largest_difference
+from .trial import Trial, trial
+
+
+class Verdict(BaseModel):
+    """What became of a sample of an entry on a chip; `error` is empty where ttnn took it and gave the CPU's result."""
+
+    op: str
+    family: str
+    arch: str
+    sample: int
+    accepted: bool
+    error: str = ""
+
+
+def verify(arch: str, patterns: Sequence[str] = (), module: Path | None = None) -> Iterator[Verdict]:
+    """Verify in a process of its own the entries whose name has one of `patterns` in it or whose family is one of them.
+
+    `module` is a Python file with more entries. A process has one mocked chip, so each arch is verified in another.
+    """
+    context = multiprocessing.get_context("spawn")
+    queue: multiprocessing.Queue = context.Queue()
+    worker = context.Process(target=_work, args=(arch, tuple(patterns), module, queue), daemon=True)
+    with _interrupts_ignored():  # inherited by the worker: Ctrl-C is for this process, which ends it
+        worker.start()
+    try:
+        while (verdict := queue.get()) is not None:
+            yield verdict
+    finally:
+        worker.terminate()
+        worker.join()
+
+
+def matching(patterns: Sequence[str]) -> list[Entry]:
+    """The entries with a lowering that one of the patterns names."""
+    entries = [entry for entry in registry if entry.kind == "device"]
+    return [e for e in entries if not patterns or any(p in str(e.op) or p == e.family for p in patterns)]
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _work(arch: str, patterns: tuple[str, ...], module: Path | None, queue: multiprocessing.Queue) -> None:
+    try:
+        if module is not None:
+            spec = importlib.util.spec_from_file_location(module.stem, module)
+            assert spec is not None
+            assert spec.loader is not None
+            spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        for entry in matching(patterns):
+            for verdict in _verify_entry(arch, entry):
+                queue.put(verdict)
+    finally:
+        queue.put(None)
+
+
+def _verify_entry(arch: str, entry: Entry) -> Iterator[Verdict]:
+    for number, sample in enumerate(entry.samples()):
+        error, accepted = "", False
+        try:
+            with device_mode(device="emulated", arch=arch, validate=True, min_upload_numel=0) as session:
+                result = trial(session, entry, sample)
+                accepted, error = result.refusal is None, _wrong(result)
+        except TtregError as refused:
+            error, accepted = f"{type(refused).__name__}: {refused}", True
+        yield Verdict(op=str(entry.op), family=entry.family, arch=arch, sample=number, accepted=accepted, error=error)
+
+
+def _wrong(result: Trial) -> str:
+    """How the device's outputs differ from the host's, if they do."""
+    for number, (output, expected) in enumerate(zip(result.outputs, result.expected, strict=True)):
+        if output.meta is not expected.meta:
+            return f"output {number} is {output.meta}, the CPU gives {expected.meta}"
+        if not close(output.values, expected.values):
+            return f"output {number} differs from the CPU's by {largest_difference(output.values, expected.values):.3g}"
+    return ""

@@ -1,0 +1,154 @@
+"""Looks at what ttreg needs on this machine, and says what to do about what it does not find."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+from ..settings import ARCHS
+from . import TESTED_TTNN, chip_present
+from .mock_chip import MockChipError, cache_home, find_wheel
+
+TESTED_PYTHON = ((3, 10), (3, 12))
+TESTED_TORCH = ("2.14", "2.15")
+_CARDS = Path("/dev/tenstorrent")
+_DRIVER = Path("/sys/module/tenstorrent/version")
+_HUGEPAGES = Path("/dev/hugepages-1G")
+
+_OPEN = """
+import sys, ttreg
+with ttreg.device_mode(device="mock", arch=sys.argv[1]) as session:
+    pass
+"""
+
+
+class Line(BaseModel):
+    """One thing looked at; `advice` says what to do where it is not ok."""
+
+    name: str
+    status: Literal["ok", "warn", "fail"]
+    found: str
+    advice: str = ""
+
+
+def examine() -> Iterator[Line]:
+    """Look at one thing after the other; the mocked chips are really opened, each in a process of its own."""
+    yield _python()
+    yield _torch()
+    yield _ttnn()
+    yield _cards()
+    yield _driver()
+    yield _hugepages()
+    yield _simulator()
+    yield _compiler()
+    for arch in ARCHS:
+        yield _mocked(arch)
+    yield _cache()
+
+
+def _python() -> Line:
+    found = platform.python_version()
+    if sys.version_info[:2] in TESTED_PYTHON:
+        return Line(name="Python", status="ok", found=found)
+    return Line(name="Python", status="fail", found=found, advice="ttnn has wheels for CPython 3.12 and 3.10 only")
+
+
+def _torch() -> Line:
+    found = importlib.metadata.version("torch")
+    if found.startswith(TESTED_TORCH):
+        return Line(name="torch", status="ok", found=found)
+    return Line(name="torch", status="warn", found=found, advice=f"tested with {' and '.join(TESTED_TORCH)}")
+
+
+def _ttnn() -> Line:
+    advice = f"pip install ttnn=={TESTED_TTNN}"
+    try:
+        found = importlib.metadata.version("ttnn")
+    except importlib.metadata.PackageNotFoundError:
+        return Line(name="ttnn", status="fail", found="not installed", advice=advice)
+    if found == TESTED_TTNN:
+        return Line(name="ttnn", status="ok", found=found)
+    return Line(name="ttnn", status="fail", found=found, advice=f"the entries are true of {TESTED_TTNN}: {advice}")
+
+
+def _cards() -> Line:
+    cards = sorted(path.name for path in _CARDS.glob("*"))
+    if cards:
+        return Line(name="cards", status="ok", found=f"{_CARDS}: {', '.join(cards)}")
+    advice = 'device="emulated" needs none; for a card, install tt-kmd and look for it with tt-smi'
+    return Line(name="cards", status="warn", found=f"none in {_CARDS}", advice=advice)
+
+
+def _driver() -> Line:
+    if _DRIVER.exists():
+        return Line(name="driver", status="ok", found=f"tt-kmd {_DRIVER.read_text().strip()}")
+    return Line(name="driver", status=_needed(), found="tt-kmd not loaded", advice="a card needs tt-kmd")
+
+
+def _hugepages() -> Line:
+    if _HUGEPAGES.is_dir():
+        return Line(name="hugepages", status="ok", found=f"{_HUGEPAGES}")
+    return Line(
+        name="hugepages",
+        status=_needed(),
+        found=f"no {_HUGEPAGES}",
+        advice="a card needs 1 GiB hugepages (tt-system-tools)",
+    )
+
+
+def _simulator() -> Line:
+    simulator = os.environ.get("TT_METAL_SIMULATOR")
+    if not simulator:
+        return Line(name="simulator", status="ok", found="TT_METAL_SIMULATOR is not set")
+    if Path(simulator).exists():
+        return Line(name="simulator", status="ok", found=simulator)
+    return Line(
+        name="simulator", status="fail", found=f"{simulator} does not exist", advice="set TT_METAL_SIMULATOR right"
+    )
+
+
+def _compiler() -> Line:
+    places = [Path("/opt/tenstorrent/sfpi")]
+    try:
+        places.append(find_wheel().folder / "runtime" / "sfpi")
+    except MockChipError as error:
+        return Line(name="compiler", status="fail", found=str(error), advice=f"pip install ttnn=={TESTED_TTNN}")
+    for place in places:
+        if (place / "compiler" / "bin" / "riscv-tt-elf-g++").exists():
+            return Line(name="compiler", status="ok", found=str(place))
+    advice = "a card needs Tenstorrent's sfpi release; mocked and emulated chips do not"
+    return Line(name="compiler", status=_needed(), found="no RISC-V compiler (sfpi)", advice=advice)
+
+
+def _mocked(arch: str) -> Line:
+    name = f"mocked {arch}"
+    run = subprocess.run([sys.executable, "-c", _OPEN, arch], capture_output=True, text=True, timeout=300, check=False)
+    if run.returncode == 0:
+        return Line(name=name, status="ok", found="opens")
+    said = [line for line in run.stderr.splitlines() if line.strip()]
+    advice = "validation needs it; TTREG_CACHE_DIR moves its folder, and removing that folder has it built anew"
+    return Line(name=name, status="fail", found=said[-1] if said else f"exit code {run.returncode}", advice=advice)
+
+
+def _cache() -> Line:
+    try:
+        folder = cache_home()
+    except MockChipError as error:
+        return Line(name="cache", status="fail", found=str(error), advice="set TTREG_CACHE_DIR")
+    size = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_symlink()) if folder.exists() else 0
+    advice = "it can be removed at any time" if size > 1 << 30 else ""
+    status: Literal["ok", "warn"] = "warn" if advice else "ok"
+    return Line(name="cache", status=status, found=f"{folder}: {size / (1 << 20):.1f} MiB", advice=advice)
+
+
+def _needed() -> Literal["warn", "fail"]:
+    """How bad it is to lack what only a card needs."""
+    return "fail" if chip_present() and not os.environ.get("TT_METAL_SIMULATOR") else "warn"

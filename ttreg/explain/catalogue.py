@@ -1,0 +1,171 @@
+"""What there is to say of an entry, for `ttreg list` and `ttreg show`."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+from ..call import Call
+from ..conditions import Dtype, Never
+from ..registry import Entry, Kind
+from ..runtime.plan import promote
+from ..schema import is_composite, tensor_arguments
+from .arguments import short_dtype, write_call
+from .limits import Remark, remarks
+from .lookup import derived_forms
+
+
+@dataclass(frozen=True)
+class Row:
+    """An entry in a line: where it has the op run, on how many conditions, for which dtypes of the first tensor."""
+
+    op: str
+    family: str
+    placement: Kind
+    conditions: int
+    dtypes: tuple[str, ...]  # all that some condition allows; none where the host runs the op anyway
+    samples: int
+
+
+@dataclass(frozen=True)
+class Says:
+    """A condition, and why it is there."""
+
+    condition: str
+    because: str
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A sample call, and the condition that refuses it, if one does."""
+
+    call: str
+    refused: str
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """A lowering's name, its place as file:line, its code, and the values that the code has from around it."""
+
+    name: str
+    source: str
+    code: str
+    around: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Detail:
+    """All that the registry knows of an op."""
+
+    op: str
+    family: str
+    placement: Kind
+    module: str
+    op_schema: str
+    conditions: tuple[Says, ...]
+    forms: tuple[str, ...]  # the in-place and `out=` overloads that the entry serves as well
+    promoted: tuple[str, ...]  # arguments that are brought to one dtype first
+    indices: tuple[str, ...]  # arguments whose values the host checks against bounds
+    decomposition: str  # where PyTorch has one
+    lowering: Lowering | None
+    samples: tuple[Tried, ...]
+    limits: tuple[Remark, ...]  # what docs/ttnn-limits.md has of the ttnn functions that the lowering calls
+
+
+def row(entry: Entry) -> Row:
+    """The entry in a line."""
+    conditions = [c for c in entry.conditions if not isinstance(c, Never)]
+    samples = sum(1 for _ in entry.samples())
+    return Row(str(entry.op), entry.family, entry.kind, len(conditions), _dtypes(entry), samples)
+
+
+def detail(entry: Entry) -> Detail:
+    """All that there is to say of the entry."""
+    return Detail(
+        op=str(entry.op),
+        family=entry.family,
+        placement=entry.kind,
+        module=entry.module,
+        op_schema=str(entry.op._schema),
+        conditions=tuple(Says(str(c), c.because) for c in entry.conditions),
+        forms=tuple(map(str, derived_forms(entry))),
+        promoted=entry.promote,
+        indices=tuple(entry.indices),
+        decomposition=_decomposition(entry),
+        lowering=_lowering(entry.function) if entry.function is not None else None,
+        samples=tuple(_tried(entry)),
+        limits=tuple(remarks(_called(entry.function))) if entry.function is not None else (),
+    )
+
+
+def _dtypes(entry: Entry) -> tuple[str, ...]:
+    first = next(iter(tensor_arguments(entry.op)), None)
+    said = [c.allowed for c in entry.conditions if isinstance(c, Dtype) and first in c.arguments()]
+    return tuple(short_dtype(dtype) for dtype in (said[0] if said else ()) if all(dtype in s for s in said))
+
+
+def _tried(entry: Entry) -> Iterator[Tried]:
+    for sample in entry.samples():
+        call = Call.bind(entry.op, sample.args, sample.kwargs)
+        refusal = entry.refuse(promote(entry, call)) if entry.kind == "device" else None
+        yield Tried(write_call(call.arguments), str(refusal) if refusal is not None else "")
+
+
+def _decomposition(entry: Entry) -> str:
+    if is_composite(entry.op):
+        return "PyTorch's own kernel is made of other ops"
+    from torch._decomp import decomposition_table
+
+    function = decomposition_table.get(entry.op)
+    return _source(inspect.unwrap(function)) if function is not None else ""
+
+
+def _lowering(function: Callable[..., Any]) -> Lowering:
+    try:
+        code = inspect.getsource(function)
+    except OSError:  # made where there is no file
+        code = ""
+    around = {name: _shown(value) for name, value in inspect.getclosurevars(function).nonlocals.items()}
+    return Lowering(
+        f"{function.__module__}.{function.__name__}", _source(function), textwrap.dedent(code).rstrip(), around
+    )
+
+
+def _shown(value: Any) -> str:
+    return value.__name__ if isinstance(value, FunctionType) else repr(value)
+
+
+def _source(function: Any) -> str:
+    """The file, from the working directory or the folder of packages if it lies there, and the line."""
+    try:
+        path, line = inspect.getsourcefile(function), inspect.getsourcelines(function)[1]
+    except (OSError, TypeError):
+        return ""
+    near = Path(path or "")
+    for folder in (Path(torch.__file__).parent.parent, Path.cwd()):
+        if near.is_relative_to(folder):
+            near = near.relative_to(folder)
+    return f"{near}:{line}"
+
+
+def _called(function: Callable[..., Any], seen: set[Any] | None = None) -> set[str]:
+    """The names that the lowering, and the functions of entries that it calls, look up in `tt`."""
+    seen = set() if seen is None else seen
+    if not isinstance(function, FunctionType) or function in seen:
+        return set()
+    seen.add(function)
+    names = set(function.__code__.co_names)
+    around = [cell.cell_contents for cell in function.__closure__ or ()]
+    names |= {value for value in tree_leaves(around) if isinstance(value, str)}
+    for value in [*around, *(function.__globals__.get(name) for name in function.__code__.co_names)]:
+        if isinstance(value, FunctionType) and value.__module__.startswith("ttreg.ops."):
+            names |= _called(value, seen)
+    return names

@@ -1,0 +1,136 @@
+"""`torch.compile(model, backend="ttreg")`: runs what Dynamo captures op by op, in a session that outlives the calls.
+
+A graph takes and gives plain tensors; weights, and what the backward pass needs, stay on the device between calls.
+Inside a `device_mode` block there is nothing to capture: the block runs the code op by op as it is.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import torch
+from torch import fx
+from torch._functorch.aot_autograd import make_boxed_func
+from torch._guards import TracingContext
+
+from .. import devices
+from ..errors import SettingsError
+from ..registry import registry
+from ..runtime.cell import Cell
+from ..runtime.mode import enter_modes, in_block
+from ..runtime.session import Session
+from ..runtime.tensor import DeviceTensor
+from ..settings import Settings
+from .fast_paths import DECOMPOSITIONS
+
+_sessions: dict[Settings, Session] = {}
+_lock = threading.Lock()
+
+
+def compile_session(**options: Any) -> Session:
+    """The session of the models that were compiled with `torch.compile(..., backend="ttreg", options=options)`.
+
+    It is opened by the first call of such a model, or by this one, and closed by `torch._dynamo.reset()` or at exit.
+    Raises SettingsError for an unknown option or value, DeviceUnavailableError if the device cannot be opened.
+    """
+    return _session(Settings.resolve(options))
+
+
+def backend(
+    graph: fx.GraphModule,
+    example_inputs: Sequence[Any],
+    *,
+    options: Mapping[str, Any] | None = None,
+    mode: str | None = None,
+    **_: Any,
+) -> Callable[..., Any]:
+    """The Dynamo backend: a function that runs `graph`, forward and backward, through the registry.
+
+    `options` are the keywords of `device_mode`, whose defaults come from `TTREG_<KEYWORD>`. Raises SettingsError for an
+    unknown one, and for any `mode`.
+    """
+    from torch._dynamo.backends.common import aot_autograd
+
+    if mode is not None:
+        raise SettingsError(f'torch.compile(backend="ttreg") has no mode {mode!r}: leave it out, and set options={{…}}')
+    settings = Settings.resolve(options or {})
+    whole = partial(_runner, settings=settings, returned=None)
+    compiler = aot_autograd(
+        fw_compiler=partial(_forward_runner, settings=settings),
+        bw_compiler=whole,
+        inference_compiler=whole,
+        decompositions=DECOMPOSITIONS,
+    )
+    return compiler(graph, example_inputs)
+
+
+def close_sessions() -> None:
+    """Close the sessions of compiled models: what they hold on the device is freed."""
+    with _lock:
+        sessions = list(_sessions.values())
+        _sessions.clear()
+    for session in sessions:
+        session.close()
+
+
+backend.reset = close_sessions  # type: ignore[attr-defined]  # torch._dynamo.reset() calls it
+atexit.register(close_sessions)
+
+
+def _session(settings: Settings) -> Session:
+    with _lock:
+        if settings not in _sessions:
+            registry.load()
+            # Between its calls a compiled model's weights can be written to where no one sees it (`p.data.mul_(2)`).
+            _sessions[settings] = Session(settings, devices.open_device(settings), sees_all_writes=False)
+        return _sessions[settings]
+
+
+def _forward_runner(graph: fx.GraphModule, inputs: Sequence[Any], settings: Settings) -> Callable[..., Any]:
+    """Runs the forward half of a training graph, which gives the program's results and then what backward needs."""
+    metadata = TracingContext.get().fw_metadata
+    assert metadata is not None
+    return _runner(graph, inputs, settings, metadata.num_forward_returns)
+
+
+def _runner(
+    graph: fx.GraphModule, inputs: Sequence[Any], settings: Settings, returned: int | None
+) -> Callable[..., Any]:
+    """Runs the graph, whose first `returned` results (all if None) are for the program, in the session of the settings.
+
+    Inside a block, as when a loss is taken backward there, the calls are that block's.
+    """
+
+    def run(*arguments: Any) -> Sequence[Any]:
+        if in_block():
+            return graph.forward(*arguments)
+        with ExitStack() as stack:
+            enter_modes(stack, _session(settings))
+            results = graph.forward(*arguments)
+        kept = results[len(results) if returned is None else returned :]
+        return [*_plain(results[:returned], (*kept, *arguments)), *kept]
+
+    return make_boxed_func(run)
+
+
+def _plain(results: Sequence[Any], kept: Sequence[Any]) -> list[Any]:
+    """The results as plain tensors, whose memory is not that of what is kept: the program may write to it."""
+    in_use = {tensor._cell for tensor in kept if isinstance(tensor, DeviceTensor)}
+    copies: dict[Cell, torch.UntypedStorage] = {}
+
+    def plain(result: Any) -> Any:
+        if not isinstance(result, DeviceTensor):
+            return result
+        cell = result._cell
+        if cell not in in_use:
+            return result.host()
+        if cell not in copies:
+            copies[cell] = cell.host_view(cell.root).untyped_storage().clone()
+        return result._meta.on_storage(copies[cell])
+
+    return [plain(result) for result in results]

@@ -1,0 +1,195 @@
+"""The storage that aliasing `DeviceTensor`s share: it knows where the truth is, on the device or on the host."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+from ..devices.base import Device, Value
+from ..meta import Meta, meta_of
+from .carry import Carriers
+from .parts import apart, block
+from .relayout import can_relayout
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+# Each costs a download when the whole is asked for.
+_MOST_PARTS = 8
+
+
+@dataclass(frozen=True)
+class ViewOf:
+    """How a view's device value is made from its parent's: by the view op's lowering, unless that was refused."""
+
+    plan: Plan
+    parent: Meta
+    above: ViewOf | None
+
+    def chain(self) -> Iterator[ViewOf]:
+        """The view, the view it is of, and so on."""
+        view: ViewOf | None = self
+        while view is not None:
+            yield view
+            view = view.above
+
+
+class Home(Protocol):
+    """What a cell asks of the session whose device holds its values."""
+
+    device: Device
+    carriers: Carriers
+
+    def download(self, value: Value) -> torch.Tensor:
+        """Bring a device value to the host."""
+        ...
+
+    def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:
+        """The device values of a view op's outputs, from that of its input."""
+        ...
+
+    def relaid(self, value: Value, source: Meta, target: Meta) -> Value:
+        """The device value of a whole storage under other metadata."""
+        ...
+
+
+class Cell:
+    """One storage, held on the device, on the host, on both, or (before anyone asked) only as a way to make it.
+
+    `values` holds device values by the metadata they cover, all of the present content. While the host lacks it
+    (`storage` is None), the value of `root`, whose metadata covers the whole storage, is among them; the others are
+    views', derived and kept until the next write. After writes to `parts`, that of `root` is out of date: it is kept as
+    `before`, and the host puts all together when someone asks for more than a part. A pinned cell stays on the host for
+    good: someone may hold its memory (NumPy, DLPack, `data_ptr`, a plain tensor), so writes have to be made there.
+    """
+
+    __slots__ = (
+        *("__weakref__", "_home", "_lock", "_pinned", "before", "lazy", "nbytes", "parts", "root", "storage", "values"),
+    )
+
+    def __init__(self, home: Home | None, root: Meta, value: Value | None, lazy: Callable[[], Value] | None = None):
+        self._home = home  # None once the cell needs none: it is pinned for good
+        self._lock = home.device.lock if home is not None else threading.RLock()
+        self.root = root
+        self.nbytes = root.nbytes
+        self.values: dict[Meta, Value] = {} if value is None else {root: value}
+        self.lazy = lazy
+        self.before: Value | None = None
+        self.parts: tuple[Meta, ...] = ()
+        self.storage: torch.UntypedStorage | None = None
+        self._pinned = False
+
+    @classmethod
+    def over(cls, plain: torch.Tensor) -> Cell:
+        """A pinned cell over a plain tensor's memory."""
+        cell = cls(None, meta_of(plain), None)
+        cell.storage, cell._pinned = plain.untyped_storage(), True
+        cell.nbytes = cell.storage.nbytes()
+        return cell
+
+    @property
+    def home(self) -> Home:
+        """The session whose device holds the values."""
+        assert self._home is not None
+        return self._home
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the memory has been given away, so that the truth stays on the host."""
+        # PyTorch makes a storage unresizable as soon as NumPy shares it.
+        return self._pinned or (self.storage is not None and not self.storage.resizable())
+
+    def host_view(self, meta: Meta) -> torch.Tensor:
+        """A plain CPU tensor over the cell's memory, which is brought to the host first. Only to be read."""
+        # The host's own tensor code must not be dispatched, whoever asks for the data.
+        with _disable_current_modes():
+            with self._lock:
+                if self.storage is None:
+                    self.storage = self._memory(self.home.download)
+                    self.before, self.parts = None, ()
+            return meta.on_storage(self.storage)
+
+    def peek(self, meta: Meta) -> torch.Tensor:
+        """The same values, without bringing the cell to the host or counting a download. Only to be read at once."""
+        with _disable_current_modes(), self._lock:
+            kept = self.storage
+            return meta.on_storage(self._memory(self.home.device.download) if kept is None else kept)
+
+    def pin(self) -> None:
+        """Keep the truth on the host from now on, since someone may read and write it there."""
+        with self._lock:
+            if not self._pinned:
+                self.host_view(self.root)
+                self._pinned, self.values = True, {}
+
+    def settle(self) -> None:
+        """Pin the cell because its session ends, and let go of the session."""
+        self.pin()
+        self._home = None
+
+    def host_written(self) -> None:
+        """Take note that the host wrote to the memory, and perhaps resized it."""
+        assert self.storage is not None
+        self.nbytes, self.values = self.storage.nbytes(), {}
+
+    def device_value(self, meta: Meta, view: ViewOf | None) -> Value | None:
+        """The device value under `meta`, made from its parents' where need be; None if the device cannot make it."""
+        self._compute_lazy()
+        value = self.values.get(meta)
+        if value is None and view is not None and view.plan.refusal is None and self.values:
+            parent = self.device_value(view.parent, view.above)
+            if parent is not None:
+                self.values.update(self.home.view_values(view, parent))
+                value = self.values.get(meta)
+        if value is None and self.root in self.values and can_relayout(self.root, meta, self.nbytes):
+            value = self.values[meta] = self.home.relaid(self.values[self.root], self.root, meta)
+        return value
+
+    def device_write(self, meta: Meta, value: Value) -> None:
+        """Replace the whole content by a device value; `meta` must cover the storage, which no one else may hold."""
+        assert not self.pinned
+        assert meta.covers(self.nbytes)
+        self.lazy = None
+        self.root, self.values, self.storage = meta, {meta: value}, None
+        self.before, self.parts = None, ()
+
+    def takes_part(self, meta: Meta) -> bool:
+        """Whether the device can write to this part of the content: a block of what the host has not seen."""
+        self._compute_lazy()
+        return (
+            self.storage is None
+            and self.root.covers(self.nbytes)
+            and block(meta, self.root) is not None
+            and len(self.parts) < _MOST_PARTS
+            and all(part is meta or apart(part, meta, self.root) for part in self.parts)
+        )
+
+    def device_write_part(self, meta: Meta, value: Value) -> None:
+        """Replace a part that the cell takes by a device value."""
+        with _disable_current_modes(), self._lock:
+            if self.storage is not None:  # by now: an argument of the op came by way of the host
+                meta.on_storage(self.storage).copy_(self.home.download(value))
+            else:
+                self.before = self.before if self.parts else self.values[self.root]
+                self.parts = (*(part for part in self.parts if part is not meta), meta)
+            self.values = {kept: v for kept, v in self.values.items() if apart(kept, meta, self.root)}
+            self.values[meta] = value
+
+    def _memory(self, download: Callable[[Value], torch.Tensor]) -> torch.UntypedStorage:
+        self._compute_lazy()
+        storage = torch.UntypedStorage(self.nbytes)
+        whole = self.values[self.root] if self.before is None else self.before
+        self.root.on_storage(storage).copy_(download(whole))
+        for part in self.parts:
+            part.on_storage(storage).copy_(download(self.values[part]))
+        return storage
+
+    def _compute_lazy(self) -> None:
+        if self.lazy is not None:
+            self.values[self.root] = self.lazy()
+            self.lazy = None

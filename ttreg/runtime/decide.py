@@ -1,0 +1,231 @@
+"""Decides where a call goes: the entry's conditions, then a decomposition, then the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from math import inf
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch.utils._pytree import tree_map_only
+
+from ..call import Call, bind_arguments
+from ..conditions import Refusal
+from ..fallback import decompose
+from ..meta import Meta, dtype_name, meta_of
+from ..registry import Entry, registry
+from ..schema import argument_names, functional_form, is_composite, is_in_place, is_view, view_form, written_arguments
+from .plan import (
+    EMPTY,
+    HOST_MEMORY,
+    LEFT_FOR_LATER,
+    NO_DECOMPOSITION,
+    NO_ENTRY,
+    NO_META,
+    NOT_CARRIED,
+    NUMBERS,
+    PART_WRITTEN,
+    Plan,
+    find_slots,
+    promote,
+    promoted_dtype,
+)
+from .session import Session
+from .tensor import DeviceTensor
+
+aten = torch.ops.aten
+
+LAZY = (torch.ops.aten._conj.default, torch.ops.aten._neg_view.default)
+_LARGEST = torch.finfo(torch.float32).max
+
+# Nothing is gained by having the device do what only moves data, in a part that the host would then put in its place.
+_OVERWRITES = frozenset((aten.copy.default, aten.fill.Scalar, aten.fill.Tensor, aten.zero.default))
+
+
+def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Plan:
+    """The plan for every call with this signature."""
+    constants, slots = find_slots(op, args, kwargs)
+    # A batch norm writes to its running statistics in training only.
+    writes = written_arguments(op) if constants.get("training", True) else ()
+    tensors = [t for slot in slots for t in slot.tensors(args, kwargs)]
+    metas = [t._meta if isinstance(t, DeviceTensor) else meta_of(t) for t in tensors]
+    plan = Plan(
+        op,
+        "host",
+        constants=constants,
+        slots=slots,
+        written=[slot for slot in slots if slot.name in writes],
+        elementwise=torch.Tag.pointwise in (functional_form(op) or op).tags,
+        floating=any(meta.dtype.is_floating_point for meta in metas),
+        complex=any(meta.dtype.is_complex for meta in metas),
+        nbytes=sum(meta.nbytes for meta in metas),
+    )
+    form = view_form(op)
+    if form is not None:
+        if outputs_on_meta(form, args, kwargs)[0] is None:
+            plan.refusal = NO_META
+        else:
+            plan.placement = "view"
+        return plan
+    plan.entry = entry = registry.find(op)
+    if is_view(op) and not (is_composite(op) and entry is None):
+        return _decide_view(session, plan, tensors, args, kwargs)
+    if entry is None:
+        plan.refusal = NO_ENTRY
+    elif entry.kind == "device":
+        plan.refusal = _refuse(session, plan, entry, args, kwargs)
+    elif entry.kind == "decomposed" and not decompose.can_run(op):
+        plan.refusal = NO_DECOMPOSITION
+    elif entry.kind == "decomposed" and outputs_on_meta(op, args, kwargs)[0] is None:
+        plan.refusal = NO_META  # its parts would raise something else than the op
+    else:
+        plan.refusal = entry.conditions[0].refuse(Call.bind(op, args, kwargs))
+    if plan.refusal is None:
+        plan.placement = "device" if _worth_uploading(session, tensors, metas or plan.outputs) else "local"
+        _prepare(plan, entry, args, kwargs)
+    elif entry is not None and entry.kind == "decomposed":
+        plan.placement = "host" if plan.refusal in (NO_DECOMPOSITION, NO_META) else "decomposed"
+    elif is_composite(op) and (entry is None or entry.kind == "device"):
+        plan.placement = "decomposed"
+    return plan
+
+
+def _refuse(
+    session: Session,
+    plan: Plan,
+    entry: Entry,
+    args: tuple,
+    kwargs: dict[str, Any],
+) -> Refusal | None:
+    """Why the device does not run the call, or None after filling in the plan's outputs."""
+    outputs, plan.several = outputs_on_meta(plan.op, args, kwargs)
+    if outputs is None:
+        return NO_META
+    if entry.outputs is not None:
+        outputs = entry.outputs(Call.bind(plan.op, args, kwargs), outputs)
+    plan.outputs = outputs
+    needed = Call.bind(plan.op, args, kwargs).tensors()
+    if not all(meta.numel or name in entry.may_be_empty for name, meta in needed) or not any(o.numel for o in outputs):
+        return EMPTY
+    odd = next(
+        (n for n in _numbers(plan.constants.values()) if isinstance(n, complex) or _LARGEST < abs(n) < inf), None
+    )
+    if odd is not None:
+        return NUMBERS.with_got(str(odd))
+    refusal = entry_refusal(session, entry, _functional_call(entry, Call.bind(plan.op, args, kwargs)))
+    if refusal is not None:
+        return refusal
+    for tensor in plan.targets(args, kwargs):
+        if not (isinstance(tensor, DeviceTensor) and session.holds(tensor)):
+            return HOST_MEMORY
+        if not tensor._meta.covers(tensor._cell.nbytes):
+            if entry.op in _OVERWRITES or len(plan.written) > 1:
+                return PART_WRITTEN
+            plan.writes_part = True
+    for meta in outputs:
+        if meta.dtype not in session.carriers:
+            return NOT_CARRIED.with_got(dtype_name(meta.dtype))
+    return None
+
+
+def entry_refusal(session: Session, entry: Entry, call: Call) -> Refusal | None:
+    """Which condition of the entry refuses the call, in the dtypes that it would have on the device."""
+    return entry.refuse(promote(entry, call), session.carriers.narrow)
+
+
+def _numbers(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from _numbers(value)
+        elif isinstance(value, (float, complex)):
+            yield value
+
+
+def _functional_call(entry: Entry, call: Call) -> Call:
+    """The call as one of the entry's op, without the `out` arguments that only its other form has."""
+    names = argument_names(entry.op)
+    return Call(entry.op, {name: call[name] for name in names})
+
+
+def _worth_uploading(session: Session, tensors: list[torch.Tensor], metas: list[Meta]) -> bool:
+    if any(isinstance(t, DeviceTensor) and session.holds(t) for t in tensors):
+        return True
+    return max((meta.numel for meta in metas), default=0) >= session.settings.min_upload_numel
+
+
+def _prepare(plan: Plan, entry: Entry | None, args: tuple, kwargs: dict[str, Any]) -> None:
+    assert entry is not None
+    call = _functional_call(entry, Call.bind(plan.op, args, kwargs))
+    _keep_taken(plan, entry)
+    plan.constants.update({name: call[name] for name in entry.unread})
+    plan.slots = [slot for slot in plan.slots if slot.name not in entry.unread]
+    dtype = promoted_dtype(entry, call) if entry.promote else None
+    for slot in plan.slots:
+        if slot.name in entry.promote:
+            slot.dtype = dtype
+        slot.row_major = slot.name in entry.row_major
+        slot.block_float = slot.name in entry.block_floats
+        if slot.name in entry.indices:
+            slot.bound = entry.indices[slot.name](call)
+
+
+def _keep_taken(plan: Plan, entry: Entry) -> None:
+    """Drop what the lowering does not take: `out`, and what an `Is` condition leaves one value."""
+    plan.constants = {name: value for name, value in plan.constants.items() if name in entry.parameters}
+    plan.slots = [slot for slot in plan.slots if slot.name in entry.parameters]
+
+
+def _decide_view(
+    session: Session, plan: Plan, tensors: list[torch.Tensor], args: tuple, kwargs: dict[str, Any]
+) -> Plan:
+    plan.placement = "view"
+    if not isinstance(tensors[0], DeviceTensor):
+        return plan  # a plain tensor's view is PyTorch's own
+    if plan.op in LAZY:
+        plan.placement, plan.refusal = "host", LEFT_FOR_LATER
+        return plan
+    outputs, plan.several = outputs_on_meta(plan.op, args, kwargs)
+    if outputs is None:
+        plan.placement, plan.refusal = "host", NO_META
+        return plan
+    plan.outputs, plan.reach = outputs, max((meta.end for meta in outputs), default=0)
+    if plan.entry is None:
+        plan.refusal = NO_ENTRY
+    elif not all(meta.numel for meta in outputs):
+        plan.refusal = EMPTY
+    else:
+        plan.refusal = entry_refusal(session, plan.entry, Call.bind(plan.op, args, kwargs))
+        if plan.refusal is None:
+            _keep_taken(plan, plan.entry)
+    return plan
+
+
+def outputs_on_meta(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tuple[list[Meta] | None, bool]:
+    """Metadata of the op's outputs as CPU gives them, and whether it returns several.
+
+    None if the call is wrong, or changes the geometry of what it writes to.
+    """
+
+    def on_meta(tensor: torch.Tensor) -> torch.Tensor:
+        return (tensor._meta if isinstance(tensor, DeviceTensor) else meta_of(tensor)).on_meta()
+
+    meta_args, meta_kwargs = tree_map_only(torch.Tensor, on_meta, (args, kwargs))
+    meta_args, meta_kwargs = tree_map_only(torch.device, lambda _: torch.device("meta"), (meta_args, meta_kwargs))
+    bound = bind_arguments(op, meta_args, meta_kwargs)
+    written = [bound[name] for name in written_arguments(op) if isinstance(bound[name], torch.Tensor)]
+    before = {id(tensor): meta_of(tensor) for tensor in written}
+    is_out = functional_form(op) is not None and not is_in_place(op)
+    try:
+        if is_out:
+            for tensor in written:  # without elements it takes on any shape, and PyTorch does not warn of that
+                tensor.resize_(0)
+        result = op(*meta_args, **meta_kwargs)
+    except Exception:  # whatever it is, the host raises it again, in PyTorch's own words
+        return None, False
+    for tensor in written:
+        if tensor.shape != before[id(tensor)].shape or (not is_out and meta_of(tensor) != before[id(tensor)]):
+            return None, False
+    several = isinstance(result, (list, tuple))
+    results = [t for t in (result if several else [result]) if t is not None]  # None: a gradient not asked for
+    return [before.get(id(t)) or meta_of(t) for t in results], several

@@ -1,0 +1,167 @@
+"""Carries out the decision for each call that reaches `device_mode`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from torch._ops import OpOverload
+
+from ..call import Call
+from ..conditions import Refusal
+from ..devices.base import RefusedByDevice, Value
+from ..errors import DeviceError
+from ..fallback import decompose, host
+from ..schema import view_form
+from .cell import ViewOf
+from .decide import decide
+from .parts import apart
+from .plan import PART_WRITTEN, Plan, Slot
+from .session import Session, TooLarge
+from .signature import signature
+from .tensor import DeviceTensor
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+INDEX_OUT_OF_RANGE = Refusal("indices within bounds", "", "the host raises what PyTorch raises")
+REFUSED_BY_TTNN = Refusal("ttnn accepts the call", "", 'on_device_error="fallback"')
+TOO_LARGE = Refusal("int64 values within int32's range", "", "the device carries no larger ones")
+OUT_OF_BOUNDS = Refusal("a view within its storage", "", "the host raises what PyTorch raises")
+OVERLAPPING = Refusal(
+    "writes to no other argument's memory", "", "the host raises or orders the writes as PyTorch does"
+)
+
+
+class Dispatcher:
+    """Dispatches the calls of one session; `again` re-enters the mode for the parts of a decomposed op."""
+
+    def __init__(self, session: Session, again: Callable[[], AbstractContextManager[Any]]):
+        self.session = session
+        self.again = again
+        self._runs = {
+            "device": self._run_on_device,
+            "host": self._run_on_host,
+            "local": self._run_on_host,
+            "view": self._run_view,
+            "decomposed": self._run_decomposed,
+        }
+
+    def dispatch(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """Run one call where its plan says."""
+        key = signature(self.session, op, args, kwargs)
+        if key is None:
+            return host.pass_through(self.session, op, args, kwargs)
+        plan = self.session.ledger.find(key)
+        if plan is None:
+            plan = decide(self.session, op, args, kwargs)
+            self.session.ledger.keep(key, plan)
+        plan.count += 1
+        start = perf_counter()
+        result = self._runs[plan.placement](plan, args, kwargs)
+        if plan.placement != "decomposed":  # its parts are timed themselves
+            plan.seconds += perf_counter() - start
+        return result
+
+    def _run_on_host(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        if plan.host_float and plan.refusal is not None:
+            self.session.complain(plan.op, plan.refusal, lambda: str(Call.bind(plan.op, args, kwargs)))
+        return host.run(self.session, plan, args, kwargs)
+
+    def _run_decomposed(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        with self.again():
+            return decompose.run(plan.op, args, kwargs)
+
+    def _run_view(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        source = plan.slots[0].of(args, kwargs)
+        if not isinstance(source, DeviceTensor):
+            return plan.op(*args, **kwargs)
+        form = view_form(plan.op)
+        if form is not None:
+            source.become(self.dispatch(form, args, kwargs))
+            return source
+        if plan.reach > source._cell.nbytes:
+            return self._run_on_host_instead(plan, OUT_OF_BOUNDS, args, kwargs)
+        view = ViewOf(plan, source._meta, source._view)
+        results = [DeviceTensor.view_of(source, meta, view) for meta in plan.outputs]
+        return results if plan.several else results[0]
+
+    def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        session = self.session
+        if plan.written and _overlapping(plan, args, kwargs):
+            return self._run_on_host_instead(plan, OVERLAPPING, args, kwargs)
+        if plan.writes_part and not _takes_part(*plan.targets(args, kwargs)):
+            return self._run_on_host_instead(plan, PART_WRITTEN, args, kwargs)
+        try:
+            arguments = dict(plan.constants)
+            for slot in plan.slots:
+                value = self._slot_value(slot, args, kwargs)
+                if value is INDEX_OUT_OF_RANGE:
+                    return self._run_on_host_instead(plan, INDEX_OUT_OF_RANGE, args, kwargs)
+                arguments[slot.name] = value
+            values = session.lower(plan, arguments)
+        except TooLarge:
+            return self._run_on_host_instead(plan, TOO_LARGE, args, kwargs)
+        except RefusedByDevice as refused:
+            if session.settings.on_device_error == "raise":
+                plan.count -= 1
+                raise DeviceError(f"{Call.bind(plan.op, args, kwargs)}: ttnn refused {refused}") from refused
+            return self._run_on_host_instead(plan, REFUSED_BY_TTNN.with_got(refused.message), args, kwargs)
+        if session.settings.check is not None:
+            from ..checking.check import compare
+
+            values = compare(session, plan, arguments, values, args, kwargs)
+        return self._results(plan, values, args, kwargs)
+
+    def _run_on_host_instead(self, plan: Plan, refusal: Refusal, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """Run on the host a call whose plan was the device, for a reason that its signature does not show."""
+        plan.count -= 1
+        self.session.fell_back(plan.op, refusal, plan.floating, lambda: str(Call.bind(plan.op, args, kwargs)))
+        return host.run(self.session, plan, args, kwargs)
+
+    def _slot_value(self, slot: Slot, args: tuple, kwargs: dict[str, Any]) -> Any:
+        argument = slot.of(args, kwargs)
+        if slot.bound is not None:
+            value = self.session.indices(argument, slot.bound)
+            return INDEX_OUT_OF_RANGE if value is None else value
+        if isinstance(argument, (list, tuple)):
+            # One without elements is here only where the entry takes it as None.
+            value = self.session.value
+            return [value(t, slot.dtype, slot.row_major) if t is not None and t.numel() else None for t in argument]
+        return self.session.value(argument, slot.dtype, slot.row_major, slot.block_float)
+
+    def _results(self, plan: Plan, values: list[Value], args: tuple, kwargs: dict[str, Any]) -> Any:
+        if plan.written:
+            targets: list[Any] = plan.targets(args, kwargs)
+            for target, value in zip(targets, values, strict=True):
+                value = value() if callable(value) else value
+                if plan.writes_part:
+                    target._cell.device_write_part(target._meta, value)
+                else:
+                    target._cell.device_write(target._meta, value)
+                    target._view = None
+            return tuple(targets) if plan.several else targets[0]
+        results = [self.session.new_tensor(meta, v) for meta, v in zip(plan.outputs, values, strict=True)]
+        return tuple(results) if plan.several else results[0]
+
+
+def _takes_part(target: Any) -> bool:
+    return target._cell.takes_part(target._meta)
+
+
+def _overlapping(plan: Plan, args: tuple, kwargs: dict[str, Any]) -> bool:
+    """Whether another argument has some of the elements that the op writes to, which PyTorch may refuse."""
+    targets: list[Any] = plan.targets(args, kwargs)
+    for slot in plan.slots:
+        may_be_the_same = plan.elementwise or slot in plan.written
+        for tensor in slot.tensors(args, kwargs):
+            for target in targets:
+                if not isinstance(tensor, DeviceTensor) or tensor._cell is not target._cell:
+                    continue
+                if tensor._meta == target._meta:
+                    if not may_be_the_same:
+                        return True
+                elif not apart(tensor._meta, target._meta, target._cell.root):
+                    return True
+    return False

@@ -1,0 +1,120 @@
+"""The decisions that a session keeps, and the counts of what happened."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ..conditions import Refusal
+from .plan import Placement, Plan
+
+if TYPE_CHECKING:
+    from ..report import OpRow, Totals, Transfers
+
+# Some 2 KiB each. A detector has a few hundred new ones for each new size of its images: dozens of sizes can come back
+# without a new decision.
+_KEPT_PLANS = 1 << 14
+
+READS = frozenset(("aten._local_scalar_dense.default", "aten.equal.default"))
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Tally:
+    count: int = 0
+    seconds: float = 0.0
+    nbytes: int = 0
+
+
+_Tallies = dict[tuple[str, Placement, str, str, str, bool], _Tally]
+
+
+class Ledger:
+    """Plans by signature, each with its own counters, and the totals of those that gave way to newer ones."""
+
+    def __init__(self) -> None:
+        self._plans: OrderedDict[tuple, Plan] = OrderedDict()
+        self._tallies: _Tallies = {}
+        self._conversions = {"dtype_conversions": 0, "layout_conversions": 0}
+        self._moved = dict.fromkeys(("uploads", "weight_uploads", "downloads"), (0, 0))
+
+    def find(self, signature: tuple) -> Plan | None:
+        """The kept decision for a signature."""
+        return self._plans.get(signature)
+
+    def keep(self, signature: tuple, plan: Plan) -> None:
+        """Keep a decision; the oldest ones give way, their counts stay."""
+        _log.debug("%s: %s%s", plan.op, plan.placement, f", {plan.refusal}" if plan.refusal is not None else "")
+        self._plans[signature] = plan
+        if len(self._plans) > _KEPT_PLANS:
+            _add(self._tallies, self._plans.popitem(last=False)[1])
+
+    def tally(self, op: Any, placement: Placement, refusal: Refusal | None, *, floating: bool = False) -> None:
+        """Count one call that follows no kept decision."""
+        _add(self._tallies, Plan(op, placement, refusal, floating=floating, count=1))
+
+    def moved(self, what: str, nbytes: int) -> None:
+        """Count a transfer: one of "uploads", "weight_uploads" and "downloads"."""
+        count, total = self._moved[what]
+        self._moved[what] = count + 1, total + nbytes
+
+    def converted(self, what: str) -> None:
+        """Count a conversion on the device: "dtype_conversions" or "layout_conversions"."""
+        self._conversions[what] += 1
+
+    def rows(self) -> tuple[list[OpRow], Totals]:
+        """The counts by op, placement and reason, the longest-running first, and their totals."""
+        from ..report import OpRow, Totals
+
+        tallies = self._all()
+        rows: dict[tuple, OpRow] = {}
+        totals = Totals()
+        for (op, placement, condition, reason, got, host_float), tally in tallies.items():
+            totals.calls += tally.count
+            setattr(totals, placement, getattr(totals, placement) + tally.count)
+            totals.host_float += tally.count if host_float else 0
+            new = OpRow(op=op, placement=placement, condition=condition, reason=reason, got=got)
+            row = rows.setdefault((op, placement, condition, reason, got), new)
+            row.count += tally.count
+            row.seconds += tally.seconds
+            row.bytes += tally.nbytes
+        return sorted((r for r in rows.values() if r.count), key=lambda row: (-row.seconds, row.op)), totals
+
+    def floating_fallbacks(self) -> list[str]:
+        """The ops of which the host ran calls with floating-point tensors, but for reading a number from one."""
+        tallies = self._all().items()
+        return sorted({op for (op, *_, host_float), tally in tallies if host_float and tally.count and op not in READS})
+
+    def _all(self) -> _Tallies:
+        tallies = {key: replace(tally) for key, tally in self._tallies.items()}
+        for plan in self._plans.values():
+            _add(tallies, plan)
+        return tallies
+
+    def transfers(self) -> Transfers:
+        """What crossed between host and device."""
+        from ..report import Transfers
+
+        (uploads, upload_bytes), (weights, weight_bytes), (downloads, download_bytes) = self._moved.values()
+        return Transfers(
+            uploads=uploads,
+            upload_bytes=upload_bytes,
+            weight_uploads=weights,
+            weight_upload_bytes=weight_bytes,
+            downloads=downloads,
+            download_bytes=download_bytes,
+            **self._conversions,
+        )
+
+
+def _add(tallies: _Tallies, plan: Plan) -> None:
+    r = plan.refusal or Refusal("")
+    tally = tallies.setdefault(
+        (str(plan.op), plan.placement, r.condition, r.because or str(r), r.got, plan.host_float), _Tally()
+    )
+    tally.count += plan.count
+    tally.seconds += plan.seconds
+    tally.nbytes += plan.nbytes * plan.count

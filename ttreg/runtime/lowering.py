@@ -1,0 +1,94 @@
+"""Calls a lowering and holds it to what the op's metadata says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+from ..api import Api
+from ..devices.base import RefusedByDevice, Value, ttnn_dtype_name
+from ..errors import DeviceError, LoweringError, ValidationError
+from ..meta import Meta
+from .carry import Carriers
+from .plan import Plan
+
+
+def run_lowering(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
+    """The outputs of the plan's lowering, in tile layout and in the dtypes that carry them; functions for lazy ones.
+
+    Raises RefusedByDevice if ttnn refuses a call, LoweringError if the lowering itself is at fault.
+    """
+    return _blamed(plan, arguments, lambda: _outputs(tt, carriers, plan, arguments))
+
+
+def _outputs(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
+    assert plan.entry is not None
+    assert plan.entry.function is not None
+    made = plan.entry.function(tt, **arguments)
+    made = list(made) if isinstance(made, (list, tuple)) else [made]
+    if len(made) != len(plan.outputs):
+        raise ValueError(f"it returned {len(made)} tensors where the op has {len(plan.outputs)}")
+    # What is written into a tensor takes on its dtype, as `bfloat16.add_(float32)` does.
+    cast = bool(plan.written) or plan.entry.casts
+    finished = []
+    for value, meta in zip(made, plan.outputs, strict=True):
+        finish = partial(_finish, tt, meta=meta, carriers=carriers, cast=cast)
+        finished.append(partial(_later, plan, arguments, value, finish) if callable(value) else finish(value))
+    return finished
+
+
+def _later(plan: Plan, arguments: dict[str, Any], make: Callable[[], Value], finish: Callable[[Value], Value]) -> Value:
+    try:
+        return _blamed(plan, arguments, lambda: finish(make()))
+    except RefusedByDevice as refused:  # too late for the host to run the op instead
+        raise DeviceError(f"an output of {plan.op}, when it was read: ttnn refused {refused}") from refused
+
+
+def _blamed(plan: Plan, arguments: dict[str, Any], run: Callable[[], Any]) -> Any:
+    """`run()`, whose exceptions say which lowering is at fault."""
+    assert plan.entry is not None
+    assert plan.entry.function is not None
+    where = f"the lowering {plan.entry.module}.{plan.entry.function.__name__} of {plan.entry.op}"
+    try:
+        return run()
+    except (RefusedByDevice, DeviceError):
+        raise
+    except ValidationError as error:
+        raise ValidationError(f"{error} (in {where})") from error
+    except Exception as error:
+        shown = ", ".join(f"{name}={_describe(value)}" for name, value in arguments.items())
+        raise LoweringError(
+            f"{where} failed: {type(error).__name__}: {error}\n"
+            f"called with {shown}; the outputs should be {', '.join(map(str, plan.outputs))}"
+        ) from error
+
+
+def _finish(tt: Api, value: Any, *, meta: Meta, carriers: Carriers, cast: bool) -> Any:
+    if (value is None) != (meta.numel == 0):
+        raise ValueError(
+            f"it returned {value} for an output {meta}; None is for outputs without elements, and only them"
+        )
+    if value is None:
+        return None
+    carrier = carriers[meta.dtype]
+    if tuple(value.shape) != meta.shape:
+        raise ValueError(f"it returned shape {list(value.shape)} for an output {meta}")
+    if value.layout != tt.TILE_LAYOUT:
+        value = tt.to_layout(value, tt.TILE_LAYOUT)
+    dtype = ttnn_dtype_name(value)
+    if dtype != carrier:
+        if not cast and meta.dtype is not torch.bool:  # a comparison's 0 and 1 are exact in any dtype; nothing else is
+            raise ValueError(f"it returned {dtype} for an output {meta}, which is carried as {carrier}")
+        value = tt.typecast(value, getattr(tt, carrier))
+    return value
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_describe, value))}]"
+    if hasattr(value, "layout"):
+        return f"{ttnn_dtype_name(value)}{list(value.shape)}"
+    return repr(value)

@@ -1,0 +1,196 @@
+"""`device_mode`: the block under which PyTorch code runs op by op through the registry."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch._ops import HigherOrderOperator
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
+
+from .. import devices
+from ..hooks import higher_order
+from ..hooks.corrections import CORRECTIONS
+from ..hooks.onednn import without_onednn
+from ..registry import registry
+from ..settings import Settings
+from .dispatch import Dispatcher
+from .session import Session
+from .tensor import DeviceTensor
+
+_log = logging.getLogger(__name__)
+
+
+class device_mode:
+    """Run the PyTorch code of a `with` block op by op on a Tenstorrent chip, or on the emulated device.
+
+    Keywords: `device` ("auto", "ttnn", "emulated", "mock"), `device_id`, `arch` ("wormhole_b0", "blackhole"),
+    `validate`, `precision` ("preserve", "bfloat16"), `on_fallback` ("allow", "warn", "raise"), `on_device_error`
+    ("raise", "fallback"), `check` (None or a PCC), `min_upload_numel` (elements), and what a chip is opened with:
+    `l1_small_size` and `trace_region_size` (bytes). Environment variables `TTREG_<KEYWORD>`, and
+    [tool.ttreg] of the pyproject.toml nearest to the working directory, set the defaults.
+    `as session` gives the `Session`, whose `report()` tells what ran where and why.
+
+    Blocks nest; the innermost handles the calls. One object may be entered again, also inside its own block: it goes on
+    with the same session, whose tensors come to the host when its outermost block ends. The mode belongs to the thread
+    that entered it: in other threads, a tensor of the device is used on the host.
+
+    Raises SettingsError for an unknown keyword or value, DeviceUnavailableError if the device cannot be opened.
+    """
+
+    def __init__(self, **keywords: Any):
+        self._settings = Settings.resolve(keywords)
+        self._session: Session | None = None
+        self._lock = threading.Lock()
+        self._open_blocks = 0  # in all threads
+        self._of_thread = _Blocks()
+
+    def __enter__(self) -> Session:
+        with self._lock:
+            if self._session is None:
+                registry.load()
+                self._session = Session(self._settings, devices.open_device(self._settings))
+            self._open_blocks += 1
+        stack = ExitStack()
+        stack.push(self._leave)  # last of all, when the modes of the block are no longer active
+        enter_modes(stack, self._session)
+        stack.enter_context(_uncompiled())
+        self._of_thread.blocks.append(stack)
+        return self._session
+
+    def __exit__(self, *exception: Any) -> None:
+        self._of_thread.blocks.pop().__exit__(*exception)
+
+    def _leave(self, kind: type[BaseException] | None, *_: Any) -> None:
+        with self._lock:
+            self._open_blocks -= 1
+            last = not self._open_blocks
+        if not last or self._session is None:
+            return
+        try:
+            self._session.close()
+        except Exception:
+            if kind is None:
+                raise
+            # The exception that ended the block is the one to be seen, and caught.
+            _log.exception(
+                "the block of device_mode ended with %s, and bringing its tensors to the host", kind.__name__
+            )
+
+
+def enter_modes(stack: ExitStack, session: Session) -> None:
+    """Hand the calls of this thread to the session, until the stack is closed."""
+    dispatch = stack.enter_context(_Dispatch(session))
+    stack.enter_context(_FunctionWatch(session, dispatch))
+
+
+def in_block() -> bool:
+    """Whether this thread's calls are handed to a session."""
+    return any(isinstance(mode, _Dispatch) for mode in _get_current_dispatch_mode_stack())
+
+
+def _uncompiled() -> AbstractContextManager[None]:
+    """Let functions made by `torch.compile` run the code that they were made from.
+
+    Dynamo skips a frame that runs under a dispatch mode, and each frame that it calls, which makes a model some four
+    times slower; and it raises under `fullgraph=True`. PyTorch's own way to say so beforehand is private: without it,
+    all else works.
+    """
+    from torch._dynamo import eval_frame
+
+    return getattr(eval_frame, "_use_eager_on_nested_compile", nullcontext)()
+
+
+class _Blocks(threading.local):
+    """A thread's own blocks of one `device_mode`, the innermost last."""
+
+    def __init__(self) -> None:
+        self.blocks: list[ExitStack] = []
+
+
+class _Dispatch(TorchDispatchMode):
+    """Hands every aten call to the session's dispatcher."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self, session: Session):
+        super().__init__()
+        self._dispatcher = Dispatcher(session, self._again)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # A block further in is at work, and this call is a part of how; or PyTorch is tracing.
+        if _of_thread.dispatching or _tracing():
+            return func(*args, **(kwargs or {}))
+        if isinstance(func, HigherOrderOperator):
+            return higher_order.run(func, args, kwargs or {}, lambda: self)
+        _of_thread.dispatching = True
+        try:
+            return self._dispatcher.dispatch(func, args, kwargs or {})
+        finally:
+            _of_thread.dispatching = False
+
+    @contextmanager
+    def _again(self) -> Iterator[None]:
+        """Dispatch the calls that the present one is made of."""
+        _of_thread.dispatching = False
+        try:
+            with self:
+                yield
+        finally:
+            _of_thread.dispatching = True
+
+
+def _tracing() -> bool:
+    mode_of, key = torch._C._get_dispatch_mode, torch._C._TorchDispatchModeKey
+    return mode_of(key.FAKE) is not None or mode_of(key.PROXY) is not None or mode_of(key.FUNCTIONAL) is not None
+
+
+class _OfThread(threading.local):
+    dispatching = False
+
+
+_of_thread = _OfThread()
+
+
+class _FunctionWatch(TorchFunctionMode):
+    """Sees what no aten call shows: memory given away, tensors that take over another's data, and control flow."""
+
+    def __init__(self, session: Session, dispatch: _Dispatch):
+        super().__init__()
+        self._session = session
+        self._dispatch = dispatch
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _WATCHED:
+            if func == _LSTM:
+                with without_onednn() if not _tracing() else nullcontext():
+                    return func(*args, **(kwargs or {}))
+            if func == _SET_DATA:
+                tensor, data = args
+                # It copies the C++ side of `data` without a dispatch: a plain tensor gets plain memory.
+                if isinstance(data, DeviceTensor) and not isinstance(tensor, DeviceTensor):
+                    args = tensor, data.host()
+            elif not isinstance(args[0], DeviceTensor) and args[0].layout is torch.strided:
+                self._session.uploads.distrust(args[0])
+        elif func in CORRECTIONS:
+            return CORRECTIONS[func](func, args, dict(kwargs or {}))
+        elif isinstance(func, HigherOrderOperator) and func.name() in higher_order.CONTROL_FLOW and not _tracing():
+            return higher_order.run(func, args, kwargs or {}, self._again)
+        return func(*args, **(kwargs or {}))
+
+    @contextmanager
+    def _again(self) -> Iterator[None]:
+        with self, self._dispatch:
+            yield
+
+
+_SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
+_GIVE_MEMORY_AWAY = frozenset((torch.Tensor.data_ptr, torch.Tensor.__dlpack__))
+_WRITE_WITHOUT_DISPATCH = frozenset((torch.Tensor.apply_, torch.Tensor.map_, torch.Tensor.map2_))
+_LSTM = torch._VF.lstm
+_WATCHED = _GIVE_MEMORY_AWAY | _WRITE_WITHOUT_DISPATCH | {_SET_DATA, _LSTM}

@@ -1,0 +1,35 @@
+"""Blocks of a storage, such as the chunks of a tensor: where they lie, and whether two have no element in common."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from ..meta import Meta
+
+
+@lru_cache(maxsize=4096)
+def block(meta: Meta, root: Meta) -> tuple[range, ...] | None:
+    """Which indices of each dimension of `root`, which covers the storage, `meta` has; None if it is no such block."""
+    if meta.ndim != root.ndim or meta.dtype != root.dtype or 0 in root.stride:
+        return None
+    rest, found = meta.offset - root.offset, [range(1)] * root.ndim
+    for dim in sorted(range(root.ndim), key=lambda dim: -root.stride[dim]):
+        size = meta.shape[dim]
+        if root.shape[dim] == 1:
+            if size != 1:
+                return None
+            continue
+        start, rest = divmod(rest, root.stride[dim])
+        if start + size > root.shape[dim] or (size > 1 and meta.stride[dim] != root.stride[dim]):
+            return None
+        found[dim] = range(start, start + size)
+    return None if rest else tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def apart(one: Meta, other: Meta, root: Meta) -> bool:
+    """Whether both are blocks of `root` without a common element."""
+    first, second = block(one, root), block(other, root)
+    if first is None or second is None:
+        return False
+    return any(a.stop <= b.start or b.stop <= a.start for a, b in zip(first, second, strict=True))

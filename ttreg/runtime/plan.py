@@ -1,0 +1,126 @@
+"""The decision for one signature: where its calls go, why, and all that does not change from call to call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch._ops import OpOverload
+
+from ..call import Call, bind_arguments
+from ..conditions import Refusal
+from ..meta import Meta
+from ..registry import Entry
+from ..schema import tensor_arguments
+from .indexing import Bound
+
+Placement = Literal["device", "host", "local", "decomposed", "view"]
+
+
+@dataclass
+class Slot:
+    """A tensor argument: its schema name and where a call has it."""
+
+    name: str
+    where: int | str
+    dtype: torch.dtype | None = None  # to promote to; None leaves each tensor's own
+    bound: Bound | None = None  # of an argument that holds indices
+    row_major: bool = False
+    block_float: bool = False  # whether it may arrive in one
+
+    def of(self, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """The argument in a call."""
+        return args[self.where] if isinstance(self.where, int) else kwargs[self.where]
+
+    def tensors(self, args: tuple, kwargs: dict[str, Any]) -> list[torch.Tensor]:
+        """The tensors in the argument, a list's without its Nones."""
+        value = self.of(args, kwargs)
+        return [t for t in value if t is not None] if isinstance(value, (list, tuple)) else [value]
+
+
+@dataclass
+class Plan:
+    """One decision, and the counters of the calls that followed it."""
+
+    op: OpOverload
+    placement: Placement
+    refusal: Refusal | None = None
+    entry: Entry | None = None
+    constants: dict[str, Any] = field(default_factory=dict)
+    slots: list[Slot] = field(default_factory=list)
+    written: list[Slot] = field(default_factory=list)
+    writes_part: bool = False  # whether what it writes to is a part of its storage
+    outputs: list[Meta] = field(default_factory=list)
+    several: bool = False
+    elementwise: bool = False  # whether an op that writes may be given what it writes to a second time
+    reach: int = 0  # bytes that the storage has to have for a view's outputs to lie in it
+    floating: bool = False  # whether an input is of floating point
+    complex: bool = False  # whether an input is complex
+    nbytes: int = 0
+    count: int = 0
+    seconds: float = 0.0
+
+    @property
+    def host_float(self) -> bool:
+        """Whether the host runs what a better registry could bring to the device."""
+        return self.floating and self.placement == "host"
+
+    def targets(self, args: tuple, kwargs: dict[str, Any]) -> list[torch.Tensor]:
+        """The tensors of a call that the op writes to."""
+        return [tensor for slot in self.written for tensor in slot.tensors(args, kwargs)]
+
+
+NO_ENTRY = Refusal("no entry", "", "the registry does not have this op")
+NO_DECOMPOSITION = Refusal("PyTorch has a decomposition", "", "it has one of the functional form only")
+EMPTY = Refusal("no empty tensor", "", "there is nothing to compute")
+HOST_MEMORY = Refusal("writes to a tensor of the device", "", "the memory is the host's, where others may see it")
+PART_WRITTEN = Refusal(
+    "writes to a whole storage, or to a block that the host has not seen",
+    "",
+    "ttnn tensors have no views to write through",
+)
+LEFT_FOR_LATER = Refusal("no lazy conjugate or negative", "", "PyTorch notes on the tensor what is left to do")
+NO_META = Refusal("accepted by PyTorch without values", "", "its shape function raises, so the host runs it or raises")
+NUMBERS = Refusal("numbers are real and within float32's range", "", "ttnn takes no others")
+NOT_CARRIED = Refusal("the device carries the output's dtype", "", "ttnn has no such dtype")
+
+
+def find_slots(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tuple[dict[str, Any], list[Slot]]:
+    """The constant arguments by name, and the slots of those that hold tensors."""
+    names = [a.name for a in op._schema.arguments]
+    constants, slots = {}, []
+    for name, value in bind_arguments(op, args, kwargs).items():
+        has_tensor = any(isinstance(v, torch.Tensor) for v in (value if isinstance(value, (list, tuple)) else [value]))
+        if name in tensor_arguments(op) and has_tensor:
+            index = names.index(name)
+            slots.append(Slot(name, index if index < len(args) else name))
+        else:
+            constants[name] = value
+    return constants, slots
+
+
+def promoted_dtype(entry: Entry, call: Call) -> torch.dtype:
+    """The dtype that PyTorch's type promotion gives the entry's `promote` arguments."""
+    from torch._prims_common import ELEMENTWISE_TYPE_PROMOTION_KIND, elementwise_dtypes
+
+    flat: list[Any] = []
+    for value in (call[name] for name in entry.promote):
+        flat.extend(value if isinstance(value, (list, tuple)) else [value])
+    operands = [item.on_meta() if isinstance(item, Meta) else item for item in flat if item is not None]
+    return elementwise_dtypes(*operands, type_promotion_kind=ELEMENTWISE_TYPE_PROMOTION_KIND.DEFAULT)[1]
+
+
+def promote(entry: Entry, call: Call) -> Call:
+    """The call with the entry's `promote` arguments brought to their common dtype."""
+    if not entry.promote:
+        return call
+    dtype = promoted_dtype(entry, call)
+
+    def to_common(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [to_common(item) for item in value]
+        return value.like(dtype) if isinstance(value, Meta) else value
+
+    changed = {name: to_common(call[name]) for name in entry.promote}
+    return Call(call.op, {**call.arguments, **changed}, call.arguments)

@@ -1,0 +1,244 @@
+"""A session: one device, what it holds for the tensors of a block, and the record of what happened."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+from ..api import Api
+from ..conditions import Refusal
+from ..devices.base import Device, Value
+from ..errors import FallbackError
+from ..meta import Meta, meta_of
+from ..settings import Settings
+from .block_floats import block_float_of
+from .carry import Carriers
+from .cell import Cell, ViewOf
+from .indexing import Bound, Places, checked, joined, sources
+from .ledger import Ledger
+from .lowering import run_lowering
+from .plan import Plan
+from .relayout import relayout
+from .tensor import DeviceTensor
+from .uploads import Uploads, is_parameter
+
+if TYPE_CHECKING:
+    from ..report import Report
+
+REBUILT = Refusal("the storage was written under the shape it was made with", "", "the host takes the view instead")
+
+
+class TooLarge(Exception):
+    """A tensor of int64 has values outside of int32's range."""
+
+
+class Session:
+    """What `with ttreg.device_mode() as session:` gives; `report()` tells what ran where and why."""
+
+    def __init__(self, settings: Settings, device: Device, sees_all_writes: bool = True):
+        self.settings = settings
+        self.device = device
+        self.carriers = Carriers(settings.precision)
+        self.uploads = Uploads(sees_all_writes)
+        self.ledger = Ledger()
+        self.tt = Api(device, self.carriers, self.uploads, self.value, self.ledger.converted)
+        self._live: weakref.WeakSet[Cell] = weakref.WeakSet()
+
+    def report(self) -> Report:
+        """What ran on the device, what fell back to the host, and why, up to now."""
+        from ..report import DeviceInfo, Report
+
+        d = self.device
+        info = DeviceInfo(name=d.name, arch=d.arch, ttnn_version=d.ttnn_version, validated=d.validated)
+        rows, totals = self.ledger.rows()
+        return Report(device=info, ops=rows, transfers=self.ledger.transfers(), totals=totals)
+
+    def new_tensor(self, meta: Meta, value: Any) -> torch.Tensor:
+        """A tensor that the device holds as `value`, or that the function `value` makes when it is first needed.
+
+        None stands for a tensor without elements, which stays on the host.
+        """
+        if value is None:
+            return torch.empty_strided(meta.shape, meta.stride, dtype=meta.dtype)
+        cell = Cell(self, meta, None, value) if callable(value) else Cell(self, meta, value)
+        self._live.add(cell)
+        return DeviceTensor.make(cell, meta)
+
+    def holds(self, tensor: DeviceTensor) -> bool:
+        """Whether the session can use and replace the tensor's device value: not a pinned one, nor one that a session
+        on another device, or with another precision, has made."""
+        cell = tensor._cell
+        if cell.pinned:
+            return False
+        home = cell.home
+        return home is self or (home.device is self.device and home.carriers.narrow == self.carriers.narrow)
+
+    def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor of the device with the plain tensor's content, and its strides if they leave no gaps.
+
+        Raises ValueError for a dtype that no ttnn dtype carries, and for int64 values outside int32's range.
+        """
+        if tensor.dtype not in self.carriers:
+            raise ValueError(f"{tensor.dtype} has no ttnn dtype; leave the tensor on the host, or convert it first")
+        with _disable_current_modes():
+            if tensor.dtype is torch.int64 and not _fits_int32(tensor):
+                raise ValueError("the device carries int64 as int32, which some values of the tensor are too large for")
+            meta = meta_of(tensor).at_start()
+            if not meta.covers(tensor.nbytes):
+                meta = meta_of(tensor.contiguous()).at_start()
+            return self.new_tensor(meta, self._upload(tensor, self.carriers[tensor.dtype], False))
+
+    def value(
+        self,
+        tensor: torch.Tensor,
+        promote_to: torch.dtype | None = None,
+        row_major: bool = False,
+        block_float: bool = False,
+    ) -> Value:
+        """The device value of any tensor, uploaded if need be, brought to `promote_to` if that is given.
+
+        With `block_float`, a parameter for which the user asked for one arrives in it. Raises TooLarge for int64 values
+        that the device cannot carry, which the host may have written.
+        """
+        dtype = promote_to or tensor.dtype
+        carrier = self.carriers[dtype]
+        if not (isinstance(tensor, DeviceTensor) and self.holds(tensor)):
+            plain = self.read(tensor)
+            if block_float:
+                carrier = block_float_of(plain) or carrier
+            return self._uploaded(plain, dtype, carrier, row_major)
+        cell, meta = tensor._cell, tensor._meta
+        value = cell.device_value(meta, tensor._view)
+        if value is None:
+            view: ViewOf | None = tensor._view
+            if view is not None and cell.values:
+                refusal = next((v.plan.refusal for v in view.chain() if v.plan.refusal is not None), REBUILT)
+                self.fell_back(view.plan.op, refusal, meta.dtype.is_floating_point, lambda: str(meta))
+            plain = cell.host_view(meta)
+            if meta.dtype is torch.int64 and dtype is not torch.int64:  # the values may be too large for int32
+                return self._uploaded(plain, dtype, carrier, row_major)
+            value = cell.values[meta] = self._upload(plain, self.carriers[meta.dtype], False)
+        if carrier != self.carriers[meta.dtype]:
+            value = self.tt.typecast(value, getattr(self.tt, carrier))
+        return self.tt.to_layout(value, self.tt.ROW_MAJOR_LAYOUT) if row_major else value
+
+    def fell_back(self, op: Any, refusal: Refusal, floating: bool, call: Callable[[], str]) -> None:
+        """Count a call that turns out to be the host's, and complain as `on_fallback` says."""
+        self.ledger.tally(op, "host", refusal, floating=floating)
+        if floating:
+            self.complain(op, refusal, call)
+
+    def complain(self, op: Any, refusal: Refusal, call: Callable[[], str]) -> None:
+        """Warn of a fallback, or raise FallbackError, as `on_fallback` says."""
+        if self.settings.on_fallback == "allow":
+            return
+        message = f"{op} fell back to the host: {refusal}; the call was {call()}"
+        if self.settings.on_fallback == "raise":
+            raise FallbackError(message)
+        warnings.warn(message, stacklevel=_users_stacklevel())
+
+    def lower(self, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
+        """The outputs of the plan's lowering; see `run_lowering`."""
+        with self.device.lock:
+            return run_lowering(self.tt, self.carriers, plan, arguments)
+
+    def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:
+        """The device values of a view op's outputs, from that of its input."""
+        plan = view.plan
+        made = dict(zip(plan.outputs, self.lower(plan, {**plan.constants, plan.slots[0].name: parent}), strict=True))
+        if self.settings.check is not None:
+            from ..checking.check import compare_views
+
+            compare_views(self, plan, parent, view.parent, made)
+        return made
+
+    def relaid(self, value: Value, source: Meta, target: Meta) -> Value:
+        """The device value of a whole storage under other metadata."""
+        with self.device.lock:
+            made = relayout(self.tt, value, source, target)
+        if self.settings.check is not None:
+            from ..checking.check import compare_relaid
+
+            compare_relaid(self, value, source, made, target)
+        return made
+
+    def indices(self, argument: Any, bound: Bound) -> Any:
+        """The device value of a tensor of indices as uint32, or None if one is out of bounds.
+
+        Of a list of indices, the index into their dimensions taken as one, at each of their places. Of one bounded by
+        `Places`, which element goes to each place.
+        """
+        if isinstance(bound, (int, Places)):
+            read = self.read(argument)
+            plain = checked(read, bound) if isinstance(bound, int) else sources(read, bound)
+            return None if plain is None else self._uploaded(plain, torch.int64, "uint32")
+        plain = joined([None if index is None else self.read(index) for index in argument], bound)
+        if plain is None:
+            return None
+        value = self._uploaded(plain, torch.int64, "uint32")
+        return [None if index is None else value for index in argument]
+
+    def read(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A plain tensor with the same content, downloaded if need be. Only to be read."""
+        return tensor._cell.host_view(tensor._meta) if isinstance(tensor, DeviceTensor) else tensor
+
+    def peek(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The same as `read`, for the session's own purposes: nothing is kept or counted. Only to be read at once."""
+        return tensor._cell.peek(tensor._meta) if isinstance(tensor, DeviceTensor) else tensor
+
+    def download(self, value: Value) -> torch.Tensor:
+        """Bring a device value to the host, and count it."""
+        with self.device.lock:
+            plain = self.device.download(value)
+        self.ledger.moved("downloads", plain.nbytes)
+        return plain
+
+    def close(self) -> None:
+        """Bring every live tensor's data to the host, where it stays, and free what the device holds."""
+        failures: list[Exception] = []
+        for cell in list(self._live):
+            try:
+                cell.settle()
+            except Exception as failure:  # the others are settled first, then it is raised
+                failures.append(failure)
+        self._live.clear()
+        self.uploads.clear()
+        if failures:
+            raise failures[0]
+
+    def _uploaded(self, plain: torch.Tensor, dtype: torch.dtype, carrier: str, row_major: bool = False) -> Value:
+        meta, form = meta_of(plain), (carrier, row_major)
+        value = self.uploads.find(plain, meta, form)
+        if value is None:
+            ready = plain if plain.dtype == dtype else plain.to(dtype)
+            weight = is_parameter(plain)
+            value = self.uploads.find_equal(plain, meta, form, lambda: self._upload(ready, carrier, weight, row_major))
+            self.uploads.keep(plain, meta, form, value)
+        return value
+
+    def _upload(self, plain: torch.Tensor, carrier: str, weight: bool, row_major: bool = False) -> Value:
+        if plain.dtype is torch.int64 and carrier == "int32" and not _fits_int32(plain):
+            raise TooLarge
+        with self.device.lock:
+            value = self.device.upload(plain, carrier, row_major)
+        self.ledger.moved("weight_uploads" if weight else "uploads", plain.nbytes)
+        return value
+
+
+def _fits_int32(tensor: torch.Tensor) -> bool:
+    limits = torch.iinfo(torch.int32)
+    return not tensor.numel() or bool(tensor.min() >= limits.min and tensor.max() <= limits.max)
+
+
+def _users_stacklevel() -> int:
+    """The stacklevel, for a warning of the caller's, of the first frame that is neither PyTorch's nor ttreg's."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("torch", "ttreg"):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -1,0 +1,74 @@
+"""The signature of a call: what a decision depends on, and nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..meta import meta_of
+from .tensor import DeviceTensor
+
+if TYPE_CHECKING:
+    from .session import Session
+
+_PLAIN_TYPES = frozenset((int, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format))
+_OTHER_TYPES = frozenset((complex, torch.Generator, torch.Stream))
+
+# What follows the metadata of a `DeviceTensor`: objects that equal no argument (True would equal a following 1).
+_WHOLE, _PART, _HOST = object(), object(), object()
+
+
+def _keys_of_plain_tensors() -> frozenset[int]:
+    with torch.inference_mode():
+        inference = torch.empty(0)
+    return frozenset(torch._C._dispatch_keys(t).raw_repr() for t in (torch.empty(0), inference))
+
+
+# A tensor with exactly these dispatch keys is dense, on the CPU, not conjugated, not fake and nobody's subclass.
+_PLAIN_KEYS = _keys_of_plain_tensors()
+
+
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Whether the tensor is an ordinary dense CPU tensor."""
+    return torch._C._dispatch_keys(tensor).raw_repr() in _PLAIN_KEYS
+
+
+def signature(session: Session, op: Any, args: tuple, kwargs: dict[str, Any]) -> tuple | None:
+    """A key that is equal for calls that are decided alike; None if an argument is symbolic or a foreign tensor."""
+    key: list[Any] = [op]
+    for value in args:
+        if not _append(session, key, value):
+            return None
+    for name, value in kwargs.items():
+        key.append(name)
+        if not _append(session, key, value):
+            return None
+    return tuple(key)
+
+
+def _append(session: Session, key: list[Any], value: Any) -> bool:
+    kind = type(value)
+    if kind in _PLAIN_TYPES:
+        key.append(value)
+    elif isinstance(value, DeviceTensor):
+        key.append(value._meta)
+        # A write needs to know whether the tensor is the whole of its storage.
+        if not session.holds(value):
+            key.append(_HOST)
+        else:
+            key.append(_WHOLE if value._cell.nbytes == value._meta.nbytes else _PART)
+    elif isinstance(value, torch.Tensor):
+        if not is_plain(value):
+            return False
+        key.append(meta_of(value))
+    elif kind is bool or kind is float:
+        key.append((kind, value.hex() if kind is float else value))  # 1, 1.0 and True are equal to a dict; so are ±0.0
+    elif isinstance(value, (list, tuple)):
+        key.append(len(value))
+        return all(_append(session, key, item) for item in value)
+    elif kind in _OTHER_TYPES:
+        key.append((kind, value))
+    else:
+        return False
+    return True

@@ -1,0 +1,232 @@
+"""`DeviceTensor`: to Python an ordinary CPU tensor, whose data stays on the device until the host needs it."""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import _tensor_str
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch.utils._python_dispatch import _disable_current_modes
+
+from ..meta import Meta, meta_of
+from .cell import Cell, ViewOf
+
+_OWN_ATTRIBUTES = ("_cell", "_meta", "_view")
+
+
+@contextmanager
+def _on_the_host() -> Iterator[None]:
+    """Neither dispatch what is done with plain tensors, nor let a transform of `torch.func` wrap them."""
+    with _disable_current_modes(), temporarily_clear_interpreter_stack():
+        yield
+
+
+class DeviceTensor(torch.Tensor):
+    """A wrapper subclass over a `Cell`. Shape, dtype and strides are what plain PyTorch would give on CPU."""
+
+    _cell: Cell
+    _meta: Meta
+    _view: ViewOf | None
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @staticmethod
+    def make(cell: Cell, meta: Meta, view: ViewOf | None = None) -> DeviceTensor:
+        """A tensor with metadata `meta` over `cell`."""
+        tensor: Any = torch.Tensor._make_wrapper_subclass(
+            DeviceTensor, meta.shape, strides=meta.stride, storage_offset=meta.offset, dtype=meta.dtype
+        )
+        tensor._cell, tensor._meta, tensor._view = cell, meta, view
+        torch._C._set_throw_on_mutable_data_ptr(tensor)  # C++ that wants the memory gets an error, not a null pointer
+        return tensor
+
+    @staticmethod
+    def view_of(source: DeviceTensor, meta: Meta, view: ViewOf | None = None) -> DeviceTensor:
+        """A tensor with metadata `meta` over the cell of `source`, and to PyTorch's C++ code an alias of it.
+
+        It is an inference tensor if `source` is one, whichever mode it is made in.
+        """
+        # Made by the fast way, a view of an inference tensor would let itself be written outside of inference mode.
+        if meta.dtype is source.dtype and not source.is_inference():
+            try:
+                with torch._C._DisableTorchDispatch():
+                    alias = torch.as_strided(source, meta.shape, meta.stride, meta.offset)
+            except RuntimeError:  # the storage has been resized since PyTorch was told its size
+                pass
+            else:
+                tensor: Any = torch.Tensor._make_subclass(DeviceTensor, alias)
+                tensor._cell, tensor._meta, tensor._view = source._cell, meta, view
+                return tensor
+        with torch.inference_mode(source.is_inference()):
+            return DeviceTensor.make(source._cell, meta, view)
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        # Reached outside the block, and in threads that are not inside it: the host does it, and the memory is shared
+        # with plain tensors from here on.
+        from ..fallback import host
+
+        return host.run_outside(func, args, kwargs or {})
+
+    @staticmethod
+    def make_alike(original: torch.Tensor, cell: Cell, meta: Meta) -> DeviceTensor:
+        """As `make`, but an inference tensor if `original` is one, whichever mode it is made in."""
+        if isinstance(original, DeviceTensor) and original._cell is cell:
+            return DeviceTensor.view_of(original, meta)
+        with torch.inference_mode(original.is_inference()):
+            return DeviceTensor.make(cell, meta)
+
+    def host(self) -> torch.Tensor:
+        """A plain CPU tensor over the same memory, downloaded if need be; autograd does not see it."""
+        # Its views, too, are inference tensors if this one is.
+        with _on_the_host(), torch.inference_mode(self.is_inference()):
+            self._cell.pin()
+            return self._cell.host_view(self._meta)
+
+    def become(self, other: DeviceTensor) -> None:
+        """Take over the other's data and metadata, as `tensor.data = other` and `tensor.t_()` do."""
+        torch.Tensor.data.__set__(self, other)  # type: ignore[attr-defined]
+        self._cell, self._meta, self._view = other._cell, other._meta, other._view
+
+    @property
+    def data(self) -> torch.Tensor:
+        """As `Tensor.data`; assigning to it takes over the other's data."""
+        return torch.Tensor.data.__get__(self)  # type: ignore[attr-defined]
+
+    @data.setter
+    def data(self, other: torch.Tensor) -> None:
+        if not isinstance(other, DeviceTensor):
+            other = DeviceTensor.make_alike(other, Cell.over(other), meta_of(other))
+        self.become(other)
+
+    def _ordinary(self) -> torch.Tensor:
+        """A plain tensor over the same memory that is a leaf or Parameter where this one is."""
+        plain = self.host()
+        with _on_the_host():
+            if isinstance(self, torch.nn.Parameter):
+                plain = torch.nn.Parameter(plain, self.requires_grad)
+            else:
+                plain.requires_grad_(self.requires_grad)
+        plain.__dict__.update((k, v) for k, v in self.__dict__.items() if k not in _OWN_ATTRIBUTES)
+        return plain
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        """As `Tensor.numpy`: shares memory, and raises for a tensor that requires grad unless forced."""
+        return self._ordinary().numpy(force=force)
+
+    # Python's own conversions, and PyTorch's of lists of tensors, read the number from the host.
+    def __float__(self) -> float:
+        return float(self._to_read())
+
+    def __int__(self) -> int:
+        return int(self._to_read())
+
+    def __bool__(self) -> bool:
+        return bool(self._to_read())
+
+    def __complex__(self) -> complex:
+        return complex(self._to_read())
+
+    def __index__(self) -> int:
+        return operator.index(self._to_read())
+
+    def _to_read(self) -> torch.Tensor:
+        with _on_the_host():
+            plain = self._cell.host_view(self._meta)
+            return plain.requires_grad_() if self.requires_grad else plain
+
+    def __coerce_same_metadata_as_tangent__(self, expected_metadata: Any, expected_type: Any = None) -> torch.Tensor:
+        # AOTAutograd, of a gradient for which it has planned a plain tensor.
+        return self.host()
+
+    def tolist(self) -> Any:
+        """As `Tensor.tolist`."""
+        with _on_the_host():
+            return self._cell.host_view(self._meta).tolist()
+
+    def data_ptr(self) -> int:
+        """As `Tensor.data_ptr`: the address of the data on the host."""
+        return self.host().data_ptr()
+
+    def untyped_storage(self) -> torch.UntypedStorage:
+        """As `Tensor.untyped_storage`: the memory on the host."""
+        return self.host().untyped_storage()
+
+    def _typed_storage(self) -> Any:
+        return self.host()._typed_storage()
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self._ordinary().__dlpack__(**options)
+
+    def as_subclass(self, cls: type) -> Any:
+        """As `Tensor.as_subclass`: a tensor of that class over the memory on the host."""
+        return self._ordinary().as_subclass(cls)
+
+    def set_(self, source: Any = None, *geometry: Any, **named: Any) -> DeviceTensor:
+        """As `Tensor.set_`."""
+        torch.Tensor.set_(self, *with_memory(source, *geometry), **named)
+        return self
+
+    def share_memory_(self) -> DeviceTensor:
+        """As `Tensor.share_memory_`."""
+        self.untyped_storage().share_memory_()
+        return self
+
+    def apply_(self, function: Callable[[Any], Any]) -> DeviceTensor:
+        """As `Tensor.apply_`."""
+        self.host().apply_(function)
+        return self
+
+    def map_(self, other: torch.Tensor, function: Callable[[Any, Any], Any]) -> DeviceTensor:
+        """As `Tensor.map_`."""
+        self.host().map_(other.host() if isinstance(other, DeviceTensor) else other, function)
+        return self
+
+    def is_shared(self) -> bool:
+        """As `Tensor.is_shared`."""
+        return self.host().is_shared()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        with _on_the_host():
+            return self._ordinary().__reduce_ex__(protocol)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if not self.is_leaf:
+            return super().__deepcopy__(memo)  # raises as a plain tensor does
+        if id(self) in memo:
+            return memo[id(self)]
+        with _on_the_host():
+            plain = self._ordinary()
+            result = memo[id(self)] = copy.deepcopy(plain, memo)
+            if self.grad is not None:
+                result.grad = copy.deepcopy(self.grad, memo)
+            return result
+
+    def __format__(self, specification: str) -> str:
+        return format(self.item(), specification) if self.dim() == 0 else object.__format__(self, specification)
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        with _on_the_host():
+            text = repr(self._cell.host_view(self._meta))
+        if isinstance(self, torch.nn.Parameter):
+            text = f"Parameter containing:\n{text}"
+        if not self.requires_grad:
+            return text
+        grad_fn = self.grad_fn
+        suffix = "requires_grad=True" if grad_fn is None else f"grad_fn=<{type(grad_fn).__name__}>"
+        return _tensor_str._add_suffixes(text.removesuffix(")"), [suffix], len("tensor("), False)
+
+
+def with_memory(source: Any = None, *geometry: Any) -> tuple:
+    """The arguments of `Tensor.set_`, with a plain tensor where PyTorch would take a `DeviceTensor`'s empty storage."""
+    if geometry and isinstance(source, DeviceTensor):
+        source = source.host()
+    return (*(() if source is None else (source,)), *geometry)

@@ -37,7 +37,7 @@ COMMAND = Command(
     "docs",
     docs,
     example="ttreg docs --check",
-    json="docs:Page",
+    json="explain.docs:Page",
     json_form="an array",
     no="with --check, a page is stale",
 )

@@ -28,6 +28,6 @@ COMMAND = Command(
     doctor,
     example="ttreg doctor --json",
     no="something is broken",
-    json="doctor:Line",
+    json="devices.doctor:Line",
     json_form="an array",
 )

@@ -29,6 +29,6 @@ COMMAND = Command(
     "limits",
     limits,
     example="ttreg limits --json",
-    json="limits:Limit",
+    json="explain.limits:Limit",
     json_form="an array",
 )

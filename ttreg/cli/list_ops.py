@@ -71,7 +71,7 @@ COMMAND = Command(
     "list",
     list_ops,
     example="ttreg list conv --placement device --sort conditions",
-    json="catalogue:Row",
+    json="explain.catalogue:Row",
     json_form="an array",
     no="nothing matches",
 )

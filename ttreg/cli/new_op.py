@@ -44,5 +44,5 @@ COMMAND = Command(
     "new-op",
     new_op,
     example="ttreg new-op lerp > my_ops.py",
-    json="skeleton:Skeleton",
+    json="explain.skeleton:Skeleton",
 )

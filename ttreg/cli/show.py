@@ -59,6 +59,6 @@ COMMAND = Command(
     "show",
     show,
     example="ttreg show cumsum",
-    json="catalogue:Detail",
+    json="explain.catalogue:Detail",
     json_form="an array",
 )

@@ -48,6 +48,6 @@ COMMAND = Command(
     verify,
     example="ttreg verify conv softmax --arch blackhole",
     no="ttnn refuses a sample's call",
-    json="verify:Verdict",
+    json="checking.verify:Verdict",
     json_form="a line for each sample",
 )

@@ -70,6 +70,6 @@ COMMAND = Command(
     "why",
     why,
     example="ttreg why conv2d --args 'f32[1, 64, 56, 56], f32[64, 64, 3, 3], padding=[1, 1]'",
-    json="why:Answer",
+    json="explain.why:Answer",
     no="the device does not run the call",
 )

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from ..api import Api
 from ..devices.base import RefusedByDevice, Value, ttnn_dtype_name
 from ..errors import DeviceError, LoweringError, ValidationError
 from ..meta import Meta
+from .api import Api
 from .carry import Carriers
 from .plan import Plan
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
-from ..api import Api
 from ..conditions import Refusal
 from ..devices.base import Device, Value
 from ..errors import FallbackError
 from ..meta import Meta, meta_of
 from ..settings import Settings
+from .api import Api
 from .block_floats import block_float_of
 from .carry import Carriers
 from .cell import Cell, ViewOf

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from .devices.base import Device, Value
-from .runtime.carry import Carriers
-from .runtime.uploads import Uploads
+from ..devices.base import Device, Value
+from .carry import Carriers
+from .uploads import Uploads
 
 
 class Api:

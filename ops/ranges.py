@@ -6,7 +6,7 @@ import functools
 
 import torch
 
-from ..conditions import FLOATS, NUMBERS, Dtype, OneOf
+from ..conditions import FLOATS, Dtype, OneOf
 from ..registry import lower
 from ..samples import Sample, ints
 from ._compute import cast, widen
@@ -18,6 +18,8 @@ from .views import as_shape
 aten = torch.ops.aten
 
 ENDS = ("start", "end")
+WHOLE = (torch.int64, torch.int32, torch.uint8, torch.bool)
+OVERFLOW = "PyTorch raises where a value is beyond the range of the dtype asked for"
 PLACED = [
     OneOf("dtype", FLOATS, because="others, and what the default makes of None, are uploaded when they are needed"),
     OneOf("layout", (None, torch.strided)),
@@ -88,10 +90,13 @@ def with_tensors(names, samples):
     def made():
         for sample in samples():
             yield with_ends(sample, lambda value: torch.tensor(float(value)))
-        for dtype in (torch.bfloat16, torch.int32, torch.float64):
-            first = next(iter(samples()))
+        first = next(iter(samples()))
+        for dtype in (*WHOLE, torch.bfloat16, torch.float64):
             yield with_ends(first, lambda value, dtype=dtype: torch.tensor(value, dtype=dtype))
+        yield with_ends(Sample(-7, 2**24 + 1, 9, dtype=torch.float32), torch.tensor)
+        yield with_ends(Sample(-257, 3, 9, dtype=torch.bfloat16), torch.tensor)
         if names == ENDS:
+            yield Sample(torch.tensor(-1.5), ints(), 9, dtype=torch.bfloat16)
             yield Sample(torch.tensor(-1.5), ints(), 9, dtype=torch.float32)
 
     def with_ends(sample, tensor):
@@ -112,9 +117,9 @@ def overloads(packet):
 
 def lower_range(op, tensors, samples, lowering):
     """Give `op` the lowering; without a tensor among its ends it computes when the values are needed."""
-    accepted = [Dtype(tensors, NUMBERS), *PLACED] if tensors else PLACED
+    accepted = [Dtype(tensors, (*FLOATS, *WHOLE), because=OVERFLOW), *PLACED] if tensors else PLACED
     if tensors:
-        lower(op, samples=with_tensors(tensors, samples), promote=ENDS, when=accepted)(lowering)
+        lower(op, samples=with_tensors(tensors, samples), in_dtype=tensors, when=accepted)(lowering)
     else:
         lower(op, samples=samples, when=accepted)(later(lowering))
 

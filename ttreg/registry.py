@@ -50,6 +50,7 @@ class Entry:
     may_be_empty: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     casts: bool = False
+    in_dtype: tuple[str, ...] = ()
     module: str = ""
 
     @property
@@ -149,6 +150,7 @@ def lower(
     may_be_empty: tuple[str, ...] = (),
     unread: tuple[str, ...] = (),
     casts: bool = False,
+    in_dtype: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give `op` a lowering: the decorated function runs on the device whenever every condition of `when` holds.
 
@@ -169,6 +171,7 @@ def lower(
     `may_be_empty` names lists in which a tensor without elements arrives as None.
     `unread` names tensors whose values the lowering does not need: they are not uploaded, and arrive as `Meta`.
     `casts` has the result cast to the output's dtype, for a lowering that cannot tell it: bools arrive as bfloat16.
+    `in_dtype` names tensors that arrive in the dtype that the argument `dtype` asks for, whatever theirs is.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -187,6 +190,7 @@ def lower(
                 may_be_empty,
                 unread,
                 casts,
+                in_dtype,
                 function.__module__,
             )
         )
@@ -250,6 +254,8 @@ def _check(entry: Entry) -> None:
             *entry.block_floats,
             *entry.may_be_empty,
             *entry.unread,
+            *entry.in_dtype,
+            *(("dtype",) if entry.in_dtype else ()),
         ),
     )
     if entry.function is not None:

@@ -164,6 +164,8 @@ def _prepare(plan: Plan, entry: Entry | None, args: tuple, kwargs: dict[str, Any
     for slot in plan.slots:
         if slot.name in entry.promote:
             slot.dtype = dtype
+        elif slot.name in entry.in_dtype:
+            slot.dtype = call["dtype"]
         slot.row_major = slot.name in entry.row_major
         slot.block_float = slot.name in entry.block_floats
         if slot.name in entry.indices:

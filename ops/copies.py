@@ -40,7 +40,11 @@ def cast_samples():
     yield Sample(rand(5, 7), dtype=BF16, layout=torch.strided, device=CPU, pin_memory=False)
     yield Sample(rand(5, 7), dtype=torch.float64)
     yield Sample(rand(5, 7), dtype=torch.int64)
-    yield Sample(ints(5, 7), dtype=torch.float32)
+    for dtype in MOVABLE:
+        yield Sample(ints(5, 7), dtype=dtype)
+    yield Sample(torch.tensor([-(2**31), 2**31 - 1, 2**24 + 1, 257, -1]), dtype=torch.float32)
+    yield Sample(torch.tensor([-(2**31), 2**31 - 1, 2**24 + 1, 257, -1]), dtype=torch.int32)
+    yield Sample(rand(5, 7).double(), dtype=torch.float32)
     yield Sample(rand(5, 7), layout=torch.sparse_coo)
     yield Sample(rand(5, 7), device=torch.device("meta"))
     yield Sample(rand(5, 7), pin_memory=True)
@@ -50,7 +54,7 @@ def cast_samples():
     aten._to_copy.default,
     samples=cast_samples,
     when=[
-        Dtype("self", MOVABLE),
+        Dtype("self", (*MOVABLE, torch.int64)),
         OneOf("dtype", (None, *MOVABLE), because="ttnn has no such dtype, or too narrow a one"),
         OneOf("layout", (None, torch.strided)),
         OneOf("device", (None, CPU)),

@@ -129,9 +129,57 @@ cpu_only(aten.empty_strided.default, because=FROM_NOTHING, samples=lambda: [Samp
 cpu_only(aten.empty_like.default, because=FROM_NOTHING, samples=lambda: [Sample(rand(4, 5))])
 cpu_only(aten.new_empty.default, because=FROM_NOTHING, samples=lambda: [Sample(rand(4, 5), [3])])
 cpu_only(aten.new_empty_strided.default, because=FROM_NOTHING, samples=lambda: [Sample(rand(4, 5), [3, 2], [2, 1])])
-cpu_only(aten.scalar_tensor.default, because=FROM_NOTHING, samples=lambda: [Sample(2.0)])
-cpu_only(aten.eye.default, because=FROM_NOTHING, samples=lambda: [Sample(4)])
-cpu_only(aten.eye.m, because=FROM_NOTHING, samples=lambda: [Sample(4, 5)])
-cpu_only(aten.arange.default, because=FROM_NOTHING, samples=lambda: [Sample(8)])
-cpu_only(aten.arange.start, because=FROM_NOTHING, samples=lambda: [Sample(2, 8)])
-cpu_only(aten.arange.start_step, because=FROM_NOTHING, samples=lambda: [Sample(2, 8, 3)])
+
+
+def made_samples(*calls):
+    """Samples of an op that makes a tensor from numbers: each of the calls in each dtype, then what is refused."""
+
+    def samples():
+        for arguments in calls:
+            for dtype in FLOATS:
+                yield Sample(*arguments, dtype=dtype)
+        yield Sample(*calls[0], dtype=torch.float32, device=CPU, pin_memory=False, layout=torch.strided)
+        yield Sample(*calls[0])
+        yield Sample(*calls[0], dtype=torch.float64)
+        yield Sample(*calls[0], dtype=torch.float32, device=torch.device("meta"))
+        yield Sample(*calls[0], dtype=torch.float32, layout=torch.sparse_coo)
+        yield Sample(*calls[0], dtype=torch.float32, pin_memory=True)
+
+    return samples
+
+
+MADE = [OneOf("dtype", FLOATS, because=OTHERS), *PLAIN]
+
+
+@lower(aten.scalar_tensor.default, samples=made_samples((2,), (-0.3,), (True,), (float("inf"),)), when=MADE)
+def scalar_tensor(tt, s, dtype, layout, device, pin_memory):
+    return constant(tt, [], s, dtype)
+
+
+@lower(aten.eye.m, samples=made_samples((4, 5), (40, 3), (1, 33)), when=MADE)
+def eye(tt, n, m, dtype, layout, device, pin_memory):
+    return lambda: tt.constant(torch.eye(n, m, dtype=dtype))
+
+
+@lower(aten.eye.default, samples=made_samples((4,), (33,)), when=MADE)
+def square_eye(tt, n, dtype, layout, device, pin_memory):
+    return eye(tt, n, n, dtype, layout, device, pin_memory)
+
+
+@lower(
+    aten.arange.start_step,
+    samples=made_samples((2, 8, 3), (-1.5, 4, 0.3), (5, -40, -1), (0, 600, 7)),
+    when=MADE,
+)
+def arange(tt, start, end, step, dtype, layout, device, pin_memory):
+    return lambda: tt.constant(torch.arange(start, end, step, dtype=dtype))
+
+
+@lower(aten.arange.start, samples=made_samples((2, 8), (-0.5, 40.25)), when=MADE)
+def arange_from(tt, start, end, dtype, layout, device, pin_memory):
+    return arange(tt, start, end, 1, dtype, layout, device, pin_memory)
+
+
+@lower(aten.arange.default, samples=made_samples((8,), (33.5,)), when=MADE)
+def arange_to(tt, end, dtype, layout, device, pin_memory):
+    return arange(tt, 0, end, 1, dtype, layout, device, pin_memory)

@@ -88,4 +88,4 @@ def test_the_report_shown_has_the_form_of_a_report():
     shown = blocks("text")[0]
     for heading in ("on the device", "on the host, and why", "uploads", "weights", "downloads"):
         assert heading in shown
-    assert set(Report.model_fields) == {"device", "ops", "transfers", "totals"}
+    assert set(Report.model_fields) == {"device", "ops", "transfers", "totals", "trace"}

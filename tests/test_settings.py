@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ KEYWORDS = (
     "on_fallback",
     "on_device_error",
     "check",
+    "trace",
     "min_upload_numel",
 )
 
@@ -46,6 +48,10 @@ VALID = [
     ("check", None, None),
     ("check", 0.99, 0.99),
     ("check", 1, 1.0),
+    ("trace", None, None),
+    ("trace", "", None),
+    ("trace", "t.json", "t.json"),
+    ("trace", Path("t.json"), "t.json"),
     ("min_upload_numel", 0, 0),
     ("min_upload_numel", 10**9, 10**9),
 ]
@@ -72,6 +78,8 @@ INVALID = [
     ("check", float("nan"), "None, or a PCC"),
     ("check", True, "None, or a PCC"),
     ("check", "strict", "None, or a PCC"),
+    ("trace", True, "None, or the path of a file"),
+    ("trace", b"t.json", "None, or the path of a file"),
     ("min_upload_numel", -5, "an integer, 0 or larger"),
     ("min_upload_numel", "many", "an integer, 0 or larger"),
     ("min_upload_numel", float("inf"), "an integer, 0 or larger"),
@@ -88,6 +96,8 @@ FROM_THE_ENVIRONMENT = [
     ("TTREG_ON_DEVICE_ERROR", "fallback", "on_device_error", "fallback"),
     ("TTREG_CHECK", "0.99", "check", 0.99),
     ("TTREG_CHECK", "", "check", None),
+    ("TTREG_TRACE", "t.json", "trace", "t.json"),
+    ("TTREG_TRACE", "", "trace", None),
     ("TTREG_MIN_UPLOAD_NUMEL", "0", "min_upload_numel", 0),
     ("LOCAL_RANK", "5", "device_id", 5),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
@@ -66,6 +66,13 @@ class Totals(BaseModel):
     view: int = 0
 
 
+class TracePart(BaseModel):
+    """Where a trace of the session is: a file, and the session's number among the trace's processes."""
+
+    file: str
+    process: int
+
+
 class Report(BaseModel):
     """What ran on the device, what fell back to the host, and why. Printing it renders tables."""
 
@@ -73,6 +80,7 @@ class Report(BaseModel):
     ops: list[OpRow]
     transfers: Transfers
     totals: Totals
+    trace: TracePart | None = Field(None, exclude_if=lambda part: part is None)  # only where `trace` was asked for
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Group(self._summary(), *self._tables())

@@ -37,6 +37,7 @@ class Settings:
     on_fallback: str = "allow"
     on_device_error: str = "raise"
     check: float | None = None
+    trace: str | None = None
     min_upload_numel: int = DEFAULT_MIN_UPLOAD_NUMEL
     l1_small_size: int = DEFAULT_L1_SMALL_SIZE
     trace_region_size: int = 0
@@ -194,6 +195,14 @@ def _pcc(value: Any) -> float | None:
     return number
 
 
+def _path(value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
+        raise ValueError("None, or the path of a file to write, such as 't.json'")
+    return os.fspath(value)
+
+
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "device": _one_of("auto", "ttnn", "emulated", "mock"),
     "device_id": _integer,
@@ -203,6 +212,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "on_fallback": _one_of("allow", "warn", "raise"),
     "on_device_error": _one_of("raise", "fallback"),
     "check": _pcc,
+    "trace": _path,
     "min_upload_numel": _integer,
     "l1_small_size": _integer,
     "trace_region_size": _integer,

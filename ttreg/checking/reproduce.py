@@ -24,7 +24,7 @@ from ..settings import Settings
 _INLINE = 64
 
 # What does not change a result.
-_LEFT_OUT = ("check", "device", "min_upload_numel", "on_fallback", "on_device_error", "device_id")
+_LEFT_OUT = ("check", "device", "min_upload_numel", "on_fallback", "on_device_error", "device_id", "trace")
 
 
 @dataclass

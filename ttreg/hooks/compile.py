@@ -18,11 +18,9 @@ from torch import fx
 from torch._functorch.aot_autograd import make_boxed_func
 from torch._guards import TracingContext
 
-from .. import devices
 from ..errors import SettingsError
-from ..registry import registry
 from ..runtime.cell import Cell
-from ..runtime.mode import enter_modes, in_block
+from ..runtime.mode import enter_modes, in_block, open_session
 from ..runtime.session import Session
 from ..runtime.tensor import DeviceTensor
 from ..settings import Settings
@@ -85,9 +83,8 @@ atexit.register(close_sessions)
 def _session(settings: Settings) -> Session:
     with _lock:
         if settings not in _sessions:
-            registry.load()
             # Between its calls a compiled model's weights can be written to where no one sees it (`p.data.mul_(2)`).
-            _sessions[settings] = Session(settings, devices.open_device(settings), sees_all_writes=False)
+            _sessions[settings] = open_session(settings, sees_all_writes=False)
         return _sessions[settings]
 
 

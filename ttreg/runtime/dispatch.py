@@ -7,6 +7,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from torch._ops import OpOverload
+from torch.autograd import profiler
+from torch.profiler import record_function
 
 from ..call import Call
 from ..conditions import Refusal
@@ -52,17 +54,25 @@ class Dispatcher:
         """Run one call where its plan says."""
         key = signature(self.session, op, args, kwargs)
         if key is None:
-            return host.pass_through(self.session, op, args, kwargs)
+            return self._pass_through(op, args, kwargs)
         plan = self.session.ledger.find(key)
         if plan is None:
             plan = decide(self.session, op, args, kwargs)
             self.session.ledger.keep(key, plan)
         plan.count += 1
         start = perf_counter()
-        result = self._runs[plan.placement](plan, args, kwargs)
+        run = self._run_profiled if profiler._is_profiler_enabled else self._runs[plan.placement]
+        result = run(plan, args, kwargs)
         if plan.placement != "decomposed":  # its parts are timed themselves
             plan.seconds += perf_counter() - start
         return result
+
+    def _run_profiled(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        with record_function(f"ttreg::{plan.placement} {plan.op}"):
+            return self._runs[plan.placement](plan, args, kwargs)
+
+    def _pass_through(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
+        return host.pass_through(self.session, op, args, kwargs)
 
     def _run_on_host(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         if plan.host_float and plan.refusal is not None:

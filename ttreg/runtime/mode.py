@@ -22,6 +22,8 @@ from ..settings import Settings
 from .dispatch import Dispatcher
 from .session import Session
 from .tensor import DeviceTensor
+from .trace import TracedDispatcher, TracedSession
+from .trace_file import trace_file
 
 _log = logging.getLogger(__name__)
 
@@ -31,16 +33,20 @@ class device_mode:
 
     Keywords: `device` ("auto", "ttnn", "emulated", "mock"), `device_id`, `arch` ("wormhole_b0", "blackhole"),
     `validate`, `precision` ("preserve", "bfloat16"), `on_fallback` ("allow", "warn", "raise"), `on_device_error`
-    ("raise", "fallback"), `check` (None or a PCC), `min_upload_numel` (elements), and what a chip is opened with:
-    `l1_small_size` and `trace_region_size` (bytes). Environment variables `TTREG_<KEYWORD>`, and
-    [tool.ttreg] of the pyproject.toml nearest to the working directory, set the defaults.
+    ("raise", "fallback"), `check` (None or a PCC), `trace` (None or the path of a file to write), `min_upload_numel`
+    (elements), and what a chip is opened with: `l1_small_size` and `trace_region_size` (bytes). Environment variables
+    `TTREG_<KEYWORD>`, and [tool.ttreg] of the pyproject.toml nearest to the working directory, set the defaults.
     `as session` gives the `Session`, whose `report()` tells what ran where and why.
 
     Blocks nest; the innermost handles the calls. One object may be entered again, also inside its own block: it goes on
     with the same session, whose tensors come to the host when its outermost block ends. The mode belongs to the thread
     that entered it: in other threads, a tensor of the device is used on the host.
 
-    Raises SettingsError for an unknown keyword or value, DeviceUnavailableError if the device cannot be opened.
+    With `trace`, the calls and transfers are written to that file as they happen, in Chrome's trace-event format, which
+    Perfetto opens; the sessions of one process share a file of the same name.
+
+    Raises SettingsError for an unknown keyword or value, and on entry for a trace that cannot be written;
+    DeviceUnavailableError if the device cannot be opened.
     """
 
     def __init__(self, **keywords: Any):
@@ -53,13 +59,12 @@ class device_mode:
     def __enter__(self) -> Session:
         with self._lock:
             if self._session is None:
-                registry.load()
-                self._session = Session(self._settings, devices.open_device(self._settings))
+                self._session = open_session(self._settings)
             self._open_blocks += 1
         stack = ExitStack()
         stack.push(self._leave)  # last of all, when the modes of the block are no longer active
         enter_modes(stack, self._session)
-        stack.enter_context(_uncompiled())
+        stack.enter_context(uncompiled())
         self._of_thread.blocks.append(stack)
         return self._session
 
@@ -83,9 +88,21 @@ class device_mode:
             )
 
 
-def enter_modes(stack: ExitStack, session: Session) -> None:
-    """Hand the calls of this thread to the session, until the stack is closed."""
-    dispatch = stack.enter_context(_Dispatch(session))
+def open_session(settings: Settings, sees_all_writes: bool = True) -> Session:
+    """A session on the device of the settings, which is opened if need be.
+
+    Raises SettingsError if the trace cannot be written, DeviceUnavailableError if the device cannot be opened.
+    """
+    registry.load()
+    if settings.trace is None:
+        return Session(settings, devices.open_device(settings), sees_all_writes)
+    file = trace_file(settings.trace)  # before the device, which takes longer
+    return TracedSession(settings, devices.open_device(settings), sees_all_writes, file)
+
+
+def enter_modes(stack: ExitStack, session: Session, kind: type[Dispatcher] | None = None) -> None:
+    """Hand the calls of this thread to the session, by a dispatcher of that kind, until the stack is closed."""
+    dispatch = stack.enter_context(_Dispatch(session, kind))
     stack.enter_context(_FunctionWatch(session, dispatch))
 
 
@@ -94,7 +111,7 @@ def in_block() -> bool:
     return any(isinstance(mode, _Dispatch) for mode in _get_current_dispatch_mode_stack())
 
 
-def _uncompiled() -> AbstractContextManager[None]:
+def uncompiled() -> AbstractContextManager[None]:
     """Let functions made by `torch.compile` run the code that they were made from.
 
     Dynamo skips a frame that runs under a dispatch mode, and each frame that it calls, which makes a model some four
@@ -118,9 +135,10 @@ class _Dispatch(TorchDispatchMode):
 
     supports_higher_order_operators = True
 
-    def __init__(self, session: Session):
+    def __init__(self, session: Session, kind: type[Dispatcher] | None = None):
         super().__init__()
-        self._dispatcher = Dispatcher(session, self._again)
+        made: Any = kind or (TracedDispatcher if isinstance(session, TracedSession) else Dispatcher)
+        self._dispatcher: Dispatcher = made(session, self._again)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # A block further in is at work, and this call is a part of how; or PyTorch is tracing.

@@ -1,0 +1,344 @@
+"""Traces: what a session did, when and why, in the trace-event format; and the profiler's ranges."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections import Counter, defaultdict
+from typing import Annotated, Any, Literal
+
+import pytest
+import torch
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, TypeAdapter
+from torch.profiler import profile
+
+import ttreg
+from ttreg import SettingsError, devices
+from ttreg.runtime import trace_file
+from ttreg.runtime.dispatch import Dispatcher
+from ttreg.runtime.session import Session
+
+X = torch.arange(12.0).reshape(3, 4) / 4
+
+
+class Event(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    pid: PositiveInt
+    args: dict[str, Any]
+
+
+class Range(Event):
+    """A complete event: times in microseconds."""
+
+    ph: Literal["X"]
+    name: str
+    cat: Literal["device", "host", "local", "decomposed", "view", "transfer"]
+    ts: NonNegativeFloat
+    dur: NonNegativeFloat
+    tid: PositiveInt
+
+    @property
+    def nanoseconds(self):
+        return round(self.ts * 1000), round((self.ts + self.dur) * 1000)
+
+
+class Named(Event):
+    ph: Literal["M"]
+    name: Literal["process_name", "thread_name", "thread_sort_index"]
+    tid: int
+
+
+EVENTS = TypeAdapter(list[Annotated[Range | Named, Field(discriminator="ph")]])
+
+
+class Trace:
+    """A trace that is as the format wants it, and in which nothing overlaps."""
+
+    def __init__(self, path):
+        self.events = EVENTS.validate_json(path.read_bytes())
+        self.ranges = [event for event in self.events if isinstance(event, Range)]
+        self.lanes = {e.tid: e.args["name"] for e in self.events if e.name == "thread_name"}
+        assert {event.tid for event in self.ranges} <= self.lanes.keys()
+        for lane in self.lanes:
+            self._check_nested(
+                sorted((e.nanoseconds for e in self.ranges if e.tid == lane), key=lambda t: (t[0], -t[1]))
+            )
+
+    def _check_nested(self, spans):
+        around = []
+        for start, end in spans:
+            while around and around[-1] <= start:
+                around.pop()
+            assert not around or end <= around[-1]
+            around.append(end)
+
+    def named(self, name):
+        return [event for event in self.ranges if event.name == name]
+
+    def in_lanes(self):
+        found = defaultdict(Counter)
+        for event in self.ranges:
+            found[self.lanes[event.tid]][event.name] += 1
+        return found
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "t.json"
+
+
+@pytest.fixture
+def traced(path):
+    return lambda **keywords: ttreg.device_mode(
+        **({"device": "emulated", "min_upload_numel": 0, "trace": path} | keywords)
+    )
+
+
+def test_each_call_and_transfer_of_the_report_is_an_event(traced, path):
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())
+    with traced() as session, torch.no_grad():
+        y = model(X)
+        torch.special.erfcx(y.t())
+        torch.ops.aten.rot90.default(y)
+        torch.neg(X.to_sparse())
+        y.tolist()
+    trace, report = Trace(path), session.report()
+    assert {row.placement for row in report.ops} == {"device", "host", "view", "decomposed"}
+    counted = Counter({(row.op, row.placement): 0 for row in report.ops})
+    for row in report.ops:
+        counted[row.op, row.placement] += row.count
+    assert Counter((e.name, e.cat) for e in trace.ranges if e.name == e.args.get("op")) == counted
+    moved = Counter(event.name for event in trace.ranges if event.cat == "transfer")
+    moves = report.transfers
+    assert moved == {
+        "upload": moves.uploads,
+        "upload of a weight": moves.weight_uploads,
+        "download": moves.downloads,
+    }
+    assert sum(e.args["bytes"] for e in trace.named("upload of a weight")) == moves.weight_upload_bytes
+    assert sum(e.args["bytes"] for e in trace.named("download")) == moves.download_bytes
+
+
+def test_events_are_in_the_lane_of_their_kind_with_arguments_and_reason(traced, path):
+    with traced():
+        torch.special.erfcx(torch.relu(X).t())
+    trace = Trace(path)
+    lanes = trace.in_lanes()
+    assert list(trace.lanes.values()) == ["device ops", "host ops", "decomposed ops", "views", "transfers"]
+    assert lanes["device ops"]["aten.relu.default"] == 1
+    assert lanes["host ops"]["aten.special_erfcx.default"] == 1
+    assert lanes["views"] == {"aten.t.default": 1}
+    assert lanes["transfers"] == {"upload": 1, "download": 1}
+    (relu,), (erfcx,) = trace.named("aten.relu.default"), trace.named("aten.special_erfcx.default")
+    assert relu.args == {"op": "aten.relu.default", "arguments": {"self": "float32[3, 4]"}}
+    assert erfcx.args["arguments"] == {"self": "float32[4, 3]"}
+    assert erfcx.args["condition"] == "no entry"
+    assert erfcx.args["reason"] == "the registry does not have this op"
+    assert trace.named("upload")[0].args == {"tensor": "float32[3, 4]", "as": "float32", "bytes": 48}
+    assert trace.named("download")[0].args == {"tensor": "float32[3, 4]", "bytes": 48}
+
+
+def test_the_parts_of_a_decomposed_op_lie_in_its_range(traced, path):
+    with traced() as session:
+        torch.ops.aten.rot90.default(session.to_device(X))
+    trace = Trace(path)
+    (whole,) = trace.named("aten.rot90.default")
+    start, end = whole.nanoseconds
+    parts = [event for event in trace.ranges if event is not whole and event.cat in ("device", "view")]
+    inside = [e for e in parts if start <= e.nanoseconds[0] and e.nanoseconds[1] <= end]
+    assert inside
+    assert "aten.flip.default" in {event.name for event in inside}
+
+
+def test_a_view_is_taken_on_the_device_when_its_data_is_needed(traced, path):
+    with traced() as session:
+        session.to_device(X).t().relu()
+    lanes = Trace(path).in_lanes()
+    assert lanes["views"] == {"aten.t.default": 1}
+    assert lanes["device ops"] == {"aten.relu.default": 1, "aten.t.default, when its data is needed": 1}
+
+
+def test_a_call_that_turns_out_to_be_the_hosts_is_in_its_lane(traced, path):
+    with traced(), pytest.raises(IndexError):
+        torch.embedding(torch.rand(4, 32), torch.tensor([[9]]))
+    (event,) = Trace(path).named("aten.embedding.default")
+    assert event.cat == "host"
+    assert event.args["raised"] == "IndexError"
+    assert event.args["condition"] == "indices within bounds"
+
+
+def test_the_trace_is_whole_after_an_exception_and_at_any_time_before(traced, path):
+    def program():
+        with traced():
+            torch.relu(X)
+            assert Trace(path).named("aten.relu.default")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        program()
+    assert Trace(path).named("aten.relu.default")
+
+
+def test_the_trace_is_whole_after_a_crash(traced, path):
+    def program():
+        with traced():
+            torch.relu(X)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(target=program)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert Trace(path).named("aten.relu.default")
+
+
+def test_another_thread_has_lanes_of_its_own(traced, path):
+    with traced() as session:
+        a = session.to_device(X)
+        reader = threading.Thread(target=a.tolist, name="reader")
+        reader.start()
+        reader.join()
+    lanes = Trace(path).in_lanes()
+    assert lanes["transfers"] == {"upload": 1}
+    assert lanes["transfers (reader)"] == {"download": 1}
+
+
+def test_a_block_that_two_threads_share_has_lanes_for_each(traced, path):
+    block = traced()
+
+    def work():
+        with block:
+            torch.relu(X)
+
+    with block:
+        worker = threading.Thread(target=work, name="worker")
+        worker.start()
+        worker.join()
+        torch.relu(X)
+    lanes = Trace(path).in_lanes()
+    assert lanes["device ops (worker)"] == {"aten.relu.default": 1}
+    assert lanes["device ops"] == {"aten.relu.default": 1}
+
+
+def test_sessions_of_a_process_share_a_file_of_one_name(traced, path):
+    block = traced()
+    for _ in range(2):
+        with block as first:
+            torch.relu(X)
+    with traced() as second:
+        torch.sigmoid(X)
+    trace = Trace(path)
+    assert [event.pid for event in trace.named("aten.relu.default")] == [1, 1]
+    assert [event.pid for event in trace.named("aten.sigmoid.default")] == [2]
+    assert first.report().trace.process == 1
+    assert (second.report().trace.file, second.report().trace.process) == (str(path), 2)
+
+
+def test_a_file_that_was_removed_is_begun_anew(traced, path):
+    with traced():
+        torch.relu(X)
+    path.unlink()
+    with traced():
+        torch.sigmoid(X)
+    assert {event.name for event in Trace(path).ranges if event.cat == "device"} == {"aten.sigmoid.default"}
+
+
+def test_a_file_that_another_program_replaced_is_left_alone(traced, path, caplog):
+    block = traced()
+    with block:
+        torch.relu(X)
+    path.write_text("mine")
+    with block:
+        assert torch.relu(X).tolist() == torch.relu(X.clone()).tolist()
+    assert path.read_text() == "mine"
+    assert "no longer the file that was begun" in caplog.text
+
+
+def test_a_forked_process_writes_nothing(traced, path):
+    with traced():
+        torch.relu(X)
+        process = multiprocessing.get_context("fork").Process(target=lambda: torch.sigmoid(X))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+    assert {event.name for event in Trace(path).ranges if event.cat == "device"} == {"aten.relu.default"}
+
+
+def test_a_file_that_another_process_is_writing_is_refused(traced, path):
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write("theirs")
+        with pytest.raises(SettingsError, match="another process is writing to it"), traced():
+            pass
+    assert path.read_text() == "theirs"
+
+
+@pytest.mark.parametrize("name", ["", "no/such/folder/t.json"])
+def test_a_path_that_cannot_be_written_is_refused_before_a_device_opens(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(devices, "open_device", lambda settings: pytest.fail("a device was opened"))
+    with (
+        pytest.raises(SettingsError, match=r"trace is .* cannot be written") as caught,
+        ttreg.device_mode(trace=tmp_path / name),
+    ):
+        pass
+    assert str(tmp_path / name) in str(caught.value)
+
+
+def test_a_full_disk_ends_the_trace_and_nothing_else(traced, path, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with traced():
+        monkeypatch.setattr(trace_file.os, "pwrite", full)
+        assert torch.relu(X).tolist() == X.tolist()
+        monkeypatch.undo()
+        torch.sigmoid(X)
+    assert caplog.text.count("the trace") == 1
+    assert json.loads(path.read_text())
+
+
+def test_without_a_trace_nothing_takes_part_in_it(device):
+    with device as session:
+        assert type(session) is Session
+        assert session.report().trace is None
+        mode = torch.utils._python_dispatch._get_current_dispatch_mode()
+        assert type(mode._dispatcher) is Dispatcher
+
+
+def test_compiled_models_are_traced(path):
+    options = {"device": "emulated", "min_upload_numel": 0, "trace": str(path)}
+    compiled = torch.compile(lambda x: torch.relu(x) + 1, backend="ttreg", options=options)
+    compiled(X)
+    torch._dynamo.reset()
+    assert {"aten.relu.default", "aten.add.Tensor"} <= {event.name for event in Trace(path).ranges}
+
+
+def ranges_of(profiled):
+    return Counter({event.key: event.count for event in profiled.key_averages() if event.key.startswith("ttreg::")})
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("trace", [False, True])
+def test_the_profiler_has_a_range_around_each_call(device, traced, path, trace):
+    with traced() if trace else device as session:
+        torch.relu(session.to_device(X))
+        with profile() as profiled:  # begun inside of the block
+            torch.special.erfcx(torch.relu(session.to_device(X)).t())
+            torch.ops.aten.rot90.default(session.to_device(X))
+    found = ranges_of(profiled)
+    assert found["ttreg::device aten.relu.default"] == 1
+    assert found["ttreg::view aten.t.default"] == 1
+    assert found["ttreg::host aten.special_erfcx.default"] == 1
+    assert found["ttreg::decomposed aten.rot90.default"] == 1
+    assert found["ttreg::device aten.flip.default"] == 1
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_profiler_may_be_begun_outside_of_the_block(device):
+    with profile() as profiled, device:
+        torch.relu(X)
+    assert ranges_of(profiled) == {"ttreg::device aten.relu.default": 1}

@@ -1,0 +1,158 @@
+"""A session that also writes what it does, and when, to a file: what `device_mode(trace=…)` opens.
+
+These classes take the places of `Session` and `Dispatcher`, so that a session without a trace pays nothing for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch._ops import OpOverload
+
+from ..call import Call, describe
+from ..conditions import Refusal
+from ..devices.base import Device, Value
+from ..fallback import host
+from ..meta import Meta, meta_of
+from ..settings import Settings
+from .cell import ViewOf
+from .dispatch import Dispatcher
+from .plan import Placement, Plan
+from .session import Session
+from .trace_file import TraceFile
+
+if TYPE_CHECKING:
+    from ..report import Report
+
+TRANSFERS = "transfers"
+LANES: dict[Placement, str] = {
+    "device": "device ops",
+    "host": "host ops",
+    "local": "host ops",
+    "decomposed": "decomposed ops",
+    "view": "views",
+}
+
+
+class TracedSession(Session):
+    """A session that writes its calls and transfers to a file."""
+
+    def __init__(self, settings: Settings, device: Device, sees_all_writes: bool, file: TraceFile):
+        super().__init__(settings, device, sees_all_writes)
+        self._file = file
+        self._thread = threading.get_ident()
+        self._process = file.process(f"ttreg, {device.name} {device.arch}")
+        for lane in dict.fromkeys((*LANES.values(), TRANSFERS)):
+            self._lane(lane)
+
+    @contextmanager
+    def event(self, name: str, lane: str, category: str, args: dict[str, Any]) -> Iterator[None]:
+        """Write what the context does as an event, with `args` as they are when it ends."""
+        start = perf_counter_ns()
+        try:
+            yield
+        except BaseException as error:
+            args["raised"] = type(error).__name__
+            raise
+        finally:
+            self.range(name, lane, category, start, args)
+
+    def range(self, name: str, lane: str, category: str, start: int, args: dict[str, Any]) -> None:
+        """Write what began at `start`, in nanoseconds of `time.perf_counter_ns`, and ends now."""
+        self._file.range(name, category, self._process, self._lane(lane), start, args)
+
+    def report(self) -> Report:
+        """As `Session.report`, with the place of the trace."""
+        from ..report import TracePart
+
+        made = super().report()
+        made.trace = TracePart(file=str(self._file.path), process=self._process)
+        return made
+
+    def download(self, value: Value) -> torch.Tensor:
+        """Bring a device value to the host, and count it."""
+        args: dict[str, Any] = {}
+        with self.event("download", TRANSFERS, "transfer", args):
+            plain = super().download(value)
+            args |= {"tensor": str(meta_of(plain)), "bytes": plain.nbytes}
+        return plain
+
+    def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:
+        """The device values of a view op's outputs, from that of its input."""
+        args = {"op": str(view.plan.op), "inputs": [str(view.parent)], "outputs": [str(m) for m in view.plan.outputs]}
+        with self.event(f"{view.plan.op}, when its data is needed", LANES["device"], "view", args):
+            return super().view_values(view, parent)
+
+    def relaid(self, value: Value, source: Meta, target: Meta) -> Value:
+        """The device value of a whole storage under other metadata."""
+        with self.event("relayout", LANES["device"], "view", {"inputs": [str(source)], "outputs": [str(target)]}):
+            return super().relaid(value, source, target)
+
+    def close(self) -> None:
+        """As `Session.close`; the file is complete then."""
+        try:
+            super().close()
+        finally:
+            self._file.close()
+
+    def _upload(self, plain: torch.Tensor, carrier: str, weight: bool, row_major: bool = False) -> Value:
+        args = {"tensor": str(meta_of(plain)), "as": carrier, "bytes": plain.nbytes}
+        with self.event("upload of a weight" if weight else "upload", TRANSFERS, "transfer", args):
+            return super()._upload(plain, carrier, weight, row_major)
+
+    def _lane(self, name: str) -> int:
+        return self._file.lane(self._process, name, own=threading.get_ident() == self._thread)
+
+
+class TracedDispatcher(Dispatcher):
+    """A dispatcher that writes each call to the session's file."""
+
+    session: TracedSession
+
+    def __init__(self, session: TracedSession, again: Callable[[], AbstractContextManager[Any]]):
+        super().__init__(session, again)
+        self._runs = {placement: partial(self._run_traced, run) for placement, run in self._runs.items()}
+        self._instead: Refusal | None = None  # why the call at work runs on the host after all
+
+    def _run_traced(self, run: Callable[..., Any], plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        said = _said(plan.op, args, kwargs)  # before the call, which may resize or replace its tensors
+        outer, self._instead = self._instead, None
+        start = perf_counter_ns()
+        try:
+            return run(plan, args, kwargs)
+        except BaseException as error:
+            said["raised"] = type(error).__name__
+            raise
+        finally:
+            placement: Placement = plan.placement if self._instead is None else "host"
+            said |= _because(plan.refusal if self._instead is None else self._instead)
+            self._instead = outer
+            self.session.range(str(plan.op), LANES[placement], placement, start, said)
+
+    def _run_on_host_instead(self, plan: Plan, refusal: Refusal, args: tuple, kwargs: dict[str, Any]) -> Any:
+        self._instead = refusal
+        return super()._run_on_host_instead(plan, refusal, args, kwargs)
+
+    def _pass_through(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
+        with self.session.event(str(op), LANES["host"], "host", {"op": str(op), **_because(host.FOREIGN)}):
+            return super()._pass_through(op, args, kwargs)
+
+
+def _said(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The op and its arguments by name, tensors as dtype and shape."""
+    call = Call.bind(op, args, kwargs)
+    return {"op": str(op), "arguments": {name: describe(value) for name, value in call.arguments.items()}}
+
+
+def _because(refusal: Refusal | None) -> dict[str, str]:
+    """The reason, as in the report."""
+    if refusal is None:
+        return {}
+    said = {"condition": refusal.condition, "got": refusal.got, "reason": refusal.because or str(refusal)}
+    return {name: text for name, text in said.items() if text}

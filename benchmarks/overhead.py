@@ -1,0 +1,285 @@
+"""What ttreg adds to a call: one op at a time, beside ttnn itself and beside the least that PyTorch's modes cost.
+
+Run `python benchmarks/overhead.py` (`make bench`). Everything is measured in one process on one core, in turn, and a
+ratio is the median of the ratios of samples taken in the same round. The chip is mocked: ttnn's host work is real,
+there is no device time, and ttreg makes exactly the ttnn calls that are made "directly" beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ttreg.bench.recording import recording
+from ttreg.bench.timing import Way, interleaved, median_ratio, pin_to_a_core, spread
+from ttreg.devices import open_device
+from ttreg.devices.chip import Chip
+from ttreg.meta import Meta, meta_of
+from ttreg.registry import registry
+from ttreg.runtime.mode import enter_modes
+from ttreg.runtime.session import Session
+from ttreg.settings import Settings
+
+SETTINGS = Settings(device="mock", min_upload_numel=0)
+CALLS = 10  # in a sample
+ON_DEVICE = "ttreg ÷ (ttnn + wrapper)"
+ON_HOST = "host op ÷ empty mode"
+LIMITS = {ON_DEVICE: 1.25, ON_HOST: 1.3}
+
+# What is timed, in the order of the columns.
+PLAIN, EMPTY, WRAPPER, TTNN, TTREG = "plain torch", "empty mode", "wrapper mode", "ttnn", "ttreg"
+HOST, HOST_DEVICE, DOWNLOADS = "host op", "host op, device inputs", "plain torch, downloads"
+
+
+@dataclass(frozen=True)
+class Case:
+    """An op: the call, its tensors, and the parameters that follow them, which the host holds."""
+
+    call: Callable[..., torch.Tensor]
+    inputs: tuple[torch.Tensor, ...]
+    parameters: tuple[torch.nn.Parameter, ...] = ()
+    is_view: bool = False
+
+
+def cases() -> dict[str, Case]:
+    """The ops, in the sizes of ttnn's own figures: 64 × 64, four tiles."""
+    torch.manual_seed(0)
+    x, y, image = torch.rand(64, 64), torch.rand(64, 64), torch.rand(1, 32, 16, 16)
+    norm, convolution = torch.nn.LayerNorm(64), torch.nn.Conv2d(32, 32, 3, padding=1)
+    assert convolution.bias is not None
+    return {
+        "add": Case(torch.add, (x, y)),
+        "mul": Case(torch.mul, (x, y)),
+        "relu": Case(torch.relu, (x,)),
+        "matmul": Case(torch.matmul, (x, y)),
+        "softmax": Case(lambda x: torch.softmax(x, 1), (x,)),
+        "layer_norm": Case(lambda x, w, b: F.layer_norm(x, (64,), w, b), (x,), (norm.weight, norm.bias)),
+        "permute": Case(lambda x: x.permute(1, 0), (x,), is_view=True),
+        "view": Case(lambda x: x.view(64, 4, 16), (x,), is_view=True),
+        "sum": Case(lambda x: torch.sum(x, 1), (x,)),
+        "cat": Case(lambda x, y: torch.cat((x, y), 1), (x, y)),
+        "conv2d": Case(lambda x, w, b: F.conv2d(x, w, b, padding=1), (image,), (convolution.weight, convolution.bias)),
+    }
+
+
+class EmptyMode(TorchDispatchMode):
+    """Does nothing."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+class Wrapped(torch.Tensor):
+    """A wrapper subclass that holds one value."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    value: Any
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        raise NotImplementedError(f"{func} outside of the mode")
+
+    @staticmethod
+    def around(value: Any, meta: Meta) -> Any:
+        """A wrapper with that metadata."""
+        wrapped: Any = torch.Tensor._make_wrapper_subclass(Wrapped, meta.shape, strides=meta.stride, dtype=meta.dtype)
+        wrapped.value = value
+        return wrapped
+
+
+class WrapperMode(TorchDispatchMode):
+    """The floor of any device in Python: takes values out of wrappers, and wraps an output that stood ready."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ready: dict[Any, tuple[Any, list[Meta], bool]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        values = []
+        for argument in args:
+            for tensor in argument if type(argument) in (list, tuple) else (argument,):
+                values.append(tensor.value if type(tensor) is Wrapped else tensor)
+        value, metas, several = self.ready[func]
+        if several:
+            return tuple(Wrapped.around(value, meta) for meta in metas)
+        return Wrapped.around(value, metas[0])
+
+
+class _Outputs(TorchDispatchMode):
+    """Finds out what each op of a call returns."""
+
+    def __init__(self, of: WrapperMode):
+        super().__init__()
+        self._ready = of.ready
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self._ready[func] = object(), [meta_of(t) for t in tree_leaves(result)], isinstance(result, tuple)
+        return result
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("ops", nargs="*", help=f"of {', '.join(cases())}; all if none")
+    parser.add_argument("--rounds", type=int, default=300, help=f"samples of {CALLS} calls, each way")
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    parser.add_argument("--plot", metavar="FILE", help="draw the microseconds into an SVG or PNG file")
+    options = parser.parse_args(arguments)
+    known = cases()
+    if unknown := set(options.ops) - set(known):
+        parser.error(f"no op is named {', '.join(sorted(unknown))}; known are {', '.join(known)}")
+    figures = measure({name: known[name] for name in options.ops or known}, options.rounds)
+    if options.plot:
+        draw(figures, options.plot)
+    if options.json:
+        print(json.dumps(figures))
+    else:
+        show(figures)
+
+
+def measure(chosen: dict[str, Case], rounds: int) -> dict[str, Any]:
+    """For each op: microseconds each way, their spread, the ratios that count, and how many ttnn calls there are."""
+    torch.set_num_threads(1)
+    registry.load()
+    chip: Any = open_device(SETTINGS)
+    core = pin_to_a_core()  # after the chip is opened: its own threads go where they like
+    with torch.no_grad():
+        ops = {name: measured(chip, case, rounds) for name, case in chosen.items()}
+    middle = {
+        ratio: statistics.median(found) for ratio in LIMITS if (found := [op["ratios"][ratio] for op in ops.values()])
+    }
+    return {"rounds": rounds, "calls": CALLS, "core": core, "torch": torch.__version__, "ops": ops, "median": middle}
+
+
+def measured(chip: Chip, case: Case, rounds: int) -> dict[str, Any]:
+    """The figures of one op."""
+    session, on_host = Session(SETTINGS, chip), Session(SETTINGS, chip)
+    values = [session.value(session.to_device(tensor)) for tensor in case.inputs]
+    metas = [meta_of(tensor) for tensor in case.inputs]
+
+    def on_device(of: Session) -> Callable[[], tuple]:
+        # New tensors at each call: one that was used before has its views, and what the host was given of it, at hand.
+        return lambda: (*map(of.new_tensor, metas, values), *case.parameters)
+
+    def in_ttnn(of: Session) -> Callable[..., object]:
+        # A view is nothing but metadata until the device is asked for its value.
+        return (lambda *given: of.value(case.call(*given))) if case.is_view else case.call
+
+    with recording(chip) as recorder:
+        recorded = Session(SETTINGS, chip)
+        for _ in range(2):  # the first prepares weights
+            with under(recorded)():
+                in_ttnn(recorded)(*on_device(recorded)())
+        with under(recorded)(), recorder.on():
+            in_ttnn(recorded)(*on_device(recorded)())
+    wrapping = WrapperMode()
+    with _Outputs(wrapping):
+        case.call(*case.inputs, *case.parameters)
+    wrapped = (*map(Wrapped.around, values, metas), *case.parameters)
+    plain = (*case.inputs, *case.parameters)
+    ways = {
+        PLAIN: Way(case.call, lambda: plain),
+        EMPTY: Way(case.call, lambda: plain, EmptyMode),
+        WRAPPER: Way(case.call, lambda: wrapped, lambda: wrapping),
+        TTNN: Way(recorder.replay()),
+        TTREG: Way(in_ttnn(session), on_device(session), under(session)),
+    }
+    with left_to_the_host():  # the plans are kept
+        for given in (plain, on_device(on_host)()):
+            with under(on_host)():
+                case.call(*given)
+    ways[HOST] = Way(case.call, lambda: plain, under(on_host))
+    if case.is_view:
+        ways["ttreg, unread"] = Way(case.call, on_device(session), under(session))
+    else:
+        ways[HOST_DEVICE] = Way(case.call, on_device(on_host), under(on_host))
+        ways[DOWNLOADS] = Way(lambda: case.call(*(chip.tt.to_torch(value) for value in values), *case.parameters))
+    taken = interleaved(ways, rounds, CALLS)
+    for used in (session, on_host, recorded):
+        used.close()
+    floor = [direct + wrapper for direct, wrapper in zip(taken[TTNN], taken[WRAPPER], strict=True)]
+    ratios = {ON_DEVICE: median_ratio(taken[TTREG], floor), ON_HOST: median_ratio(taken[HOST], taken[EMPTY])}
+    return {
+        "ttnn_calls": recorder.calls,
+        "microseconds": {name: statistics.median(seconds) * 1e6 for name, seconds in taken.items()},
+        "spread": {name: spread(seconds) for name, seconds in taken.items()},
+        "ratios": ratios,
+    }
+
+
+def under(session: Session) -> Callable[[], AbstractContextManager[None]]:
+    """What hands the calls of a block to the session, which lives on after it."""
+
+    @contextmanager
+    def block() -> Any:
+        with ExitStack() as stack:
+            enter_modes(stack, session)
+            yield
+
+    return block
+
+
+def left_to_the_host() -> AbstractContextManager[Any]:
+    """Has every op decided as one that the registry does not have."""
+    return mock.patch.object(registry, "find", return_value=None)
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Print the tables."""
+    names = list(dict.fromkeys(name for op in figures["ops"].values() for name in op["microseconds"]))
+    title = f"µs a call, medians of {figures['rounds']} samples of {figures['calls']} calls"
+    table = Table("op", *names, title=title)
+    for name, op in figures["ops"].items():
+        table.add_row(name, *(f"{op['microseconds'][n]:.1f}" if n in op["microseconds"] else "–" for n in names))
+    ratios = Table("op", "ttnn calls", *(f"{ratio} (≤ {limit})" for ratio, limit in LIMITS.items()), title="ratios")
+    for name, op in figures["ops"].items():
+        ratios.add_row(name, str(op["ttnn_calls"]), *(f"{op['ratios'][ratio]:.2f}" for ratio in LIMITS))
+    ratios.add_row("median", "", *(f"{figures['median'][ratio]:.2f}" for ratio in LIMITS))
+    console = Console()
+    console.print(table)
+    console.print(ratios)
+
+
+def draw(figures: dict[str, Any], path: str) -> None:
+    """Draw ttreg's time beside the floor that it stands on."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    ops = figures["ops"]
+    figure, axes = plt.subplots(figsize=(9, 4))
+    places = range(len(ops))
+    direct = [op["microseconds"][TTNN] for op in ops.values()]
+    axes.bar([p - 0.2 for p in places], direct, 0.38, label="ttnn, called directly")
+    axes.bar(
+        [p - 0.2 for p in places],
+        [op["microseconds"][WRAPPER] for op in ops.values()],
+        0.38,
+        bottom=direct,
+        label="minimal wrapper mode",
+    )
+    axes.bar([p + 0.2 for p in places], [op["microseconds"][TTREG] for op in ops.values()], 0.38, label="ttreg")
+    axes.set_xticks(list(places), list(ops))
+    axes.set_ylabel("µs a call")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    main()

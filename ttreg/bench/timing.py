@@ -1,0 +1,79 @@
+"""Times of several ways to do one thing, taken in turn, so that a busy machine slows all of them."""
+
+from __future__ import annotations
+
+import gc
+import os
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to do something: the function, its arguments made anew for each call, and what it runs under.
+
+    Only `run` is timed, and what is freed when its result is dropped.
+    """
+
+    run: Callable[..., object]
+    arguments: Callable[[], tuple[Any, ...]] = tuple
+    under: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+    def sample(self, calls: int) -> float:
+        """Seconds that a call takes, the mean of so many."""
+        run, prepared = self.run, [self.arguments() for _ in range(calls)]
+        with self.under():
+            start = perf_counter()
+            for arguments in prepared:
+                run(*arguments)
+            return (perf_counter() - start) / calls
+
+
+def interleaved(ways: Mapping[str, Way], rounds: int, calls: int = 1) -> dict[str, list[float]]:
+    """Seconds that a call takes each way, a sample in each round, after one that is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    with _no_garbage_collection():
+        for round_ in range(rounds + 1):
+            for name, way in ways.items():
+                taken = way.sample(calls)
+                if round_:
+                    seconds[name].append(taken)
+    return seconds
+
+
+def median_ratio(these: Sequence[float], those: Sequence[float]) -> float:
+    """The median of the ratios of samples that were taken in the same round."""
+    return statistics.median(a / b for a, b in zip(these, those, strict=True))
+
+
+def spread(seconds: Sequence[float]) -> float:
+    """The distance between the quartiles, as a share of the median; 0 of a single sample."""
+    if len(seconds) < 2:
+        return 0.0
+    low, middle, high = statistics.quantiles(seconds, n=4)
+    return (high - low) / middle
+
+
+def pin_to_a_core() -> int | None:
+    """Keep this thread on one core, so that it is not moved while it is timed; None where the system cannot."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    core = max(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})
+    return core
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """As `timeit` does: what a way leaves to the collector would be paid by whichever comes when it is full."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

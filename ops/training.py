@@ -24,10 +24,6 @@ def layer_norm_gradients():
     yield Sample(rand(4, 6), x, [6], mean, rstd, rand(6), rand(6), [True] * 3)
 
 
-def losses():
-    yield Sample(rand(4, 6), ints(4, high=6), None, 1, -100)
-
-
 cpu_only(aten.convolution_backward.default, because=SEVERAL_GRADIENTS, samples=conv_gradients)
 cpu_only(aten.native_layer_norm_backward.default, because=SEVERAL_GRADIENTS, samples=layer_norm_gradients)
 cpu_only(
@@ -35,4 +31,3 @@ cpu_only(
     because=SCATTERS,
     samples=lambda: [Sample(rand(3, 4), ints(3, high=5), 5, -1, False)],
 )
-cpu_only(aten.nll_loss_forward.default, because="each row's target picks the element", samples=losses)

@@ -16,8 +16,28 @@ class Places:
     dims: int
 
 
+@dataclass(frozen=True)
+class Ignoring:
+    """The bound of an index in which one value, within it or not, stands for no element: that arrives as `count`."""
+
+    count: int
+    ignored: int
+
+
 # Of the dimension that is indexed, how many elements it has; of each dimension, for a list of indices.
-Bound = int | Sequence[int] | Places
+Bound = int | Sequence[int] | Places | Ignoring
+
+
+def bounded(index: torch.Tensor, bound: int | Places | Ignoring) -> torch.Tensor | None:
+    """What arrives for the index, or None if one is out of bounds."""
+    if isinstance(bound, Places):
+        return sources(index, bound)
+    if isinstance(bound, Ignoring):
+        skipped = index == bound.ignored
+        if checked(index[~skipped], bound.count) is None:
+            return None
+        return torch.where(skipped, bound.count, index)
+    return checked(index, bound)
 
 
 def checked(index: torch.Tensor, bound: int) -> torch.Tensor | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +20,7 @@ from .api import Api
 from .block_floats import block_float_of
 from .carry import Carriers
 from .cell import Cell, ViewOf
-from .indexing import Bound, Places, checked, joined, sources
+from .indexing import Bound, bounded, joined
 from .ledger import Ledger
 from .lowering import run_lowering
 from .plan import Plan
@@ -172,11 +172,10 @@ class Session:
         """The device value of a tensor of indices as uint32, or None if one is out of bounds.
 
         Of a list of indices, the index into their dimensions taken as one, at each of their places. Of one bounded by
-        `Places`, which element goes to each place.
+        `Places`, which element goes to each place; by `Ignoring`, beyond the bound where there is none.
         """
-        if isinstance(bound, (int, Places)):
-            read = self.read(argument)
-            plain = checked(read, bound) if isinstance(bound, int) else sources(read, bound)
+        if not isinstance(bound, Sequence):
+            plain = bounded(self.read(argument), bound)
             return None if plain is None else self._uploaded(plain, torch.int64, "uint32")
         plain = joined([None if index is None else self.read(index) for index in argument], bound)
         if plain is None:

@@ -271,6 +271,22 @@ def test_a_second_chip_in_a_process_is_refused_and_the_first_still_works(chip):
     assert chip["other_chip"]["afterwards"] == described(torch.rand(64, 64))
 
 
+@finding
+def many_reads(arch):
+    with block(arch) as session:
+        uploaded = {name: session.device.upload(torch.ones(3, 4), name) for name in ("float32", "bfloat16", "int32")}
+        uploaded["uint32"] = session.device.upload(torch.ones(3, 4, dtype=torch.int64), "uint32")
+        read = {name: described(session.device.download(value)) for name, value in uploaded.items()}
+        for _ in range(8200):
+            session.device.download(uploaded["float32"])
+        return [read, {name: described(session.device.download(value)) for name, value in uploaded.items()}]
+
+
+def test_a_mocked_chip_can_be_read_more_often_than_ttnn_has_room_to_note_down(chip):
+    first, last = chip["many_reads"]
+    assert first == last
+
+
 def test_the_chip_is_closed_at_exit_without_a_word_and_leaves_nothing_in_the_folder(chip):
     assert chip["left"] == []
     assert chip["stderr"] == ""

@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
+import sys
+import sysconfig
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -20,14 +25,14 @@ import torch
 import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from ttreg.bench.floor import EmptyMode, Outputs, Wrapped, WrapperMode
 from ttreg.bench.recording import recording
 from ttreg.bench.timing import Way, interleaved, median_ratio, pin_to_a_core, spread
 from ttreg.devices import open_device
 from ttreg.devices.chip import Chip
-from ttreg.meta import Meta, meta_of
+from ttreg.devices.mock_chip import cache_home
+from ttreg.meta import meta_of
 from ttreg.registry import registry
 from ttreg.runtime.mode import enter_modes
 from ttreg.runtime.session import Session
@@ -44,6 +49,7 @@ LIMITS = {ON_DEVICE: 1.25, ON_HOST: 1.3}
 PLAIN, EMPTY, WRAPPER, TTNN, TTREG = "plain torch", "empty mode", "wrapper mode", "ttnn", "ttreg"
 HOST, HOST_DEVICE, DOWNLOADS = "host op", "host op, device inputs", "plain torch, downloads"
 UNREAD = "ttreg, unread"
+SYMBIOTE, SYMBIOTE_VERSION = "tt-symbiote", "0.1.6"
 
 
 @dataclass(frozen=True)
@@ -77,62 +83,6 @@ def cases() -> dict[str, Case]:
     }
 
 
-class EmptyMode(TorchDispatchMode):
-    """Does nothing."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return func(*args, **(kwargs or {}))
-
-
-class Wrapped(torch.Tensor):
-    """A wrapper subclass that holds one value."""
-
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
-    value: Any
-
-    @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
-        raise NotImplementedError(f"{func} outside of the mode")
-
-    @staticmethod
-    def around(value: Any, meta: Meta) -> Any:
-        """A wrapper with that metadata."""
-        wrapped: Any = torch.Tensor._make_wrapper_subclass(Wrapped, meta.shape, strides=meta.stride, dtype=meta.dtype)
-        wrapped.value = value
-        return wrapped
-
-
-class WrapperMode(TorchDispatchMode):
-    """The floor of any device in Python: takes values out of wrappers, and wraps an output that stood ready."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ready: dict[Any, tuple[Any, list[Meta], bool]] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        values = []
-        for argument in args:
-            for tensor in argument if type(argument) in (list, tuple) else (argument,):
-                values.append(tensor.value if type(tensor) is Wrapped else tensor)
-        value, metas, several = self.ready[func]
-        if several:
-            return tuple(Wrapped.around(value, meta) for meta in metas)
-        return Wrapped.around(value, metas[0])
-
-
-class _Outputs(TorchDispatchMode):
-    """Finds out what each op of a call returns."""
-
-    def __init__(self, of: WrapperMode):
-        super().__init__()
-        self._ready = of.ready
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        self._ready[func] = object(), [meta_of(t) for t in tree_leaves(result)], isinstance(result, tuple)
-        return result
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -140,11 +90,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=300, help=f"samples of {CALLS} calls, each way")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.add_argument("--plot", metavar="FILE", help="draw the microseconds into an SVG or PNG file")
+    parser.add_argument("--no-symbiote", action="store_true", help="leave tt-symbiote out, which is to be installed")
     options = parser.parse_args(arguments)
     known = cases()
     if unknown := set(options.ops) - set(known):
         parser.error(f"no op is named {', '.join(sorted(unknown))}; known are {', '.join(known)}")
-    figures = measure({name: known[name] for name in options.ops or known}, options.rounds)
+    chosen = {name: known[name] for name in options.ops or known}
+    figures = measure(chosen, options.rounds)
+    if not options.no_symbiote:
+        try:
+            add_symbiote(figures)
+        except (OSError, subprocess.SubprocessError, ValueError) as error:
+            print(f"tt-symbiote is left out: {_last_line(error)}", file=sys.stderr)
     if options.plot:
         draw(figures, options.plot)
     if options.json:
@@ -189,7 +146,7 @@ def measured(chip: Chip, case: Case, rounds: int) -> dict[str, Any]:
         with under(recorded)(), recorder.on():
             in_ttnn(recorded)(*on_device(recorded)())
     wrapping = WrapperMode()
-    with _Outputs(wrapping):
+    with Outputs(wrapping):
         case.call(*case.inputs, *case.parameters)
     wrapped = (*map(Wrapped.around, values, metas), *case.parameters)
     plain = (*case.inputs, *case.parameters)
@@ -222,6 +179,39 @@ def measured(chip: Chip, case: Case, rounds: int) -> dict[str, Any]:
         "spread": {name: spread(seconds) for name, seconds in taken.items()},
         "ratios": ratios,
     }
+
+
+def add_symbiote(figures: dict[str, Any]) -> None:
+    """Add what the ops cost on tt-symbiote's tensors, on the host: since 0.1 it sends no single op to ttnn.
+
+    It is installed into an environment of its own in ttreg's cache, and given the torch and ttnn that are here: its own
+    requirements are some gigabytes.
+    """
+    folder = cache_home() / f"tt-symbiote-{SYMBIOTE_VERSION}"
+    python = folder / "bin" / "python"
+    if not (folder / "installed").exists():
+        _run(sys.executable, "-m", "uv", "venv", "--clear", "--python", sys.executable, str(folder))
+        wanted = f"tt-symbiote=={SYMBIOTE_VERSION}"
+        _run(sys.executable, "-m", "uv", "pip", "install", "--no-deps", "--python", str(python), wanted)
+        (folder / "installed").touch()
+    script, packages = Path(__file__).with_name("_tt_symbiote.py"), sysconfig.get_path("purelib")
+    printed = _run(python, script, packages, figures["rounds"], figures["calls"], *figures["ops"])
+    for name, microseconds in json.loads(printed.splitlines()[-1]).items():
+        if microseconds is not None:
+            figures["ops"][name]["microseconds"][SYMBIOTE] = microseconds
+
+
+def _run(*command: object) -> str:
+    environment = {"LOGURU_LEVEL": "ERROR", "TT_METAL_LOGGER_LEVEL": "FATAL", **os.environ}
+    done = subprocess.run(
+        [str(part) for part in command], env=environment, capture_output=True, text=True, check=True, timeout=600
+    )
+    return done.stdout
+
+
+def _last_line(error: Exception) -> str:
+    said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else ""
+    return said.splitlines()[-1] if said else str(error)
 
 
 def under(session: Session) -> Callable[[], AbstractContextManager[None]]:

@@ -13,6 +13,7 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 FEW = {
     "chip": ["--rounds", "2", "--programs", "2", "--passes", "2", "--warm"],
     "min_upload": ["--rounds", "2"],
+    "overhead": ["add", "view", "--rounds", "2", "--no-symbiote"],
     "varying_sizes": ["--detector", "yolo", "--images", "12"],
 }
 
@@ -40,6 +41,16 @@ def test_varying_sizes_prints_json():
     assert figures["tensors_of_the_device_after_12"] == 0
     assert figures["storages_with_uploads_after_10"] > 0
     assert figures["plans"] > 100
+
+
+def test_overhead_prints_json_and_draws(tmp_path):
+    figures = json.loads(printed("overhead", "--json", "--plot", str(tmp_path / "overhead.svg")).splitlines()[-1])
+    add, view = figures["ops"]["add"], figures["ops"]["view"]
+    assert add["ttnn_calls"] == view["ttnn_calls"] == 1  # the recorded calls are those of one op
+    assert min(add["microseconds"].values()) > 0
+    assert add["ratios"].keys() == figures["median"].keys()
+    assert "ttreg, unread" in view["microseconds"]
+    assert (tmp_path / "overhead.svg").read_text().startswith("<?xml")
 
 
 def test_chip_prints_json():

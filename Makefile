@@ -35,7 +35,8 @@ aliasing: setup ## take 20,000 random programs of views, writes and copies besid
 	ALIASING_SEED=$(SEED) $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) -m "long or not long" tests/aliasing $(ARGS)
 
 bench: setup ## measure what ttreg adds to ttnn's own host time, op by op and in whole models (some ten minutes)
-	$(THREADS) $(BIN)/python benchmarks/overhead.py $(ARGS)
+	$(THREADS) $(BIN)/python benchmarks/overhead.py
+	$(THREADS) $(BIN)/python benchmarks/models.py
 
 verify: setup ## make every accepted sample's ttnn calls on both mocked chips
 	$(BIN)/ttreg verify

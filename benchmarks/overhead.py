@@ -15,7 +15,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,18 +23,17 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
-from rich.console import Console
 from rich.table import Table
 
 from ttreg.bench.floor import EmptyMode, Outputs, Wrapped, WrapperMode
 from ttreg.bench.recording import recording
-from ttreg.bench.timing import Way, interleaved, median_ratio, pin_to_a_core, spread
+from ttreg.bench.timing import Way, interleaved, median_ratio, pin_to_a_core, spread, under
+from ttreg.cli.shared import console
 from ttreg.devices import open_device
 from ttreg.devices.chip import Chip
 from ttreg.devices.mock_chip import cache_home
 from ttreg.meta import meta_of
 from ttreg.registry import registry
-from ttreg.runtime.mode import enter_modes
 from ttreg.runtime.session import Session
 from ttreg.settings import Settings
 
@@ -214,18 +213,6 @@ def _last_line(error: Exception) -> str:
     return said.splitlines()[-1] if said else str(error)
 
 
-def under(session: Session) -> Callable[[], AbstractContextManager[None]]:
-    """What hands the calls of a block to the session, which lives on after it."""
-
-    @contextmanager
-    def block() -> Any:
-        with ExitStack() as stack:
-            enter_modes(stack, session)
-            yield
-
-    return block
-
-
 def left_to_the_host() -> AbstractContextManager[Any]:
     """Has every op decided as one that the registry does not have."""
     return mock.patch.object(registry, "find", return_value=None)
@@ -242,9 +229,9 @@ def show(figures: dict[str, Any]) -> None:
     for name, op in figures["ops"].items():
         ratios.add_row(name, str(op["ttnn_calls"]), *(f"{op['ratios'][ratio]:.2f}" for ratio in LIMITS))
     ratios.add_row("median", "", *(f"{figures['median'][ratio]:.2f}" for ratio in LIMITS))
-    console = Console()
-    console.print(table)
-    console.print(ratios)
+    out = console()
+    out.print(table)
+    out.print(ratios)
 
 
 def draw(figures: dict[str, Any], path: str) -> None:

@@ -13,6 +13,7 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 FEW = {
     "chip": ["--rounds", "2", "--programs", "2", "--passes", "2", "--warm"],
     "min_upload": ["--rounds", "2"],
+    "models": ["MTCNN's networks", "--rounds", "2"],
     "overhead": ["add", "view", "--rounds", "2", "--no-symbiote"],
     "varying_sizes": ["--detector", "yolo", "--images", "12"],
 }
@@ -51,6 +52,19 @@ def test_overhead_prints_json_and_draws(tmp_path):
     assert add["ratios"].keys() == figures["median"].keys()
     assert "ttreg, unread" in view["microseconds"]
     assert (tmp_path / "overhead.svg").read_text().startswith("<?xml")
+
+
+def test_models_prints_json_and_draws(tmp_path):
+    figures = json.loads(printed("models", "--json", "--plot", str(tmp_path / "models.svg")).splitlines()[-1])
+    found = figures["models"]["MTCNN's networks"]
+    assert found["ttnn_calls"] > 100
+    second = found["second_forward"]
+    assert second["uploads"] == found["inputs"] == 3
+    assert second["downloads"] == found["outputs_read"] == 7
+    assert second["weight_uploads"] == 0
+    assert found["most_dram_bytes"] > found["first_forward"]["weight_upload_bytes"]
+    assert figures["median"] == found["ratios"]
+    assert (tmp_path / "models.svg").read_text().startswith("<?xml")
 
 
 def test_chip_prints_json():

@@ -1,4 +1,4 @@
-"""The least that a mode in Python costs a call: an empty one, and one that takes values out of wrappers and wraps one."""
+"""The least that modes in Python cost a call: an empty one, and one that unwraps its inputs and wraps an output."""
 
 from __future__ import annotations
 

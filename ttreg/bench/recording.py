@@ -22,6 +22,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.calls = 0
+        self.after_each: Callable[[], object] | None = None  # called when a call has been recorded
         self._lines: list[str] = []
         self._globals: dict[str, Any] = {}
         self._names: dict[int, str] = {}  # of objects in _globals
@@ -64,6 +65,8 @@ class Recorder:
                 self.calls += 1
                 self._note_results(result, "r")
                 self._lines.append("r = None")
+                if self.after_each is not None:
+                    self.after_each()
                 return result
             finally:
                 self._inside = False

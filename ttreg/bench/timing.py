@@ -6,10 +6,13 @@ import gc
 import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
+
+from ..runtime.mode import enter_modes
+from ..runtime.session import Session
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,18 @@ def spread(seconds: Sequence[float]) -> float:
         return 0.0
     low, middle, high = statistics.quantiles(seconds, n=4)
     return (high - low) / middle
+
+
+def under(session: Session) -> Callable[[], AbstractContextManager[None]]:
+    """What hands the calls of a block to the session, which lives on after it."""
+
+    @contextmanager
+    def block() -> Iterator[None]:
+        with ExitStack() as stack:
+            enter_modes(stack, session)
+            yield
+
+    return block
 
 
 def pin_to_a_core() -> int | None:

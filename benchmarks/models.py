@@ -1,0 +1,258 @@
+"""Whole models: what a forward costs the host on a mocked chip, and how fast the emulated device is beside plain CPU.
+
+Run `python benchmarks/models.py` (`make bench`). The host time is set beside that of the same ttnn calls, recorded and
+made again without ttreg; the emulated time beside plain PyTorch in float32, in which the work is carried too. Weights
+are random (MTCNN brings its own). Each model has a process of its own, and is timed in turn on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from ttreg.bench.recording import recording
+from ttreg.bench.timing import Way, interleaved, median_ratio, pin_to_a_core, spread, under
+from ttreg.cli.shared import console
+from ttreg.devices import open_device
+from ttreg.registry import registry
+from ttreg.report import Report
+from ttreg.runtime.session import Session
+from ttreg.settings import Settings
+
+HOST, EMULATED = "forward ÷ its ttnn calls", "emulated ÷ plain CPU"
+LIMITS = {HOST: 1.3, EMULATED: 2.0}
+TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Program:
+    """A forward pass that reads its outputs, the inputs that are made anew for each, and how many outputs it reads."""
+
+    forward: Callable[..., object]
+    inputs: Callable[[], tuple[torch.Tensor, ...]]
+    reads: int = 1
+
+    def run(self, session: Session) -> Report:
+        """One forward in the session, and what that has counted until then."""
+        inputs = self.inputs()
+        with under(session)():
+            self.forward(*inputs)
+        return session.report()
+
+
+def torchvision_model(name: str) -> Program:
+    """A classifier of one picture of 224 × 224."""
+    import torchvision
+
+    model = getattr(torchvision.models, name)(weights=None).eval()
+    return Program(lambda image: model(image).numpy(), lambda: (torch.rand(1, 3, 224, 224),))
+
+
+def bert() -> Program:
+    """BERT-base over 128 tokens."""
+    from transformers import BertConfig, BertModel
+
+    model = BertModel(BertConfig()).eval()
+    return Program(lambda ids: model(ids).last_hidden_state.numpy(), lambda: (torch.randint(0, 30000, (1, 128)),))
+
+
+def gpt() -> Program:
+    """GPT-2's size of layers, four of them, decoding token by token with a cache of keys and values.
+
+    Each step reads the likeliest token; the next is given, since a mocked chip has no values.
+    """
+    from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config(n_layer=4)).eval()
+
+    def decode(*tokens: torch.Tensor) -> list[int]:
+        cache = DynamicCache(config=model.config)
+        return [int(model(t, past_key_values=cache, use_cache=True).logits[0, -1].argmax()) for t in tokens]
+
+    return Program(decode, lambda: tuple(torch.randint(0, 50000, (1, 1)) for _ in range(TOKENS)), reads=TOKENS)
+
+
+def mtcnn() -> Program:
+    """The three networks of the face detector, on what they see of a picture; it looks at values between them."""
+    from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
+
+    networks = PNet().eval(), RNet().eval(), ONet().eval()
+    shapes = (1, 3, 120, 160), (32, 3, 24, 24), (8, 3, 48, 48)
+
+    def forward(*inputs: torch.Tensor) -> list[Any]:
+        return [output.numpy() for network, x in zip(networks, inputs, strict=True) for output in network(x)]
+
+    return Program(forward, lambda: tuple(map(torch.rand, shapes)), reads=7)
+
+
+PROGRAMS: dict[str, Callable[[], Program]] = {
+    "ResNet-18": lambda: torchvision_model("resnet18"),
+    "ResNet-50": lambda: torchvision_model("resnet50"),
+    "MobileNetV2": lambda: torchvision_model("mobilenet_v2"),
+    "ViT-B/16": lambda: torchvision_model("vit_b_16"),
+    "BERT-base": bert,
+    "GPT, 32 tokens": gpt,
+    "MTCNN's networks": mtcnn,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure each model in a process of its own, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="*", help=f"of {', '.join(PROGRAMS)}; all if none")
+    parser.add_argument("--rounds", type=int, default=10, help="forwards, each way")
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    parser.add_argument("--plot", metavar="FILE", help="draw the ratios into an SVG or PNG file")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)  # one model, in this process
+    options = parser.parse_args(arguments)
+    if unknown := set(options.models) - set(PROGRAMS):
+        parser.error(f"no model is named {', '.join(sorted(unknown))}; known are {', '.join(PROGRAMS)}")
+    if options.here:
+        print(json.dumps(measured(PROGRAMS[options.models[0]](), options.rounds)))
+        return
+    models = {name: in_a_process(name, options.rounds) for name in options.models or PROGRAMS}
+    middle = {ratio: statistics.median(found["ratios"][ratio] for found in models.values()) for ratio in LIMITS}
+    figures = {"rounds": options.rounds, "torch": torch.__version__, "models": models, "median": middle}
+    if options.plot:
+        draw(figures, options.plot)
+    if options.json:
+        print(json.dumps(figures))
+    else:
+        show(figures)
+
+
+def in_a_process(name: str, rounds: int) -> dict[str, Any]:
+    """The figures of one model."""
+    if sys.stderr.isatty():
+        print(name, file=sys.stderr)
+    command = [sys.executable, __file__, name, "--rounds", str(rounds), "--here"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@torch.no_grad()
+def measured(program: Program, rounds: int) -> dict[str, Any]:
+    """Milliseconds each way, ratios, what the second forward moved, and memory, of one model in this process."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    registry.load()
+    on_chip = Settings(device="mock")
+    chip: Any = open_device(on_chip)
+    pin_to_a_core()
+    before, most = dram_in_use(chip), 0
+
+    def note_memory() -> None:
+        nonlocal most
+        most = max(most, dram_in_use(chip) - before)
+
+    with recording(chip) as recorder:
+        recorded = Session(on_chip, chip)
+        program.run(recorded)  # prepares weights
+        recorder.after_each = note_memory
+        with recorder.on():
+            program.run(recorded)
+    session = Session(on_chip, chip)
+    first, second = program.run(session), program.run(session)
+    ways = {"mocked chip": Way(program.forward, program.inputs, under(session)), "ttnn calls": Way(recorder.replay())}
+    taken = interleaved(ways, rounds)
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    recorded.close()
+    session.close()
+    emulated = Settings(device="emulated")
+    device = Session(emulated, open_device(emulated))
+    program.run(device)
+    plain = Way(program.forward, program.inputs)
+    taken |= interleaved({"plain CPU": plain, "emulated": Way(program.forward, program.inputs, under(device))}, rounds)
+    device.close()
+    return {
+        "ttnn_calls": recorder.calls,
+        "milliseconds": {name: statistics.median(seconds) * 1e3 for name, seconds in taken.items()},
+        "spread": {name: spread(seconds) for name, seconds in taken.items()},
+        "ratios": {
+            HOST: median_ratio(taken["mocked chip"], taken["ttnn calls"]),
+            EMULATED: median_ratio(taken["emulated"], taken["plain CPU"]),
+        },
+        "inputs": len(program.inputs()),
+        "outputs_read": program.reads,
+        "first_forward": first.transfers.model_dump(),
+        "second_forward": less(second.transfers.model_dump(), first.transfers.model_dump()),
+        "calls_of_a_forward": less(second.totals.model_dump(), first.totals.model_dump()),
+        "most_dram_bytes": most,
+        "most_resident_bytes": resident,
+    }
+
+
+def less(later: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+    """The difference of each number."""
+    return {name: value - earlier[name] for name, value in later.items()}
+
+
+def dram_in_use(chip: Any) -> int:
+    """Bytes allocated in the chip's DRAM."""
+    import ttnn
+
+    memory = ttnn.get_memory_view(chip.tt.device, ttnn.BufferType.DRAM)
+    return memory.total_bytes_allocated_per_bank * memory.num_banks
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Print the tables."""
+    models, out = figures["models"], console()
+    names = next(iter(models.values()))["milliseconds"]
+    title = f"ms a forward, medians of {figures['rounds']}"
+    times = Table("model", *names, *(f"{ratio} (≤ {limit})" for ratio, limit in LIMITS.items()), title=title)
+    for name, model in models.items():
+        milliseconds = [f"{model['milliseconds'][n]:.1f}" for n in names]
+        times.add_row(name, *milliseconds, *(f"{model['ratios'][ratio]:.2f}" for ratio in LIMITS))
+    times.add_row("median", *("" for _ in names), *(f"{figures['median'][ratio]:.2f}" for ratio in LIMITS))
+    out.print(times)
+    headings = ("ttnn calls", "uploads (inputs)", "weights", "downloads (read)", "KiB up", "KiB down")
+    moved = Table("model", *headings, "MiB of DRAM", "MiB resident", title="the second forward, and the most memory")
+    for name, model in models.items():
+        second = model["second_forward"]
+        moved.add_row(
+            name,
+            str(model["ttnn_calls"]),
+            f"{second['uploads']} ({model['inputs']})",
+            str(second["weight_uploads"]),
+            f"{second['downloads']} ({model['outputs_read']})",
+            f"{second['upload_bytes'] / 1024:.1f}",
+            f"{second['download_bytes'] / 1024:.1f}",
+            f"{model['most_dram_bytes'] / 2**20:.0f}",
+            f"{model['most_resident_bytes'] / 2**20:.0f}",
+        )
+    out.print(moved)
+
+
+def draw(figures: dict[str, Any], path: str) -> None:
+    """Draw the ratios of each model."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    models = figures["models"]
+    figure, axes = plt.subplots(figsize=(9, 4))
+    for shift, ratio in zip((-0.2, 0.2), LIMITS, strict=True):
+        places = [place + shift for place in range(len(models))]
+        axes.bar(places, [model["ratios"][ratio] for model in models.values()], 0.38, label=ratio)
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set_xticks(range(len(models)), list(models), rotation=15)
+    axes.set_ylabel("ratio")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,7 @@ from ttreg import cli
 from ttreg.cli import reference, shared
 from ttreg.errors import TtregError
 from ttreg.explain import docs
+from ttreg.report import DeviceInfo, Report, Totals, Transfers
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -28,6 +29,7 @@ COMMANDS = cli.COMMANDS
 QUICK = {
     "list": ["list", "cumsum"],
     "show": ["show", "cumsum"],
+    "report": ["report", "yesterday.json", "today.json"],
     "why": ["why", "cumsum", "--args", "f32[3], 0"],
     "config": ["config"],
     "limits": ["limits"],
@@ -41,8 +43,13 @@ def names(command):
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
-    """Keeps `ttreg docs` away from the checkout's own pages."""
+    """A folder with two reports, which `ttreg docs` takes for that of the checkout's own pages."""
     monkeypatch.setattr(docs, "folder", lambda: tmp_path)
+    monkeypatch.chdir(tmp_path)
+    device = DeviceInfo(name="emulated", arch="wormhole_b0", ttnn_version="0.81.1", validated=False)
+    for name in ("yesterday", "today"):
+        report = Report(device=device, ops=[], transfers=Transfers(), totals=Totals())
+        (tmp_path / f"{name}.json").write_text(report.model_dump_json())
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=names)

@@ -1,9 +1,7 @@
-"""Traces: what a session did, when and why, in the trace-event format; and the profiler's ranges."""
+"""Traces: what a session did, when and why, in the trace-event format."""
 
 from __future__ import annotations
 
-import fcntl
-import json
 import multiprocessing
 import os
 import signal
@@ -14,11 +12,8 @@ from typing import Annotated, Any, Literal
 import pytest
 import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, TypeAdapter
-from torch.profiler import profile
 
 import ttreg
-from ttreg import SettingsError, devices
-from ttreg.runtime import trace_file
 from ttreg.runtime.dispatch import Dispatcher
 from ttreg.runtime.session import Session
 
@@ -268,39 +263,6 @@ def test_a_forked_process_writes_nothing(traced, path):
     assert {event.name for event in Trace(path).ranges if event.cat == "device"} == {"aten.relu.default"}
 
 
-def test_a_file_that_another_process_is_writing_is_refused(traced, path):
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.write("theirs")
-        with pytest.raises(SettingsError, match="another process is writing to it"), traced():
-            pass
-    assert path.read_text() == "theirs"
-
-
-@pytest.mark.parametrize("name", ["", "no/such/folder/t.json"])
-def test_a_path_that_cannot_be_written_is_refused_before_a_device_opens(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(devices, "open_device", lambda settings: pytest.fail("a device was opened"))
-    with (
-        pytest.raises(SettingsError, match=r"trace is .* cannot be written") as caught,
-        ttreg.device_mode(trace=tmp_path / name),
-    ):
-        pass
-    assert str(tmp_path / name) in str(caught.value)
-
-
-def test_a_full_disk_ends_the_trace_and_nothing_else(traced, path, monkeypatch, caplog):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    with traced():
-        monkeypatch.setattr(trace_file.os, "pwrite", full)
-        assert torch.relu(X).tolist() == X.tolist()
-        monkeypatch.undo()
-        torch.sigmoid(X)
-    assert caplog.text.count("the trace") == 1
-    assert json.loads(path.read_text())
-
-
 def test_without_a_trace_nothing_takes_part_in_it(device):
     with device as session:
         assert type(session) is Session
@@ -315,30 +277,3 @@ def test_compiled_models_are_traced(path):
     compiled(X)
     torch._dynamo.reset()
     assert {"aten.relu.default", "aten.add.Tensor"} <= {event.name for event in Trace(path).ranges}
-
-
-def ranges_of(profiled):
-    return Counter({event.key: event.count for event in profiled.key_averages() if event.key.startswith("ttreg::")})
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("trace", [False, True])
-def test_the_profiler_has_a_range_around_each_call(device, traced, path, trace):
-    with traced() if trace else device as session:
-        torch.relu(session.to_device(X))
-        with profile() as profiled:  # begun inside of the block
-            torch.special.erfcx(torch.relu(session.to_device(X)).t())
-            torch.ops.aten.rot90.default(session.to_device(X))
-    found = ranges_of(profiled)
-    assert found["ttreg::device aten.relu.default"] == 1
-    assert found["ttreg::view aten.t.default"] == 1
-    assert found["ttreg::host aten.special_erfcx.default"] == 1
-    assert found["ttreg::decomposed aten.rot90.default"] == 1
-    assert found["ttreg::device aten.flip.default"] == 1
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_the_profiler_may_be_begun_outside_of_the_block(device):
-    with profile() as profiled, device:
-        torch.relu(X)
-    assert ranges_of(profiled) == {"ttreg::device aten.relu.default": 1}

@@ -65,6 +65,12 @@ class Totals(BaseModel):
     decomposed: int = 0
     view: int = 0
 
+    @property
+    def share(self) -> float | None:
+        """The device's share of the floating-point calls; None if there are none."""
+        floating = self.device + self.host_float
+        return self.device / floating if floating else None
+
 
 class TracePart(BaseModel):
     """Where a trace of the session is: a file, and the session's number among the trace's processes."""
@@ -91,17 +97,21 @@ class Report(BaseModel):
             console.print(self)
         return capture.get()
 
+    def _repr_html_(self) -> str:
+        from .reporting.page import compact
+
+        return compact(self)
+
     def _summary(self) -> Text:
         t, moved = self.totals, self.transfers
         validated = ", validated" if self.device.validated else ""
-        floating = t.device + t.host_float
-        share = f" ({t.device / floating:.1%} of the floating-point calls)" if floating else ""
+        share = "" if t.share is None else f" ({t.share:.1%} of the floating-point calls)"
         return Text(
             f"{self.device.name} {self.device.arch}, ttnn {self.device.ttnn_version}{validated}\n"
             f"{t.calls} calls: {t.device} on the device{share}, {t.host} on the host, {t.local} local, "
             f"{t.decomposed} decomposed, {t.view} views\n"
-            f"uploads {moved.uploads} ({_size(moved.upload_bytes)}), weights {moved.weight_uploads} "
-            f"({_size(moved.weight_upload_bytes)}), downloads {moved.downloads} ({_size(moved.download_bytes)})\n"
+            f"uploads {moved.uploads} ({size(moved.upload_bytes)}), weights {moved.weight_uploads} "
+            f"({size(moved.weight_upload_bytes)}), downloads {moved.downloads} ({size(moved.download_bytes)})\n"
             f"conversions on the device: {moved.dtype_conversions} of dtype, {moved.layout_conversions} of layout"
         )
 
@@ -115,7 +125,7 @@ class Report(BaseModel):
             table.add_column("ms", justify="right")
             table.add_column("inputs" if placement == "device" else "why")
             for row in rows[:_SHOWN]:
-                last = _size(row.bytes) if placement == "device" else why(row)
+                last = size(row.bytes) if placement == "device" else why(row)
                 table.add_row(row.op, str(row.count), f"{row.seconds * 1e3:.1f}", last)
             yield table
             if len(rows) > _SHOWN:
@@ -130,7 +140,8 @@ def why(row: OpRow) -> str:
     return str(refusal if row.reason == str(refusal) else replace(refusal, because=row.reason))
 
 
-def _size(count: float) -> str:
+def size(count: float) -> str:
+    """A number of bytes in a unit that suits it."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024 or unit == "GiB":
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

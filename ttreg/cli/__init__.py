@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from . import config, demo, docs, doctor, limits, list_ops, new_op, run, show, verify, why
+from . import config, demo, docs, doctor, limits, list_ops, new_op, report, run, show, verify, why
 from .shared import Commands, log_to_stderr
 
 COMMANDS = (
     run.COMMAND,
+    report.COMMAND,
     list_ops.COMMAND,
     show.COMMAND,
     why.COMMAND,

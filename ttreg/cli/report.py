@@ -1,0 +1,87 @@
+"""`ttreg report`: a saved report, or what changed from one to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .shared import Command, Json, answer, bad_usage, console, print_columns, print_json
+
+if TYPE_CHECKING:
+    from ..report import Report
+    from ..reporting.difference import Difference
+
+
+def report(
+    file: Annotated[Path, typer.Argument(help="A report, as ttreg run --report writes it.")],
+    newer: Annotated[Path | None, typer.Argument(help="A later one, to compare with it.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page instead, which needs no network.")] = None,
+    fail_on_regression: Annotated[
+        bool, typer.Option(help="Exit code 1 if something is worse in the later one.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show a report that was saved, or what changed from one to another, what is worse first.
+
+    Worse is an op of which more runs on the host, a smaller share on the device, and more transfers. Times are not
+    compared.
+    """
+    from ..reporting.difference import Shown, difference
+    from ..reporting.load import read_report
+
+    if fail_on_regression and newer is None:
+        bad_usage("it needs a second report to compare with", "--fail-on-regression")
+    first = read_report(file)
+    shown = first if newer is None else read_report(newer)
+    changed = None if newer is None else difference(first, shown)
+    if html is not None:
+        _write_page(html, shown, newer or file, None if newer is None else (first, file.name))
+    if json:
+        print_json(Shown(report=shown, before=None if newer is None else first, difference=changed))
+    elif html is not None:
+        typer.echo(f"{html}: written")
+    elif changed is None:
+        console().print(shown)
+    else:
+        for name, each in ((file.name, first), (newer.name if newer else "", shown)):
+            typer.echo(f"{name}: {_in_a_line(each)}")
+        _show(changed)
+    answer(not (fail_on_regression and changed is not None and changed.is_worse))
+
+
+def _write_page(path: Path, report: Report, source: Path, before: tuple[Report, str] | None) -> None:
+    from ..reporting.page import page
+
+    text = page(report, source.name, before, source.parent)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        bad_usage(f"{path} cannot be written: {error.strerror}; name a file in a folder that exists", "--html")
+
+
+def _in_a_line(report: Report) -> str:
+    device, totals = report.device, report.totals
+    share = "" if totals.share is None else f", {totals.share:.1%} of the floating-point ones on the device"
+    return f"{totals.calls} calls{share}; {device.name} {device.arch}, ttnn {device.ttnn_version}"
+
+
+def _show(difference: Difference) -> None:
+    from ..reporting.difference import HEADINGS
+
+    for kind, changes in difference.groups():
+        typer.echo()
+        rows = [(each.subject, each.before or "-", each.after or "-", each.reason) for each in changes]
+        print_columns([(HEADINGS[kind], "before", "now", "why"), *rows])
+    what = "op runs where it" if difference.unchanged == 1 else "ops run where they"
+    typer.echo(f"\n{difference.unchanged} {what} ran before")
+
+
+COMMAND = Command(
+    "report",
+    report,
+    example="ttreg report yesterday.json today.json --html changes.html",
+    no="with --fail-on-regression, something is worse",
+    json="reporting.difference:Shown",
+)

@@ -1,0 +1,1 @@
+"""Saved reports: read, compared, and shown as HTML."""

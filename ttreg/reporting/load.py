@@ -1,0 +1,52 @@
+"""Reads what `ttreg run --report` and `report.model_dump_json()` wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..errors import TtregError
+from ..report import Report
+
+_HOW = "expected what `ttreg run --report` or `session.report().model_dump_json()` writes"
+
+
+class ReportError(TtregError):
+    """A file is not a report that this version of ttreg reads."""
+
+
+def read_report(path: Path) -> Report:
+    """The report in a file.
+
+    Raises ReportError if it cannot be read, is no JSON, no report, or a report of another version of ttreg.
+    """
+    try:
+        data = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ReportError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:  # also of its encoding
+        raise ReportError(f"{path} is no JSON ({error}); {_HOW}") from None
+    if isinstance(data, list) and data and isinstance(data[0], dict) and "ph" in data[0]:
+        raise ReportError(f"{path} is a trace, which Perfetto opens, and no report; {_HOW}")
+    if not isinstance(data, dict) or not Report.model_fields.keys() & data.keys():
+        raise ReportError(f"{path} is no report, but {_kind(data)}; {_HOW}")
+    try:
+        return Report.model_validate(data)
+    except ValidationError as error:
+        found = error.errors()
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in found[:3])
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        raise ReportError(
+            f"{path} is not a report as this version of ttreg writes it ({faults}{more}); "
+            "run the program again to write it anew"
+        ) from None
+
+
+def _kind(data: Any) -> str:
+    if isinstance(data, dict):
+        names = ", ".join(map(repr, list(data)[:4]))
+        return f"an object with {names or 'nothing in it'}{', …' if len(data) > 4 else ''}"
+    return {list: "an array", str: "a text", type(None): "null"}.get(type(data), f"{data!r:.40}")

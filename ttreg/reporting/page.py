@@ -1,0 +1,123 @@
+"""Reports as HTML: a page that needs no network, and a short form for notebooks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..report import OpRow, Report, size, why
+from .difference import HEADINGS, difference
+from .timeline import WIDTH, NoTimelineError, timeline
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+PLACEMENTS = ("device", "host", "local", "decomposed", "view")
+_SHOWN = 15  # rows of the short form
+
+
+def page(report: Report, name: str, before: tuple[Report, str] | None = None, folder: Path | None = None) -> str:
+    """A self-contained page of a report called `name`, and of what changed since another.
+
+    `folder` is where a trace is looked for that is no longer where it was written.
+    """
+    drawn = missing = None
+    try:
+        drawn = timeline(report, folder)
+    except NoTimelineError as reason:
+        missing = str(reason)
+    older, older_name = before or (None, None)
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            _shown(report),
+            name=name,
+            older=older,
+            older_name=older_name,
+            difference=difference(older, report) if older is not None else None,
+            headings=HEADINGS,
+            moves=_moves(report, older),
+            timeline=drawn,
+            no_timeline=missing,
+            width=WIDTH,
+        )
+    )
+
+
+def compact(report: Report) -> str:
+    """The form for notebooks: no scripts, and the colours of what is around it."""
+    return _environment().get_template("compact.html").render(_shown(report), limit=_SHOWN)
+
+
+@dataclass
+class Reason:
+    """A reason of the host's, and what ran there for it."""
+
+    text: str
+    ops: dict[str, int]  # calls by op
+    bytes: int
+
+    @property
+    def calls(self) -> int:
+        """Calls of all of the ops."""
+        return sum(self.ops.values())
+
+
+@dataclass
+class Move:
+    """Transfers of one kind, and each report's bytes and their share of the most there are."""
+
+    name: str
+    figures: list[tuple[str, str, float]]  # a report's name, what is said, and 0 to 1
+
+
+def _shown(report: Report) -> dict[str, Any]:
+    calls = report.totals.model_dump()
+    return {
+        "report": report,
+        "counts": [(placement, calls[placement]) for placement in PLACEMENTS if calls[placement]],
+        "reasons": _reasons(report.ops),
+        "floats": report.totals.device + report.totals.host_float,
+    }
+
+
+def _reasons(rows: list[OpRow]) -> list[Reason]:
+    found: dict[str, Reason] = {}
+    for row in rows:
+        if row.placement == "host":
+            reason = found.setdefault(why(row), Reason(why(row), {}, 0))
+            reason.ops[row.op] = reason.ops.get(row.op, 0) + row.count
+            reason.bytes += row.bytes
+    return sorted(found.values(), key=lambda reason: (-reason.calls, reason.text))
+
+
+def _moves(report: Report, older: Report | None) -> list[Move]:
+    reports = [("before", older), ("now", report)] if older is not None else [("", report)]
+    kinds = (("uploads", "upload"), ("weights", "weight_upload"), ("downloads", "download"))
+    figures: dict[str, list[tuple[str, int, int]]] = {}
+    for name, field in kinds:
+        moved = [(label, each.transfers) for label, each in reports]
+        figures[name] = [(label, getattr(t, f"{field}s"), getattr(t, f"{field}_bytes")) for label, t in moved]
+    most = max(nbytes for each in figures.values() for _, _, nbytes in each) or 1
+    return [
+        Move(name, [(label, f"{count} ({size(nbytes)})", nbytes / most) for label, count, nbytes in each])
+        for name, each in figures.items()
+    ]
+
+
+@lru_cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    made.filters |= {"size": size, "why": why}
+    return made

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import config, demo, docs, doctor, limits, list_ops, new_op, report, run, show, verify, why
+from . import config, coverage, demo, docs, doctor, limits, list_ops, new_op, report, run, show, verify, why
 from .shared import Commands, log_to_stderr
 
 COMMANDS = (
@@ -16,6 +16,7 @@ COMMANDS = (
     list_ops.COMMAND,
     show.COMMAND,
     why.COMMAND,
+    coverage.COMMAND,
     verify.COMMAND,
     new_op.COMMAND,
     doctor.COMMAND,

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 import torch
 
 from ..errors import TtregError
-from ..runtime.mode import device_mode
 from ..runtime.session import Session
 
 FAILED, INTERRUPTED = 1, 130
@@ -51,7 +51,7 @@ class Program:
         self._main.__dict__["__file__"] = self._path
         self._arguments = [self._path if is_module else name, *arguments]
 
-    def run(self, block: device_mode) -> tuple[Session, Any]:
+    def run(self, block: AbstractContextManager[Session]) -> tuple[Session, Any]:
         """Run it in the block; gives the session, and what to leave with: a code, or what the program gave `sys.exit`.
 
         An exception of the program's is printed as Python would: without the frames of what ran it.

@@ -1,0 +1,166 @@
+"""`ttreg coverage`: what a program would do on the device, without one."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager, redirect_stdout
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .shared import Command, Json, answer, bad_usage, console, print_json, tracked, working
+
+if TYPE_CHECKING:
+    from ..coverage.measure import Coverage
+    from ..coverage.targets import Target
+
+_SHOWN = 20  # rows of a table
+
+
+def coverage(
+    target: Annotated[
+        str,
+        typer.Argument(help="script.py, script.py:factory, package.module:factory, program.pt2 or calls.jsonl."),
+    ],
+    arguments: Annotated[list[str] | None, typer.Argument(help="Arguments of a script, options after --.")] = None,
+    values: Annotated[
+        bool, typer.Option("--run", help="Compute values on the host, for programs that look at them.")
+    ] = False,
+    min_share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Exit code 1 if the device would run less, such as 0.95.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="As the keyword of device_mode.", show_default=False)] = None,
+    min_upload_numel: Annotated[
+        str | None, typer.Option(help="As the keyword of device_mode.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say which calls of a program the device would run, and why not the others, without a device.
+
+    A factory returns a model and its inputs, or a function to run; docs/coverage.md describes each form of TARGET.
+    The share is the device's part of the calls that it would run or, with a floating-point input, leave to the host:
+    not of views, of calls too small to bring, nor of those that are decomposed into others. Without --run, no value is
+    computed that the device would compute: the program is followed to the first place that needs one. What it prints
+    goes to stderr.
+    """
+    from ..coverage.measure import cover, cover_calls
+    from ..coverage.targets import existing
+    from ..coverage.variations import read
+    from ..settings import Settings
+
+    given = {"precision": precision, "min_upload_numel": min_upload_numel}
+    settings = Settings.resolve({name: value for name, value in given.items() if value is not None})
+    if arguments and not target.endswith(".py"):
+        bad_usage(f"{' '.join(arguments)}: only a script takes arguments", "ARGUMENTS")
+    with redirect_stdout(sys.stderr):
+        if target.endswith(".jsonl"):
+            path = existing(target)
+            with path.open(encoding="utf-8") as lines:
+                total = sum(1 for line in lines if line.strip())
+            made = cover_calls(target, tracked(read(path), target, total), settings)
+        elif target.endswith(".py"):
+            made = cover(target, _script(str(existing(target)), arguments or []), settings, values=values)
+        else:
+            with working(f"{target}: loading"):
+                loaded = _loaded(target)
+            with working(f"{target}: looking at its calls"):
+                made = cover(target, _runs(loaded), settings, loaded.unknown, values)
+    if json:
+        print_json(made)
+    else:
+        _show(made)
+    below = min_share is not None and (made.share is None or made.share < min_share)
+    if below:
+        share = "no share, as no call counts," if made.share is None else f"a share of {made.share:.1%}"
+        typer.echo(f"--min-share: {share} is below {min_share:.1%}", err=True)
+    answer(made.whole and not below)
+
+
+def _loaded(target: str) -> Target:
+    from ..coverage.targets import TargetError, existing, from_export, from_factory
+
+    try:
+        return from_export(existing(target)) if target.endswith(".pt2") else from_factory(target)
+    except TargetError as error:
+        if error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
+        raise
+
+
+def _script(name: str, arguments: list[str]) -> Callable[[AbstractContextManager[Any]], str]:
+    from .program import Program
+
+    program = Program(name, arguments)
+    return lambda block: _ended(program.run(block)[1])
+
+
+def _runs(target: Target) -> Callable[[AbstractContextManager[Any]], str]:
+    def runs(block: AbstractContextManager[Any]) -> str:
+        try:
+            with block:
+                target.run()
+        except SystemExit as request:
+            return _ended(request.code)
+        except Exception as error:
+            traceback.print_exception(error)
+            return f"{type(error).__name__}: {error}".partition("\n")[0]
+        return ""
+
+    return runs
+
+
+def _ended(code: Any) -> str:
+    return f"it left with {code}" if code else ""
+
+
+def _show(made: Coverage) -> None:
+    from rich.table import Table
+
+    from ..report import OpRow, size, why
+
+    t = made.totals
+    share = f" ({made.share:.1%} of the floating-point calls)" if made.share is not None else ""
+    typer.echo(
+        f"{made.target}\n{t.calls} calls: {t.device} on the device{share}, {t.host} on the host, {t.local} local, "
+        f"{t.decomposed} decomposed, {t.view} views"
+    )
+    if made.stopped is not None:
+        hint = "what follows is not covered; --run computes values on the host"
+        typer.secho(f"stopped at {made.stopped.where}: {made.stopped.reason}; {hint}", fg="red")
+    if made.failed:
+        typer.secho(f"the program failed, what follows is not covered: {made.failed}", fg="red")
+    for skipped in made.skipped[:_SHOWN]:
+        typer.secho(f"line {skipped.line} is not counted: {skipped.reason}", fg="red")
+    if len(made.skipped) > _SHOWN:
+        typer.secho(f"nor are {len(made.skipped) - _SHOWN} other lines, which --json has", fg="red")
+    refused = Table("op", title="\non the host, and why", title_justify="left")
+    refused.add_column("calls", justify="right")
+    refused.add_column("inputs")
+    refused.add_column("why")
+    for one in made.refusals[:_SHOWN]:
+        got = ", ".join(one.got[:3]) + (", …" if len(one.got) > 3 else "")
+        row = OpRow(op=one.op, placement="host", condition=one.condition, reason=one.reason, got=got)
+        refused.add_row(one.op, str(one.count), size(one.bytes), why(row))
+    others = Table("op", title="\naccepted", title_justify="left")
+    others.add_column("calls", justify="right")
+    others.add_column("inputs")
+    others.add_column("where")
+    rows = [row for row in made.ops if row.placement != "host"]
+    for row in rows[:_SHOWN]:
+        others.add_row(row.op, str(row.count), size(row.bytes), row.placement)
+    for table, count in ((others, len(rows)), (refused, len(made.refusals))):
+        if count:
+            console().print(table)
+        if count > _SHOWN:
+            typer.echo(f"and {count - _SHOWN} more, which --json has")
+
+
+COMMAND = Command(
+    "coverage",
+    coverage,
+    example="ttreg coverage my_models.py:classifier --min-share 0.95",
+    json="coverage.measure:Coverage",
+    no="the share is below --min-share, or the program was not followed to its end",
+)

@@ -1,0 +1,1 @@
+"""What a program would do on the device, found without one: `ttreg coverage`."""

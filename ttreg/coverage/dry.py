@@ -1,0 +1,82 @@
+"""A session without a device: dispatch makes all of its decisions, and no lowering runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any, ClassVar, TypeVar, cast
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from ..devices.base import Device, Value
+from ..registry import registry
+from ..runtime.dispatch import Dispatcher
+from ..runtime.mode import enter_modes, uncompiled
+from ..runtime.session import Session
+from ..settings import Settings
+
+# Stands for a value that no lowering will be given; zeros, so that an index would be within bounds.
+NO_VALUE: Value = torch.zeros(())
+
+AnySession = TypeVar("AnySession", bound="DrySession")
+
+
+class _Unmoved:
+    """In place of ttnn's conversions: what is given to them stays as it is."""
+
+    device = None
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return lambda value, *_, **__: value
+
+
+class Nowhere:
+    """In place of a device: its values are plain tensors, and there is no ttnn."""
+
+    name, arch, ttnn_version, validated = "none", "", "", False
+
+    def __init__(self) -> None:
+        self.lock, self.tt = threading.RLock(), _Unmoved()
+
+    def upload(self, host: torch.Tensor, dtype: str, row_major: bool = False) -> Value:
+        """See `Device.upload`."""
+        return host.clone()
+
+    def download(self, value: Value) -> torch.Tensor:
+        """See `Device.download`."""
+        return value
+
+
+class DrySession(Session):
+    """A session whose device computes nothing: subclasses say what stands for its values."""
+
+    dispatcher: ClassVar[type[Dispatcher]]
+
+    def __init__(self, settings: Settings):
+        # There is nothing to compare or to trace, and what falls back is what this is about.
+        super().__init__(replace(settings, check=None, trace=None, on_fallback="allow"), cast(Device, Nowhere()))
+
+    def watch(self) -> TorchFunctionMode | None:
+        """What has to see the program's calls of Python functions."""
+        return None
+
+    def _uploaded(self, plain: torch.Tensor, dtype: torch.dtype, carrier: str, row_major: bool = False) -> Value:
+        # For a lowering, which is not run; int64 is looked at all the same, for whether the device can carry it.
+        return self._upload(plain, carrier, False) if dtype is plain.dtype is torch.int64 else NO_VALUE
+
+
+@contextmanager
+def dry_run(session: AnySession) -> Iterator[AnySession]:
+    """A block whose calls are decided as under `device_mode`, in the session."""
+    registry.load()
+    with ExitStack() as stack:
+        stack.callback(session.close)
+        enter_modes(stack, session, session.dispatcher)
+        stack.enter_context(uncompiled())
+        watch = session.watch()
+        if watch is not None:
+            stack.enter_context(watch)
+        yield session

@@ -1,0 +1,59 @@
+"""A dry run with values: the host computes what the device would."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from ..checking.reproduce import spread
+from ..devices.base import Value
+from ..meta import Meta
+from ..runtime.cell import ViewOf
+from ..runtime.dispatch import Dispatcher
+from ..runtime.plan import Plan
+from .dry import DrySession
+
+
+class HostDispatcher(Dispatcher):
+    """Dispatches the calls of a `HostSession`."""
+
+    session: HostSession
+
+    def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        self.session.call = args, kwargs
+        return super()._run_on_device(plan, args, kwargs)
+
+
+class HostSession(DrySession):
+    """A session whose tensors of the device have the values that PyTorch's own kernels give."""
+
+    dispatcher = HostDispatcher
+    call: tuple[tuple, dict[str, Any]] = (), {}  # the one at work
+
+    def lower(self, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
+        """What the host gives for the call."""
+        args, kwargs = self.call
+        written = {id(tensor) for tensor in plan.targets(args, kwargs)}
+
+        def plain(tensor: torch.Tensor) -> torch.Tensor:
+            seen = self.peek(tensor)
+            return seen.clone() if id(tensor) in written else seen
+
+        results = plan.op(*tree_map_only(torch.Tensor, plain, args), **tree_map_only(torch.Tensor, plain, kwargs))
+        made = [result for result in tree_leaves(results) if isinstance(result, torch.Tensor)]
+        # Copies: a result may be memory of an argument's, which is written to later.
+        return [r.clone() if meta.numel else None for r, meta in zip(made, plan.outputs, strict=True)]
+
+    def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:
+        """What the view's outputs show of its input."""
+        return {meta: _shown(parent, view.parent, meta) for meta in view.plan.outputs}
+
+    def relaid(self, value: Value, source: Meta, target: Meta) -> Value:
+        """What the storage shows under other metadata."""
+        return _shown(value, source, target)
+
+
+def _shown(value: torch.Tensor, source: Meta, target: Meta) -> torch.Tensor:
+    return target.on_storage(spread(value, source).untyped_storage()).clone()

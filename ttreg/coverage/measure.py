@@ -1,0 +1,163 @@
+"""Runs a target dry and says what would run where: calls by op, a share, and the refusals that cost most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+from torch.utils._pytree import tree_map_only
+
+from ..meta import Meta
+from ..report import Totals
+from ..runtime.ledger import Ledger
+from ..runtime.plan import Placement
+from ..settings import Settings
+from .dry import DrySession, dry_run
+from .host_values import HostSession
+from .shapes import ShapeSession
+from .unknown import ValuesNeeded
+from .variations import Skipped, Variation
+
+# Runs a program in a block, and says how it failed; nothing if it did not.
+Runs = Callable[[AbstractContextManager[Any]], str]
+
+
+class CoverageRow(BaseModel):
+    """Calls of one op that would be placed alike for one reason."""
+
+    op: str
+    placement: Placement
+    condition: str = ""
+    reason: str = ""
+    got: str = ""
+    count: int = 0
+    bytes: int = 0  # of the inputs
+
+
+class Refused(BaseModel):
+    """Calls of one op that one condition keeps on the host; `floating` are those with a floating-point input."""
+
+    op: str
+    condition: str
+    reason: str
+    got: list[str]  # all that the condition met
+    count: int = 0
+    bytes: int = 0  # of the inputs, which have to be on the host for it
+
+
+class Stopped(BaseModel):
+    """Where the program needed a value that is not computed: what follows is not covered."""
+
+    reason: str
+    where: str  # file and line
+
+
+class Coverage(BaseModel):
+    """What `ttreg coverage` says; `share` is that of the totals, the device's of the floating-point calls."""
+
+    target: str
+    with_values: bool
+    share: float | None = None
+    totals: Totals = Totals()
+    ops: list[CoverageRow] = []  # the most frequent first
+    refusals: list[Refused] = []  # the most frequent first, of those the ones with the most bytes
+    stopped: Stopped | None = None
+    failed: str = ""  # how the program failed, if it did
+    skipped: list[Skipped] = []
+
+    @property
+    def whole(self) -> bool:
+        """Whether the program was followed to its end."""
+        return self.stopped is None and not self.failed
+
+
+class _Counts:
+    """Sums what sessions counted."""
+
+    def __init__(self) -> None:
+        self.totals = Totals()
+        self._rows: dict[tuple, CoverageRow] = {}
+
+    def add(self, ledger: Ledger) -> None:
+        """Count what a session counted."""
+        rows, totals = ledger.rows()
+        for name, count in totals:
+            setattr(self.totals, name, getattr(self.totals, name) + count)
+        for row in rows:
+            said = {name: getattr(row, name) for name in ("op", "placement", "condition", "reason", "got")}
+            kept = self._rows.setdefault(tuple(said.values()), CoverageRow(**said))
+            kept.count += row.count
+            kept.bytes += row.bytes
+
+    def coverage(self, name: str, **how: Any) -> Coverage:
+        """The counts in order, with the share and the refusals."""
+        rows = sorted(self._rows.values(), key=lambda r: (-r.count, -r.bytes, r.op, r.placement, r.got))
+        return Coverage(
+            target=name,
+            share=self.totals.share,
+            totals=self.totals,
+            ops=rows,
+            refusals=_ranked(row for row in rows if row.placement == "host"),
+            **how,
+        )
+
+
+def cover(
+    name: str, runs: Runs, settings: Settings, unknown: Iterable[torch.Tensor] = (), values: bool = False
+) -> Coverage:
+    """What the program would do, whose tensors in `unknown` count as having no values.
+
+    With `values`, the host computes what the device would; else the program is followed to the first place at which it
+    needs such a value.
+    """
+    session: DrySession = HostSession(settings) if values else ShapeSession(settings)
+    if isinstance(session, ShapeSession):
+        for tensor in unknown:
+            session.unknown.add(tensor)
+    failed = runs(dry_run(session))
+    stopped = None
+    if isinstance(session, ShapeSession) and session.stopped is not None:
+        stopped = Stopped(reason=session.stopped.what, where=session.stopped.where)
+    counts = _Counts()
+    counts.add(session.ledger)
+    return counts.coverage(name, with_values=values, stopped=stopped, failed="" if stopped is not None else failed)
+
+
+def cover_calls(name: str, calls: Iterable[Variation | Skipped], settings: Settings) -> Coverage:
+    """What each of the calls would do, made alone with every tensor on the device that can be there."""
+    counts, skipped = _Counts(), []
+    session = ShapeSession(settings)
+    for call in calls:
+        if isinstance(call, Skipped):
+            skipped.append(call)
+            continue
+        session.ledger = Ledger()
+        arguments = tree_map_only(Meta, session.stand_in, call.arguments)
+        try:
+            with torch.inference_mode(), dry_run(session):  # under which composite ops arrive whole
+                call.op(**arguments)
+        except ValuesNeeded:  # by what it is for, so it has been counted
+            pass
+        except Exception as error:  # of whatever type PyTorch chooses
+            skipped.append(Skipped(line=call.line, reason=f"{call.op}: {_first_line(error)}"))
+            continue
+        counts.add(session.ledger)
+    return counts.coverage(name, with_values=False, skipped=skipped)
+
+
+def _ranked(rows: Iterable[CoverageRow]) -> list[Refused]:
+    refused: dict[tuple, Refused] = {}
+    for row in rows:
+        key = row.op, row.condition, row.reason
+        one = refused.setdefault(key, Refused(op=row.op, condition=row.condition, reason=row.reason, got=[]))
+        one.got += [row.got] if row.got else []
+        one.count += row.count
+        one.bytes += row.bytes
+    return sorted(refused.values(), key=lambda one: (-one.count, -one.bytes, one.op))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -1,0 +1,198 @@
+"""A dry run without values, but for those that are known beforehand and cheap: masks, positions, token ids."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NoReturn
+
+import torch
+from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedFakeTensorException,
+    UnsupportedOperatorException,
+)
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from ..call import bind_arguments
+from ..conditions import Refusal
+from ..devices.base import Value
+from ..fallback import host
+from ..meta import Meta, intern, meta_of
+from ..runtime.cell import ViewOf
+from ..runtime.indexing import Bound, Places
+from ..runtime.plan import Plan
+from ..runtime.tensor import DeviceTensor
+from ..schema import is_composite, is_view
+from ..settings import Settings
+from .dry import NO_VALUE
+from .host_values import HostDispatcher, HostSession
+from .unknown import Reads, Unknown, ValuesNeeded, WatchedCell
+
+aten = torch.ops.aten
+
+_NEEDS_VALUES = (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedFakeTensorException,
+    UnsupportedOperatorException,
+)
+_FAKE_LOG = logging.getLogger("torch._subclasses.fake_tensor")
+
+# Ops that take only metadata from their first argument: what they give is known.
+_READ_NOTHING = frozenset(
+    getattr(packet, overload)
+    for packet in (
+        *(aten.zeros_like, aten.ones_like, aten.full_like, aten.empty_like),
+        *(aten.rand_like, aten.randn_like, aten.randint_like),
+        *(aten.new_zeros, aten.new_ones, aten.new_full, aten.new_empty, aten.new_empty_strided),
+    )
+    for overload in packet.overloads()
+    if overload != "out" and "Tensor" not in overload
+)
+
+# Ops whose results have a shape that depends on the values of one argument alone.
+_SHAPE_FROM = {aten.index.Tensor: "indices", aten.masked_select.default: "mask"}
+
+
+class ShapeDispatcher(HostDispatcher):
+    """Dispatches the calls of a `ShapeSession`."""
+
+    session: ShapeSession
+
+    def _run_on_host(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        return self._without_values(plan, args, kwargs)
+
+    def _run_on_host_instead(self, plan: Plan, refusal: Refusal, args: tuple, kwargs: dict[str, Any]) -> Any:
+        plan.count -= 1
+        self.session.fell_back(plan.op, refusal, plan.floating, str)
+        return self._without_values(plan, args, kwargs)
+
+    def _pass_through(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
+        unknown = self.session.unknown.any_of(args, kwargs)
+        result = super()._pass_through(op, args, kwargs)
+        if unknown:
+            self._forget(result)
+        return result
+
+    def _without_values(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """What the host gives for known arguments, and unknown tensors like it for others."""
+        op, unknown = plan.op, self.session.unknown
+        depends_on = bind_arguments(op, args, kwargs)[_SHAPE_FROM[op]] if op in _SHAPE_FROM else (args, kwargs)
+        if op in _READ_NOTHING or not unknown.any_of(args, kwargs):
+            return host.run(self.session, plan, args, kwargs)
+        dynamic = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(op.tags)
+        if plan.written or is_view(op) or is_composite(op) or not unknown.any_of(depends_on):
+            if plan.written and dynamic:
+                self.session.stop(f"{op} reads values")
+        else:
+            made, results = self._unknown_results(op, args, kwargs)
+            if made:
+                return results
+        results = host.run(self.session, plan, args, kwargs)
+        self._forget((results, plan.targets(args, kwargs)))
+        return results
+
+    def _unknown_results(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tuple[bool, Any]:
+        """Tensors with the metadata of the op's results; False if PyTorch says that the call is wrong."""
+        for tensor in tree_leaves((args, kwargs)):
+            if isinstance(tensor, DeviceTensor):
+                tensor._cell.host_view(tensor._meta)  # where it is from then on
+        metas = tree_map_only(
+            torch.Tensor, lambda t: t._meta if isinstance(t, DeviceTensor) else meta_of(t), (args, kwargs)
+        )
+        logged, _FAKE_LOG.disabled = _FAKE_LOG.disabled, True  # it logs the errors that it raises
+        try:
+            with FakeTensorMode():
+                fake_args, fake_kwargs = tree_map_only(
+                    Meta, lambda m: torch.empty_strided(m.shape, m.stride, dtype=m.dtype), metas
+                )
+                results = op(*fake_args, **fake_kwargs)
+        except _NEEDS_VALUES:
+            self.session.stop(f"{op} reads values")
+        except Exception:  # whatever it is, the host raises it again, in PyTorch's own words
+            return False, None
+        finally:
+            _FAKE_LOG.disabled = logged
+        return True, tree_map_only(torch.Tensor, self._like, results)
+
+    def _like(self, fake: torch.Tensor) -> torch.Tensor:
+        plain = torch.empty_strided(tuple(fake.shape), fake.stride(), dtype=fake.dtype).zero_()
+        self.session.unknown.add(plain)
+        return plain
+
+    def _forget(self, results: Any) -> None:
+        for tensor in tree_leaves(results):
+            if isinstance(tensor, torch.Tensor):
+                if tensor.layout is not torch.strided:
+                    self.session.stop(f"a {str(tensor.layout).removeprefix('torch.')} tensor cannot be followed")
+                self.session.unknown.add(tensor)
+
+
+class ShapeSession(HostSession):
+    """A session in which most tensors of the device have metadata only.
+
+    What the host computes from known tensors is computed, and what the device would from known integers and bools, so
+    that a program can look at its masks and positions. Where it looks at anything else, it ends with ValuesNeeded.
+    Indices that are unknown, and int64 numbers that are, count as within bounds.
+    """
+
+    dispatcher = ShapeDispatcher
+
+    def __init__(self, settings: Settings):
+        super().__init__(settings)
+        self.unknown = Unknown()
+        self.stopped: ValuesNeeded | None = None
+
+    def stop(self, what: str) -> NoReturn:
+        """End the program, saying what needs a value; the first such place is kept as `stopped`."""
+        needed = ValuesNeeded(what)
+        self.stopped = self.stopped or needed
+        raise needed
+
+    def stand_in(self, meta: Meta) -> torch.Tensor:
+        """An unknown tensor, of the device if that can hold it."""
+        if meta.dtype not in self.carriers or not meta.numel:
+            plain = torch.zeros(max(meta.end // meta.dtype.itemsize, 1), dtype=meta.dtype)
+            plain = plain.as_strided(meta.shape, meta.stride, meta.offset)
+            self.unknown.add(plain)
+            return plain
+        root = meta if meta.covers(meta.nbytes) else intern(meta.dtype, (meta.end // meta.dtype.itemsize,), (1,))
+        return DeviceTensor.make(WatchedCell(self, root, NO_VALUE), meta)
+
+    def new_tensor(self, meta: Meta, value: Any) -> torch.Tensor:
+        """As `Session.new_tensor`, with a value that may not be known."""
+        if value is None:
+            return super().new_tensor(meta, None)
+        return DeviceTensor.make(WatchedCell(self, meta, value), meta)
+
+    def lower(self, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
+        """What the host gives, if that is known and no floating-point number goes into it; else as many of no value."""
+        if not plan.floating and not self.unknown.any_of(self.call):
+            return super().lower(plan, arguments)
+        return [NO_VALUE if meta.numel else None for meta in plan.outputs]
+
+    def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:
+        """What the view's outputs show of its input, if that is known."""
+        return dict.fromkeys(view.plan.outputs, NO_VALUE) if parent is NO_VALUE else super().view_values(view, parent)
+
+    def relaid(self, value: Value, source: Meta, target: Meta) -> Value:
+        """What the storage shows under other metadata, if that is known."""
+        return NO_VALUE if value is NO_VALUE else super().relaid(value, source, target)
+
+    def indices(self, argument: Any, bound: Bound) -> Any:
+        """As `Session.indices`; unknown ones come to the host too, and count as within bounds."""
+        several = not isinstance(bound, (int, Places))
+        for index in argument if several else [argument]:
+            if index is not None:
+                self.read(index)
+        if not self.unknown.any_of(argument):
+            return super().indices(argument, bound)
+        return [None if index is None else NO_VALUE for index in argument] if several else NO_VALUE
+
+    def watch(self) -> TorchFunctionMode:
+        """What notices that the program reads values."""
+        return Reads(self)

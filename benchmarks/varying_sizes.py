@@ -105,7 +105,7 @@ def held(session: ttreg.Session) -> dict[str, Any]:
         resident = int(pages.read().split()[1]) * resource.getpagesize()
     return {
         "resident_MiB": resident / 2**20,
-        "tensors_of_the_device": len(session._live),
+        "tensors_of_the_device": len(session.live()),
         "storages_with_uploads": len(session.uploads._storages),
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,10 @@ _KEEP_TYPE = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
 
 def run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Run the plan's op on plain tensors that share memory with the arguments."""
+    if plan.plain and not plan.written and not plan.complex:
+        return plan.op(*args, **kwargs)
     stand_ins = _StandIns(lambda tensor: tensor._cell.host_view(tensor._meta))
-    plain_args, plain_kwargs = tree_map_only(DeviceTensor, stand_ins, (args, kwargs))
+    plain_args, plain_kwargs = (args, kwargs) if plan.plain else _with_stand_ins(plan, args, kwargs, stand_ins)
     try:
         with _lazy_conjugation() if plan.complex else nullcontext():
             result = plan.op(*plain_args, **plain_kwargs)
@@ -43,6 +45,21 @@ def run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> An
                 session.uploads.forget(tensor)
                 stand_ins.pin_shared_with(tensor)
     return stand_ins.aliases_in(result)
+
+
+def _with_stand_ins(
+    plan: Plan, args: tuple, kwargs: dict[str, Any], stand_ins: _StandIns
+) -> tuple[Sequence[Any], dict[str, Any]]:
+    """The arguments with plain tensors in place of `DeviceTensor`s."""
+    plain_args, plain_kwargs = list(args), dict(kwargs)
+    for slot in plan.tensors:
+        places: Any = plain_args if isinstance(slot.where, int) else plain_kwargs
+        argument = places[slot.where]
+        if isinstance(argument, DeviceTensor):
+            places[slot.where] = stand_ins(argument)
+        elif isinstance(argument, (list, tuple)):
+            places[slot.where] = [stand_ins(item) if isinstance(item, DeviceTensor) else item for item in argument]
+    return plain_args, plain_kwargs
 
 
 def run_outside(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -151,7 +168,9 @@ class _StandIns:
 
     def aliases_in(self, result: Any) -> Any:
         """The op's result, in which what shares memory with a `DeviceTensor` is a `DeviceTensor` again."""
-        return tree_map_only(torch.Tensor, self._alias, result) if self._pairs else result
+        if not self._pairs:
+            return result
+        return self._alias(result) if type(result) is torch.Tensor else tree_map_only(torch.Tensor, self._alias, result)
 
     def _alias(self, result: torch.Tensor) -> torch.Tensor:
         if not is_plain(result):  # a sparse tensor, say, may hold an argument's memory where it cannot be followed

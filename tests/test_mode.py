@@ -296,6 +296,6 @@ def test_tensors_that_die_are_freed_at_once(device):
                 with pytest.raises(RuntimeError):
                     a + torch.ones(7)
                 del a, b
-            assert not list(session._live)
+            assert not session.live()
         finally:
             gc.enable()

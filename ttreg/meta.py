@@ -13,12 +13,14 @@ class Meta:
     Two tensors with equal metadata share one `Meta`, so comparing and hashing go by identity.
     """
 
-    __slots__ = ("dtype", "nbytes", "numel", "offset", "shape", "stride")
+    __slots__ = ("dtype", "is_default", "nbytes", "numel", "offset", "shape", "stride")
 
     def __init__(self, dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], offset: int):
         self.dtype, self.shape, self.stride, self.offset = dtype, shape, stride, offset
         self.numel = prod(shape)
         self.nbytes = self.numel * dtype.itemsize
+        # Whether `torch.empty(shape)` has these strides and this offset.
+        self.is_default = offset == 0 and stride == _default_strides(shape)
 
     @property
     def ndim(self) -> int:
@@ -70,6 +72,14 @@ class Meta:
         return torch.empty(0, dtype=self.dtype).set_(storage, self.offset, self.shape, self.stride)
 
 
+def _default_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(strides))
+
+
 _INTERNED: dict[tuple, Meta] = {}
 _LIMIT = 1 << 16
 
@@ -86,10 +96,10 @@ def intern(dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], 
     if meta is None:
         if len(_INTERNED) >= _LIMIT:  # forgetting costs new decisions, never a wrong one
             _INTERNED.clear()
-        meta = _INTERNED[key] = Meta(dtype, shape, stride, offset)
+        meta = _INTERNED[key] = Meta(dtype, tuple(shape), stride, offset)
     return meta
 
 
 def meta_of(tensor: torch.Tensor) -> Meta:
     """The metadata of a strided tensor."""
-    return intern(tensor.dtype, tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()))
+    return intern(tensor.dtype, tensor.shape, tensor.stride(), tensor.storage_offset())

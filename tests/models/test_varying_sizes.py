@@ -53,7 +53,7 @@ def held(session: ttreg.Session) -> tuple[int, int, int]:
     # type() and not isinstance(), which asks objects that answer for others.
     tensors = [o for o in gc.get_objects() if issubclass(type(o), torch.Tensor) and type(o) is not DeviceTensor]
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors if t.device.type == "cpu"}
-    return sum(storages.values()), len(session._live), len(session.uploads._storages)
+    return sum(storages.values()), len(session.live()), len(session.uploads._storages)
 
 
 def decisions(monkeypatch) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
@@ -58,6 +59,14 @@ class Home(Protocol):
         ...
 
 
+def _without_modes() -> AbstractContextManager[Any]:
+    # There are none where a mode is handling a call, the commonest place.
+    return _disable_current_modes() if torch._C._len_torch_dispatch_stack() else _nothing
+
+
+_nothing = nullcontext()
+
+
 class Cell:
     """One storage, held on the device, on the host, on both, or (before anyone asked) only as a way to make it.
 
@@ -68,21 +77,19 @@ class Cell:
     good: someone may hold its memory (NumPy, DLPack, `data_ptr`, a plain tensor), so writes have to be made there.
     """
 
-    __slots__ = (
-        *("__weakref__", "_home", "_lock", "_pinned", "before", "lazy", "nbytes", "parts", "root", "storage", "values"),
-    )
+    # What a new cell starts with; of the class, since a cell is made for the result of every op.
+    lazy: Callable[[], Value] | None = None
+    before: Value | None = None
+    parts: tuple[Meta, ...] = ()
+    storage: torch.UntypedStorage | None = None
+    _pinned = False
 
-    def __init__(self, home: Home | None, root: Meta, value: Value | None, lazy: Callable[[], Value] | None = None):
+    def __init__(self, home: Home | None, root: Meta, value: Value | None):
         self._home = home  # None once the cell needs none: it is pinned for good
         self._lock = home.device.lock if home is not None else threading.RLock()
         self.root = root
         self.nbytes = root.nbytes
         self.values: dict[Meta, Value] = {} if value is None else {root: value}
-        self.lazy = lazy
-        self.before: Value | None = None
-        self.parts: tuple[Meta, ...] = ()
-        self.storage: torch.UntypedStorage | None = None
-        self._pinned = False
 
     @classmethod
     def over(cls, plain: torch.Tensor) -> Cell:
@@ -107,7 +114,7 @@ class Cell:
     def host_view(self, meta: Meta) -> torch.Tensor:
         """A plain CPU tensor over the cell's memory, which is brought to the host first. Only to be read."""
         # The host's own tensor code must not be dispatched, whoever asks for the data.
-        with _disable_current_modes():
+        with _without_modes():
             with self._lock:
                 if self.storage is None:
                     self.storage = self._memory(self.home.download)
@@ -116,7 +123,7 @@ class Cell:
 
     def peek(self, meta: Meta) -> torch.Tensor:
         """The same values, without bringing the cell to the host or counting a download. Only to be read at once."""
-        with _disable_current_modes(), self._lock:
+        with _without_modes(), self._lock:
             kept = self.storage
             return meta.on_storage(self._memory(self.home.device.download) if kept is None else kept)
 
@@ -171,7 +178,7 @@ class Cell:
 
     def device_write_part(self, meta: Meta, value: Value) -> None:
         """Replace a part that the cell takes by a device value."""
-        with _disable_current_modes(), self._lock:
+        with _without_modes(), self._lock:
             if self.storage is not None:  # by now: an argument of the op came by way of the host
                 meta.on_storage(self.storage).copy_(self.home.download(value))
             else:

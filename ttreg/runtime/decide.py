@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch._ops import OpOverload
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..call import Call, bind_arguments
 from ..conditions import Refusal
@@ -27,6 +27,7 @@ from .plan import (
     NUMBERS,
     PART_WRITTEN,
     Plan,
+    Slot,
     find_slots,
     promote,
     promoted_dtype,
@@ -54,12 +55,14 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
         op,
         "host",
         constants=constants,
+        tensors=slots,
         slots=slots,
         written=[slot for slot in slots if slot.name in writes],
         elementwise=torch.Tag.pointwise in (functional_form(op) or op).tags,
         floating=any(meta.dtype.is_floating_point for meta in metas),
         complex=any(meta.dtype.is_complex for meta in metas),
         nbytes=sum(meta.nbytes for meta in metas),
+        plain=not any(isinstance(leaf, DeviceTensor) for leaf in tree_leaves((args, kwargs))),
     )
     form = view_form(op)
     if form is not None:
@@ -83,7 +86,7 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
         plan.refusal = entry.conditions[0].refuse(Call.bind(op, args, kwargs))
     if plan.refusal is None:
         plan.placement = "device" if _worth_uploading(session, tensors, metas or plan.outputs) else "local"
-        _prepare(plan, entry, args, kwargs)
+        _prepare(session, plan, entry, args, kwargs)
     elif entry is not None and entry.kind == "decomposed":
         plan.placement = "host" if plan.refusal in (NO_DECOMPOSITION, NO_META) else "decomposed"
     elif is_composite(op) and (entry is None or entry.kind == "device"):
@@ -154,7 +157,7 @@ def _worth_uploading(session: Session, tensors: list[torch.Tensor], metas: list[
     return max((meta.numel for meta in metas), default=0) >= session.settings.min_upload_numel
 
 
-def _prepare(plan: Plan, entry: Entry | None, args: tuple, kwargs: dict[str, Any]) -> None:
+def _prepare(session: Session, plan: Plan, entry: Entry | None, args: tuple, kwargs: dict[str, Any]) -> None:
     assert entry is not None
     call = _functional_call(entry, Call.bind(plan.op, args, kwargs))
     _keep_taken(plan, entry)
@@ -170,6 +173,16 @@ def _prepare(plan: Plan, entry: Entry | None, args: tuple, kwargs: dict[str, Any
         slot.block_float = slot.name in entry.block_floats
         if slot.name in entry.indices:
             slot.bound = entry.indices[slot.name](call)
+        slot.as_held = _is_as_held(session, slot, slot.of(args, kwargs))
+
+
+def _is_as_held(session: Session, slot: Slot, argument: Any) -> bool:
+    if slot.bound is not None or slot.row_major:
+        return False
+    if not isinstance(argument, DeviceTensor) or not session.holds(argument):
+        return False
+    carriers, dtype = session.carriers, argument._meta.dtype
+    return carriers[slot.dtype or dtype] == carriers[dtype]
 
 
 def _keep_taken(plan: Plan, entry: Entry) -> None:

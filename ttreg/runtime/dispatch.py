@@ -104,8 +104,14 @@ class Dispatcher:
         if plan.writes_part and not _takes_part(*plan.targets(args, kwargs)):
             return self._run_on_host_instead(plan, PART_WRITTEN, args, kwargs)
         try:
-            arguments = dict(plan.constants)
+            arguments = plan.constants.copy()
             for slot in plan.slots:
+                if slot.as_held:
+                    argument = slot.of(args, kwargs)
+                    value = argument._cell.values.get(argument._meta)
+                    if value is not None:
+                        arguments[slot.name] = value
+                        continue
                 value = self._slot_value(slot, args, kwargs)
                 if value is INDEX_OUT_OF_RANGE:
                     return self._run_on_host_instead(plan, INDEX_OUT_OF_RANGE, args, kwargs)
@@ -152,8 +158,10 @@ class Dispatcher:
                     target._cell.device_write(target._meta, value)
                     target._view = None
             return tuple(targets) if plan.several else targets[0]
-        results = [self.session.new_tensor(meta, v) for meta, v in zip(plan.outputs, values, strict=True)]
-        return tuple(results) if plan.several else results[0]
+        new_tensor = self.session.new_tensor
+        if not plan.several:
+            return new_tensor(plan.outputs[0], values[0])
+        return tuple(new_tensor(meta, value) for meta, value in zip(plan.outputs, values, strict=True))
 
 
 def _takes_part(target: Any) -> bool:

@@ -19,51 +19,60 @@ from .plan import Plan
 def run_lowering(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
     """The outputs of the plan's lowering, in tile layout and in the dtypes that carry them; functions for lazy ones.
 
+    A lowering sees metadata only, so what it returns is held to that of the plan's outputs at the plan's first call.
+
     Raises RefusedByDevice if ttnn refuses a call, LoweringError if the lowering itself is at fault.
     """
-    return _blamed(plan, arguments, lambda: _outputs(tt, carriers, plan, arguments))
+    try:
+        made = plan.entry.function(tt, **arguments)  # type: ignore[union-attr, misc]
+        if plan.as_made:
+            return made if plan.several else [made]
+        return _finished(tt, carriers, plan, arguments, made)
+    except (RefusedByDevice, DeviceError):
+        raise
+    except Exception as error:
+        raise _blamed(plan, arguments, error) from error
 
 
-def _outputs(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
-    assert plan.entry is not None
-    assert plan.entry.function is not None
-    made = plan.entry.function(tt, **arguments)
-    made = list(made) if isinstance(made, (list, tuple)) else [made]
+def _finished(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any], made: Any) -> list[Value]:
+    several = isinstance(made, (list, tuple))
+    made = list(made) if several else [made]
     if len(made) != len(plan.outputs):
         raise ValueError(f"it returned {len(made)} tensors where the op has {len(plan.outputs)}")
     # What is written into a tensor takes on its dtype, as `bfloat16.add_(float32)` does.
+    assert plan.entry is not None
     cast = bool(plan.written) or plan.entry.casts
     finished = []
     for value, meta in zip(made, plan.outputs, strict=True):
         finish = partial(_finish, tt, meta=meta, carriers=carriers, cast=cast)
         finished.append(partial(_later, plan, arguments, value, finish) if callable(value) else finish(value))
+    plan.as_made = several == plan.several and all(a is b for a, b in zip(made, finished, strict=True))
     return finished
 
 
 def _later(plan: Plan, arguments: dict[str, Any], make: Callable[[], Value], finish: Callable[[Value], Value]) -> Value:
     try:
-        return _blamed(plan, arguments, lambda: finish(make()))
+        return finish(make())
     except RefusedByDevice as refused:  # too late for the host to run the op instead
         raise DeviceError(f"an output of {plan.op}, when it was read: ttnn refused {refused}") from refused
+    except DeviceError:
+        raise
+    except Exception as error:
+        raise _blamed(plan, arguments, error) from error
 
 
-def _blamed(plan: Plan, arguments: dict[str, Any], run: Callable[[], Any]) -> Any:
-    """`run()`, whose exceptions say which lowering is at fault."""
+def _blamed(plan: Plan, arguments: dict[str, Any], error: Exception) -> Exception:
+    """The exception to raise for one from within a lowering: it says which lowering is at fault."""
     assert plan.entry is not None
     assert plan.entry.function is not None
     where = f"the lowering {plan.entry.module}.{plan.entry.function.__name__} of {plan.entry.op}"
-    try:
-        return run()
-    except (RefusedByDevice, DeviceError):
-        raise
-    except ValidationError as error:
-        raise ValidationError(f"{error} (in {where})") from error
-    except Exception as error:
-        shown = ", ".join(f"{name}={_describe(value)}" for name, value in arguments.items())
-        raise LoweringError(
-            f"{where} failed: {type(error).__name__}: {error}\n"
-            f"called with {shown}; the outputs should be {', '.join(map(str, plan.outputs))}"
-        ) from error
+    if isinstance(error, ValidationError):
+        return ValidationError(f"{error} (in {where})")
+    shown = ", ".join(f"{name}={_describe(value)}" for name, value in arguments.items())
+    return LoweringError(
+        f"{where} failed: {type(error).__name__}: {error}\n"
+        f"called with {shown}; the outputs should be {', '.join(map(str, plan.outputs))}"
+    )
 
 
 def _finish(tt: Api, value: Any, *, meta: Meta, carriers: Carriers, cast: bool) -> Any:

@@ -135,22 +135,29 @@ class _Dispatch(TorchDispatchMode):
 
     supports_higher_order_operators = True
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # PyTorch would wrap the method below in what imports Dynamo, some seconds at the first call, and costs a
+        # microsecond at each. A block runs what `torch.compile` made uncompiled anyway.
+        return False
+
     def __init__(self, session: Session, kind: type[Dispatcher] | None = None):
         super().__init__()
         made: Any = kind or (TracedDispatcher if isinstance(session, TracedSession) else Dispatcher)
-        self._dispatcher: Dispatcher = made(session, self._again)
+        self._dispatch = made(session, self._again).dispatch
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        of_thread = _of_thread
         # A block further in is at work, and this call is a part of how; or PyTorch is tracing.
-        if _of_thread.dispatching or _tracing():
+        if of_thread.dispatching or (_count_of_modes() and _tracing()):
             return func(*args, **(kwargs or {}))
         if isinstance(func, HigherOrderOperator):
             return higher_order.run(func, args, kwargs or {}, lambda: self)
-        _of_thread.dispatching = True
+        of_thread.dispatching = True
         try:
-            return self._dispatcher.dispatch(func, args, kwargs or {})
+            return self._dispatch(func, args, kwargs or {})
         finally:
-            _of_thread.dispatching = False
+            of_thread.dispatching = False
 
     @contextmanager
     def _again(self) -> Iterator[None]:
@@ -166,6 +173,10 @@ class _Dispatch(TorchDispatchMode):
 def _tracing() -> bool:
     mode_of, key = torch._C._get_dispatch_mode, torch._C._TorchDispatchModeKey
     return mode_of(key.FAKE) is not None or mode_of(key.PROXY) is not None or mode_of(key.FUNCTIONAL) is not None
+
+
+# Of the modes other than the one that is handling a call.
+_count_of_modes = torch._C._len_torch_dispatch_stack
 
 
 class _OfThread(threading.local):

@@ -28,6 +28,9 @@ class Slot:
     bound: Bound | None = None  # of an argument that holds indices
     row_major: bool = False
     block_float: bool = False  # whether it may arrive in one
+    as_held: bool = (
+        False  # whether the session has it as the lowering takes it
+    )
 
     def of(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         """The argument in a call."""
@@ -48,14 +51,17 @@ class Plan:
     refusal: Refusal | None = None
     entry: Entry | None = None
     constants: dict[str, Any] = field(default_factory=dict)
-    slots: list[Slot] = field(default_factory=list)
+    tensors: list[Slot] = field(default_factory=list)  # every argument that holds tensors
+    slots: list[Slot] = field(default_factory=list)  # of those, the ones that the lowering takes
     written: list[Slot] = field(default_factory=list)
     writes_part: bool = False  # whether what it writes to is a part of its storage
     outputs: list[Meta] = field(default_factory=list)
     several: bool = False
+    as_made: bool = False  # whether what the lowering returns has been seen to need no finishing
     elementwise: bool = False  # whether an op that writes may be given what it writes to a second time
     reach: int = 0  # bytes that the storage has to have for a view's outputs to lie in it
     floating: bool = False  # whether an input is of floating point
+    plain: bool = False  # whether no argument is a DeviceTensor
     complex: bool = False  # whether an input is complex
     nbytes: int = 0
     count: int = 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
 import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,8 @@ from .uploads import Uploads, is_parameter
 if TYPE_CHECKING:
     from ..report import Report
 
+_FEW_CELLS = 1024
+
 REBUILT = Refusal("the storage was written under the shape it was made with", "", "the host takes the view instead")
 
 
@@ -48,7 +52,7 @@ class Session:
         self.uploads = Uploads(sees_all_writes)
         self.ledger = Ledger()
         self.tt = Api(device, self.carriers, self.uploads, self.value, self.ledger.converted)
-        self._live: weakref.WeakSet[Cell] = weakref.WeakSet()
+        self._cells = _Cells()
 
     def report(self) -> Report:
         """What ran on the device, what fell back to the host, and why, up to now."""
@@ -66,9 +70,17 @@ class Session:
         """
         if value is None:
             return torch.empty_strided(meta.shape, meta.stride, dtype=meta.dtype)
-        cell = Cell(self, meta, None, value) if callable(value) else Cell(self, meta, value)
-        self._live.add(cell)
+        if callable(value):
+            cell = Cell(self, meta, None)
+            cell.lazy = value
+        else:
+            cell = Cell(self, meta, value)
+        self._cells.add(cell)
         return DeviceTensor.make(cell, meta)
+
+    def live(self) -> list[Cell]:
+        """The storages of the tensors that the session made and the program still has."""
+        return self._cells.live()
 
     def holds(self, tensor: DeviceTensor) -> bool:
         """Whether the session can use and replace the tensor's device value: not a pinned one, nor one that a session
@@ -201,12 +213,12 @@ class Session:
     def close(self) -> None:
         """Bring every live tensor's data to the host, where it stays, and free what the device holds."""
         failures: list[Exception] = []
-        for cell in list(self._live):
+        for cell in self.live():
             try:
                 cell.settle()
             except Exception as failure:  # the others are settled first, then it is raised
                 failures.append(failure)
-        self._live.clear()
+        self._cells.clear()
         self.uploads.clear()
         if failures:
             raise failures[0]
@@ -228,6 +240,34 @@ class Session:
             value = self.device.upload(plain, carrier, row_major)
         self.ledger.moved("weight_uploads" if weight else "uploads", plain.nbytes)
         return value
+
+
+class _Cells:
+    """The cells that are alive: references, cleared of the dead as they double. No set is as cheap to add to."""
+
+    def __init__(self) -> None:
+        self._references: deque[weakref.ref[Cell]] = deque()  # other threads may append while one clears
+        self._most = _FEW_CELLS
+        self._lock = threading.Lock()
+
+    def add(self, cell: Cell) -> None:
+        self._references.append(weakref.ref(cell))
+        if len(self._references) > self._most:
+            self._most = max(_FEW_CELLS, 2 * len(self.live()))
+
+    def live(self) -> list[Cell]:
+        alive = []
+        with self._lock:
+            for _ in range(len(self._references)):
+                reference = self._references.popleft()
+                cell = reference()
+                if cell is not None:
+                    alive.append(cell)
+                    self._references.append(reference)
+        return alive
+
+    def clear(self) -> None:
+        self._references.clear()
 
 
 def _fits_int32(tensor: torch.Tensor) -> bool:

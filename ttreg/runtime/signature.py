@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..meta import meta_of
+from ..meta import intern
 from .tensor import DeviceTensor
 
 if TYPE_CHECKING:
@@ -27,48 +27,53 @@ def _keys_of_plain_tensors() -> frozenset[int]:
 
 # A tensor with exactly these dispatch keys is dense, on the CPU, not conjugated, not fake and nobody's subclass.
 _PLAIN_KEYS = _keys_of_plain_tensors()
+_dispatch_keys = torch._C._dispatch_keys
 
 
 def is_plain(tensor: torch.Tensor) -> bool:
     """Whether the tensor is an ordinary dense CPU tensor."""
-    return torch._C._dispatch_keys(tensor).raw_repr() in _PLAIN_KEYS
+    return _dispatch_keys(tensor).raw_repr() in _PLAIN_KEYS
 
 
 def signature(session: Session, op: Any, args: tuple, kwargs: dict[str, Any]) -> tuple | None:
     """A key that is equal for calls that are decided alike; None if an argument is symbolic or a foreign tensor."""
     key: list[Any] = [op]
-    for value in args:
-        if not _append(session, key, value):
-            return None
-    for name, value in kwargs.items():
-        key.append(name)
-        if not _append(session, key, value):
+    if not _append(session, key, args):
+        return None
+    if kwargs:
+        key.extend(kwargs)
+        if not _append(session, key, kwargs.values()):
             return None
     return tuple(key)
 
 
-def _append(session: Session, key: list[Any], value: Any) -> bool:
-    kind = type(value)
-    if kind in _PLAIN_TYPES:
-        key.append(value)
-    elif isinstance(value, DeviceTensor):
-        key.append(value._meta)
-        # A write needs to know whether the tensor is the whole of its storage.
-        if not session.holds(value):
-            key.append(_HOST)
+def _append(session: Session, key: list[Any], values: Any) -> bool:
+    # This runs for each argument of each call: the commonest kinds come first, and nothing is called that need not be.
+    for value in values:
+        kind = type(value)
+        if kind is DeviceTensor:
+            cell, meta = value._cell, value._meta
+            key.append(meta)
+            # A write needs to know whether the tensor is the whole of its storage.
+            if (cell._home is session and cell.storage is None) or session.holds(value):
+                key.append(_WHOLE if cell.nbytes == meta.nbytes else _PART)
+            else:
+                key.append(_HOST)
+        elif kind in _PLAIN_TYPES:
+            key.append(value)
+        elif isinstance(value, torch.Tensor):
+            if _dispatch_keys(value).raw_repr() not in _PLAIN_KEYS:
+                return False
+            key.append(intern(value.dtype, value.shape, value.stride(), value.storage_offset()))
+        elif kind is bool or kind is float:
+            # 1, 1.0 and True are equal to a dict; so are ±0.0.
+            key.append((kind, value.hex() if kind is float else value))
+        elif isinstance(value, (list, tuple)):
+            key.append(len(value))
+            if not _append(session, key, value):
+                return False
+        elif kind in _OTHER_TYPES:
+            key.append((kind, value))
         else:
-            key.append(_WHOLE if value._cell.nbytes == value._meta.nbytes else _PART)
-    elif isinstance(value, torch.Tensor):
-        if not is_plain(value):
             return False
-        key.append(meta_of(value))
-    elif kind is bool or kind is float:
-        key.append((kind, value.hex() if kind is float else value))  # 1, 1.0 and True are equal to a dict; so are ±0.0
-    elif isinstance(value, (list, tuple)):
-        key.append(len(value))
-        return all(_append(session, key, item) for item in value)
-    elif kind in _OTHER_TYPES:
-        key.append((kind, value))
-    else:
-        return False
     return True

@@ -17,6 +17,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 from ..meta import Meta, meta_of
 from .cell import Cell, ViewOf
 
+_make_wrapper = torch.Tensor._make_wrapper_subclass
+_throw_on_mutable_data_ptr = torch._C._set_throw_on_mutable_data_ptr
 _OWN_ATTRIBUTES = ("_cell", "_meta", "_view")
 
 
@@ -39,11 +41,15 @@ class DeviceTensor(torch.Tensor):
     @staticmethod
     def make(cell: Cell, meta: Meta, view: ViewOf | None = None) -> DeviceTensor:
         """A tensor with metadata `meta` over `cell`."""
-        tensor: Any = torch.Tensor._make_wrapper_subclass(
-            DeviceTensor, meta.shape, strides=meta.stride, storage_offset=meta.offset, dtype=meta.dtype
-        )
+        tensor: Any
+        if meta.is_default:  # the fewer arguments, the faster
+            tensor = _make_wrapper(DeviceTensor, meta.shape, dtype=meta.dtype)
+        else:
+            tensor = _make_wrapper(
+                DeviceTensor, meta.shape, strides=meta.stride, storage_offset=meta.offset, dtype=meta.dtype
+            )
         tensor._cell, tensor._meta, tensor._view = cell, meta, view
-        torch._C._set_throw_on_mutable_data_ptr(tensor)  # C++ that wants the memory gets an error, not a null pointer
+        _throw_on_mutable_data_ptr(tensor)  # C++ that wants the memory gets an error, not a null pointer
         return tensor
 
     @staticmethod

@@ -32,10 +32,10 @@ def test_out_of_a_matrix_rank(device):
     assert out == torch.linalg.matrix_rank(MATRIX)
 
 
-@pytest.mark.parametrize("function", [torch.tensor_split, torch.Tensor.tensor_split])
-def test_tensor_of_places_to_split_at(function, device):
+@pytest.mark.parametrize("owner", [torch, torch.Tensor])
+def test_tensor_of_places_to_split_at(owner, device):
     with device as session:
-        given = function(session.to_device(MATRIX), session.to_device(torch.tensor([1, 3])), dim=1)
+        given = owner.tensor_split(session.to_device(MATRIX), session.to_device(torch.tensor([1, 3])), dim=1)
         assert [piece.tolist() for piece in given] == [piece.tolist() for piece in MATRIX.tensor_split([1, 3], 1)]
 
 

@@ -9,19 +9,17 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import Any
 
 import torch
+from torch._C._dynamo import eval_frame
 from torch._ops import HigherOrderOperator
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from .. import devices
 from ..hooks import higher_order
-from ..hooks.corrections import CORRECTIONS
-from ..hooks.onednn import without_onednn
+from ..hooks.replaced import replaced
 from ..registry import registry
 from ..settings import Settings
 from .dispatch import Dispatcher
 from .session import Session
-from .tensor import DeviceTensor
 from .trace import TracedDispatcher, TracedSession
 from .trace_file import trace_file
 
@@ -102,13 +100,18 @@ def open_session(settings: Settings, sees_all_writes: bool = True) -> Session:
 
 def enter_modes(stack: ExitStack, session: Session, kind: type[Dispatcher] | None = None) -> None:
     """Hand the calls of this thread to the session, by a dispatcher of that kind, until the stack is closed."""
-    dispatch = stack.enter_context(_Dispatch(session, kind))
-    stack.enter_context(_FunctionWatch(session, dispatch))
+    stack.enter_context(replaced(_block_of_thread))
+    stack.enter_context(_Dispatch(session, kind))
 
 
 def in_block() -> bool:
     """Whether this thread's calls are handed to a session."""
-    return any(isinstance(mode, _Dispatch) for mode in _get_current_dispatch_mode_stack())
+    return _block_of_thread() is not None
+
+
+def _block_of_thread() -> _Dispatch | None:
+    modes = _get_current_dispatch_mode_stack()
+    return None if _tracing() else next((m for m in reversed(modes) if isinstance(m, _Dispatch)), None)
 
 
 def uncompiled() -> AbstractContextManager[None]:
@@ -118,9 +121,9 @@ def uncompiled() -> AbstractContextManager[None]:
     times slower; and it raises under `fullgraph=True`. PyTorch's own way to say so beforehand is private: without it,
     all else works.
     """
-    from torch._dynamo import eval_frame
+    from torch._dynamo import eval_frame as dynamo
 
-    return getattr(eval_frame, "_use_eager_on_nested_compile", nullcontext)()
+    return getattr(dynamo, "_use_eager_on_nested_compile", nullcontext)()
 
 
 class _Blocks(threading.local):
@@ -138,13 +141,18 @@ class _Dispatch(TorchDispatchMode):
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         # PyTorch would wrap the method below in what imports Dynamo, some seconds at the first call, and costs a
-        # microsecond at each. A block runs what `torch.compile` made uncompiled anyway.
+        # microsecond at each. Dynamo is told in another way to keep out of it.
         return False
 
     def __init__(self, session: Session, kind: type[Dispatcher] | None = None):
         super().__init__()
         made: Any = kind or (TracedDispatcher if isinstance(session, TracedSession) else Dispatcher)
-        self._dispatch = made(session, self._again).dispatch
+        self._dispatcher: Dispatcher = made(session, self._again)
+        self.session = session
+
+    def __call__(self) -> _Dispatch:
+        """The mode as a context, for what is to run under it again."""
+        return self
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         of_thread = _of_thread
@@ -152,12 +160,17 @@ class _Dispatch(TorchDispatchMode):
         if of_thread.dispatching or (_count_of_modes() and _tracing()):
             return func(*args, **(kwargs or {}))
         if isinstance(func, HigherOrderOperator):
-            return higher_order.run(func, args, kwargs or {}, lambda: self)
+            return higher_order.run(func, args, kwargs or {}, self)
         of_thread.dispatching = True
         try:
-            return self._dispatch(func, args, kwargs or {})
+            return self._dispatcher.dispatch(func, args, kwargs or {})
         finally:
             of_thread.dispatching = False
+
+    eval_frame.set_code_exec_strategy(
+        __torch_dispatch__.__code__,
+        eval_frame._FrameExecStrategy(eval_frame._FrameAction.SKIP, eval_frame._FrameAction.SKIP),
+    )
 
     @contextmanager
     def _again(self) -> Iterator[None]:
@@ -184,42 +197,3 @@ class _OfThread(threading.local):
 
 
 _of_thread = _OfThread()
-
-
-class _FunctionWatch(TorchFunctionMode):
-    """Sees what no aten call shows: memory given away, tensors that take over another's data, and control flow."""
-
-    def __init__(self, session: Session, dispatch: _Dispatch):
-        super().__init__()
-        self._session = session
-        self._dispatch = dispatch
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _WATCHED:
-            if func == _LSTM:
-                with without_onednn() if not _tracing() else nullcontext():
-                    return func(*args, **(kwargs or {}))
-            if func == _SET_DATA:
-                tensor, data = args
-                # It copies the C++ side of `data` without a dispatch: a plain tensor gets plain memory.
-                if isinstance(data, DeviceTensor) and not isinstance(tensor, DeviceTensor):
-                    args = tensor, data.host()
-            elif not isinstance(args[0], DeviceTensor) and args[0].layout is torch.strided:
-                self._session.uploads.distrust(args[0])
-        elif func in CORRECTIONS:
-            return CORRECTIONS[func](func, args, dict(kwargs or {}))
-        elif isinstance(func, HigherOrderOperator) and func.name() in higher_order.CONTROL_FLOW and not _tracing():
-            return higher_order.run(func, args, kwargs or {}, self._again)
-        return func(*args, **(kwargs or {}))
-
-    @contextmanager
-    def _again(self) -> Iterator[None]:
-        with self, self._dispatch:
-            yield
-
-
-_SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
-_GIVE_MEMORY_AWAY = frozenset((torch.Tensor.data_ptr, torch.Tensor.__dlpack__))
-_WRITE_WITHOUT_DISPATCH = frozenset((torch.Tensor.apply_, torch.Tensor.map_, torch.Tensor.map2_))
-_LSTM = torch._VF.lstm
-_WATCHED = _GIVE_MEMORY_AWAY | _WRITE_WITHOUT_DISPATCH | {_SET_DATA, _LSTM}

@@ -28,9 +28,7 @@ class Slot:
     bound: Bound | None = None  # of an argument that holds indices
     row_major: bool = False
     block_float: bool = False  # whether it may arrive in one
-    as_held: bool = (
-        False  # whether the session has it as the lowering takes it
-    )
+    as_held: bool = False  # whether the session has it as the lowering takes it
 
     def of(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         """The argument in a call."""

@@ -99,13 +99,13 @@ class DeviceTensor(torch.Tensor):
 
     def become(self, other: DeviceTensor) -> None:
         """Take over the other's data and metadata, as `tensor.data = other` and `tensor.t_()` do."""
-        torch.Tensor.data.__set__(self, other)  # type: ignore[attr-defined]
+        torch._C.TensorBase.data.__set__(self, other)  # type: ignore[attr-defined]
         self._cell, self._meta, self._view = other._cell, other._meta, other._view
 
     @property
     def data(self) -> torch.Tensor:
         """As `Tensor.data`; assigning to it takes over the other's data."""
-        return torch.Tensor.data.__get__(self)  # type: ignore[attr-defined]
+        return torch._C.TensorBase.data.__get__(self)  # type: ignore[attr-defined]
 
     @data.setter
     def data(self, other: torch.Tensor) -> None:

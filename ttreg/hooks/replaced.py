@@ -1,0 +1,153 @@
+"""Functions of PyTorch that are replaced while a block is open, since no aten call shows what they do.
+
+A `TorchFunctionMode` would see them as well, and every other call, each of which it makes two microseconds slower.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import wraps
+from typing import Any, Protocol
+
+import torch
+from torch._ops import HigherOrderOperator
+from torch.utils._pytree import tree_map_only
+
+from ..runtime.session import Session
+from ..runtime.tensor import DeviceTensor
+from . import higher_order
+from .onednn import without_onednn
+
+
+class Block(Protocol):
+    """What handles the calls of a thread: the mode of a block, and its session."""
+
+    session: Session
+
+    def __call__(self) -> AbstractContextManager[Any]:
+        """A context whose calls it handles."""
+        ...
+
+
+Find = Callable[[], Block | None]  # the block that handles this thread's calls
+Make = Callable[[Callable[..., Any], Find], Callable[..., Any]]  # from the function itself, what stands in for it
+
+
+def _untrusted(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
+    """The function gives a tensor's memory away, or writes to it without a dispatch: uploads of it may be stale."""
+
+    def call(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        block = find()
+        if block is not None and not isinstance(tensor, DeviceTensor) and tensor.layout is torch.strided:
+            block.session.uploads.distrust(tensor)
+        return function(tensor, *args, **kwargs)
+
+    return call
+
+
+def _in_steps(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
+    """oneDNN would run the layer as a whole, with the host's weights."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if find() is None:
+            return function(*args, **kwargs)
+        with without_onednn():
+            return function(*args, **kwargs)
+
+    return call
+
+
+def _with_read_indices(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
+    """Where to split is read from memory: what follows the tensor to split has to have some."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        tail, kwargs = tree_map_only(DeviceTensor, DeviceTensor.host, (args[1:], kwargs))
+        return function(*args[:1], *tail, **kwargs)
+
+    return call
+
+
+def _with_written_rank(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
+    """`out` is left as it was under any mode: write to it as PyTorch does without one."""
+
+    def call(*args: Any, out: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        if out is None or find() is None:
+            return function(*args, **kwargs) if out is None else function(*args, out=out, **kwargs)
+        return torch.sum(function(*args, **kwargs).unsqueeze(-1), -1, out=out)
+
+    return call
+
+
+def _control_flow(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
+    """Before autograd gets them, which would trace what they are given."""
+
+    def call(op: HigherOrderOperator, /, *args: Any, **kwargs: Any) -> Any:
+        block = find() if op.name() in higher_order.CONTROL_FLOW else None
+        return function(op, *args, **kwargs) if block is None else higher_order.run(op, args, kwargs, block)
+
+    return call
+
+
+_REPLACED: tuple[tuple[Any, str, Make], ...] = (
+    (torch.Tensor, "data_ptr", _untrusted),
+    (torch.Tensor, "__dlpack__", _untrusted),
+    (torch.Tensor, "apply_", _untrusted),
+    (torch.Tensor, "map_", _untrusted),
+    (torch.Tensor, "map2_", _untrusted),
+    (torch, "lstm", _in_steps),
+    (torch._VF, "lstm", _in_steps),
+    (torch, "tensor_split", _with_read_indices),
+    (torch.Tensor, "tensor_split", _with_read_indices),
+    (torch.linalg, "matrix_rank", _with_written_rank),
+    (HigherOrderOperator, "__call__", _control_flow),
+)
+
+
+def _plain_data(tensor: torch.Tensor, data: Any) -> None:
+    """`tensor.data = data` copies the C++ side of `data` without a dispatch: a plain tensor gets plain memory."""
+    if isinstance(data, DeviceTensor) and not isinstance(tensor, DeviceTensor):
+        data = data.host()
+    _DATA.__set__(tensor, data)
+
+
+_DATA = torch._C.TensorBase.data  # type: ignore[attr-defined]
+
+_lock = threading.Lock()
+_open = 0
+_before: list[tuple[Any, str, Any, bool]] = []
+
+
+@contextmanager
+def replaced(find: Find) -> Iterator[None]:
+    """Have the functions replaced while the context is open in any thread; `find` tells for each call whose it is."""
+    global _open
+    with _lock:
+        _open += 1
+        if _open == 1:
+            for owner, name, make in _REPLACED:
+                function = getattr(owner, name)
+                _put(owner, name, wraps(function)(make(function, find)))
+            _put(torch.Tensor, "data", property(_DATA.__get__, _plain_data, doc=_DATA.__doc__))
+    try:
+        yield
+    finally:
+        with _lock:
+            _open -= 1
+            if not _open:
+                while _before:
+                    _put_back(*_before.pop())
+
+
+def _put(owner: Any, name: str, value: Any) -> None:
+    own = vars(owner)
+    _before.append((owner, name, own.get(name), name in own))
+    setattr(owner, name, value)
+
+
+def _put_back(owner: Any, name: str, value: Any, was_own: bool) -> None:
+    if was_own:
+        setattr(owner, name, value)
+    else:
+        delattr(owner, name)

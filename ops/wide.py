@@ -12,22 +12,31 @@ def moves_narrow(lowering: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(lowering)
     def moved(tt: Any, *tensors: Any, **arguments: Any) -> Any:
+        given = (*tensors, *arguments.values())
+        if not any(_is_narrow(tt, value) for value in given):
+            return lowering(tt, *tensors, **arguments)
         found = []
 
         def widen(value: Any) -> Any:
             if isinstance(value, list):
                 return [widen(item) for item in value]
-            if getattr(value, "dtype", None) not in (tt.uint8, tt.uint16):
+            if not _is_narrow(tt, value):
                 return value
             found.append(value.dtype)
             return tt.typecast(value, tt.int32)
 
         arguments = {name: widen(value) for name, value in arguments.items()}
         result = lowering(tt, *map(widen, tensors), **arguments)
-        if not found:
-            return result
         if isinstance(result, list):
             return [tt.typecast(item, found[0]) for item in result]
         return tt.typecast(result, found[0])
 
     return moved
+
+
+def _is_narrow(tt: Any, value: Any) -> bool:
+    """Whether a lowering's argument is a tensor that is carried so, or a list with one."""
+    if isinstance(value, list):
+        return any(_is_narrow(tt, item) for item in value) if value and hasattr(value[0], "dtype") else False
+    dtype = getattr(value, "dtype", None)
+    return dtype is not None and dtype in (tt.uint8, tt.uint16)

@@ -20,16 +20,11 @@ _DEVICE_DTYPES = {
 }
 
 
-class Carriers:
-    """The mapping under one `precision`: "preserve", or "bfloat16" (float32 work is carried in bfloat16)."""
+class Carriers(dict[torch.dtype, str]):
+    """The names of the ttnn dtypes under one `precision`: "preserve", or "bfloat16" (float32 work is carried in it)."""
 
     def __init__(self, precision: str = "preserve"):
         self.narrow: Mapping[torch.dtype, torch.dtype] = (
             {torch.float32: torch.bfloat16} if precision == "bfloat16" else {}
         )
-
-    def __getitem__(self, dtype: torch.dtype) -> str:
-        return _DEVICE_DTYPES[self.narrow.get(dtype, dtype)]
-
-    def __contains__(self, dtype: torch.dtype) -> bool:
-        return dtype in _DEVICE_DTYPES
+        super().__init__({dtype: _DEVICE_DTYPES[self.narrow.get(dtype, dtype)] for dtype in _DEVICE_DTYPES})

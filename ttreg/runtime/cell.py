@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MOST_PARTS = 8
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ViewOf:
     """How a view's device value is made from its parent's: by the view op's lowering, unless that was refused."""
 

@@ -179,7 +179,9 @@ def _prepare(session: Session, plan: Plan, entry: Entry | None, args: tuple, kwa
 def _is_as_held(session: Session, slot: Slot, argument: Any) -> bool:
     if slot.bound is not None or slot.row_major:
         return False
-    if not isinstance(argument, DeviceTensor) or not session.holds(argument):
+    if isinstance(argument, (list, tuple)):
+        return bool(argument) and all(_is_as_held(session, slot, item) for item in argument)
+    if not isinstance(argument, DeviceTensor) or not session.holds(argument) or not argument._meta.numel:
         return False
     carriers, dtype = session.carriers, argument._meta.dtype
     return carriers[slot.dtype or dtype] == carriers[dtype]

@@ -106,13 +106,9 @@ class Dispatcher:
         try:
             arguments = plan.constants.copy()
             for slot in plan.slots:
-                if slot.as_held:
-                    argument = slot.of(args, kwargs)
-                    value = argument._cell.values.get(argument._meta)
-                    if value is not None:
-                        arguments[slot.name] = value
-                        continue
-                value = self._slot_value(slot, args, kwargs)
+                value = _at_hand(slot.of(args, kwargs)) if slot.as_held else None
+                if value is None:
+                    value = self._slot_value(slot, args, kwargs)
                 if value is INDEX_OUT_OF_RANGE:
                     return self._run_on_host_instead(plan, INDEX_OUT_OF_RANGE, args, kwargs)
                 arguments[slot.name] = value
@@ -162,6 +158,14 @@ class Dispatcher:
         if not plan.several:
             return new_tensor(plan.outputs[0], values[0])
         return tuple(new_tensor(meta, value) for meta, value in zip(plan.outputs, values, strict=True))
+
+
+def _at_hand(argument: Any) -> Any:
+    """The device value, or values, of what the session holds; None if one has yet to be made."""
+    if type(argument) is DeviceTensor:
+        return argument._cell.values.get(argument._meta)
+    values = [tensor._cell.values.get(tensor._meta) for tensor in argument]
+    return None if any(value is None for value in values) else values
 
 
 def _takes_part(target: Any) -> bool:

@@ -15,6 +15,8 @@ from .api import Api
 from .carry import Carriers
 from .plan import Plan
 
+_ONE_TENSOR = (True,)  # `as_made` of a lowering that returns no list
+
 
 def run_lowering(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
     """The outputs of the plan's lowering, in tile layout and in the dtypes that carry them; functions for lazy ones.
@@ -25,8 +27,8 @@ def run_lowering(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, A
     """
     try:
         made = plan.entry.function(tt, **arguments)  # type: ignore[union-attr, misc]
-        if plan.as_made:
-            return made if plan.several else [made]
+        if plan.as_made is _ONE_TENSOR:
+            return [made]
         return _finished(tt, carriers, plan, arguments, made)
     except (RefusedByDevice, DeviceError):
         raise
@@ -39,20 +41,26 @@ def _finished(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any]
     made = list(made) if several else [made]
     if len(made) != len(plan.outputs):
         raise ValueError(f"it returned {len(made)} tensors where the op has {len(plan.outputs)}")
-    # What is written into a tensor takes on its dtype, as `bfloat16.add_(float32)` does.
-    assert plan.entry is not None
-    cast = bool(plan.written) or plan.entry.casts
+    seen = plan.as_made or [False] * len(made)
     finished = []
-    for value, meta in zip(made, plan.outputs, strict=True):
-        finish = partial(_finish, tt, meta=meta, carriers=carriers, cast=cast)
-        finished.append(partial(_later, plan, arguments, value, finish) if callable(value) else finish(value))
-    plan.as_made = several == plan.several and all(a is b for a, b in zip(made, finished, strict=True))
+    for value, meta, as_made in zip(made, plan.outputs, seen, strict=True):
+        if as_made:
+            finished.append(value)
+        elif callable(value):
+            finished.append(partial(_later, tt, carriers, plan, arguments, value, meta))
+        else:
+            finished.append(_finish(tt, carriers, plan, value, meta))
+    if not plan.as_made:
+        as_made = tuple(before is after for before, after in zip(made, finished, strict=True))
+        plan.as_made = _ONE_TENSOR if not several and as_made[0] else as_made
     return finished
 
 
-def _later(plan: Plan, arguments: dict[str, Any], make: Callable[[], Value], finish: Callable[[Value], Value]) -> Value:
+def _later(
+    tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any], make: Callable[[], Value], meta: Meta
+) -> Value:
     try:
-        return finish(make())
+        return _finish(tt, carriers, plan, make(), meta)
     except RefusedByDevice as refused:  # too late for the host to run the op instead
         raise DeviceError(f"an output of {plan.op}, when it was read: ttnn refused {refused}") from refused
     except DeviceError:
@@ -75,7 +83,7 @@ def _blamed(plan: Plan, arguments: dict[str, Any], error: Exception) -> Exceptio
     )
 
 
-def _finish(tt: Api, value: Any, *, meta: Meta, carriers: Carriers, cast: bool) -> Any:
+def _finish(tt: Api, carriers: Carriers, plan: Plan, value: Any, meta: Meta) -> Any:
     if (value is None) != (meta.numel == 0):
         raise ValueError(
             f"it returned {value} for an output {meta}; None is for outputs without elements, and only them"
@@ -89,7 +97,10 @@ def _finish(tt: Api, value: Any, *, meta: Meta, carriers: Carriers, cast: bool) 
         value = tt.to_layout(value, tt.TILE_LAYOUT)
     dtype = ttnn_dtype_name(value)
     if dtype != carrier:
-        if not cast and meta.dtype is not torch.bool:  # a comparison's 0 and 1 are exact in any dtype; nothing else is
+        # What is written into a tensor takes on its dtype, as `bfloat16.add_(float32)` does; and a comparison's 0 and 1
+        # are exact in any dtype, as nothing else is.
+        assert plan.entry is not None
+        if not (plan.written or plan.entry.casts or meta.dtype is torch.bool):
             raise ValueError(f"it returned {dtype} for an output {meta}, which is carried as {carrier}")
         value = tt.typecast(value, getattr(tt, carrier))
     return value

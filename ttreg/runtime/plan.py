@@ -55,7 +55,7 @@ class Plan:
     writes_part: bool = False  # whether what it writes to is a part of its storage
     outputs: list[Meta] = field(default_factory=list)
     several: bool = False
-    as_made: bool = False  # whether what the lowering returns has been seen to need no finishing
+    as_made: tuple[bool, ...] = ()  # which outputs of the lowering have been seen to need no finishing
     elementwise: bool = False  # whether an op that writes may be given what it writes to a second time
     reach: int = 0  # bytes that the storage has to have for a view's outputs to lie in it
     floating: bool = False  # whether an input is of floating point

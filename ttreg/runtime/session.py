@@ -120,7 +120,7 @@ class Session:
         """
         dtype = promote_to or tensor.dtype
         carrier = self.carriers[dtype]
-        if not (isinstance(tensor, DeviceTensor) and self.holds(tensor)):
+        if not (type(tensor) is DeviceTensor and self.holds(tensor)):
             plain = self.read(tensor)
             if block_float:
                 carrier = block_float_of(plain) or carrier

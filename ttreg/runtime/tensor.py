@@ -59,7 +59,7 @@ class DeviceTensor(torch.Tensor):
         It is an inference tensor if `source` is one, whichever mode it is made in.
         """
         # Made by the fast way, a view of an inference tensor would let itself be written outside of inference mode.
-        if meta.dtype is source.dtype and not source.is_inference():
+        if meta.dtype is source._meta.dtype and not source.is_inference():
             try:
                 with torch._C._DisableTorchDispatch():
                     alias = torch.as_strided(source, meta.shape, meta.stride, meta.offset)

@@ -19,6 +19,8 @@ _INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int
 # them, equal ones share an upload.
 _SHARED_BYTES, _SHARED = 1 << 16, 64
 
+_use_count = torch._C._storage_Use_Count
+
 Form = tuple[str, bool]  # the ttnn dtype, and whether in row-major layout
 
 
@@ -58,11 +60,12 @@ class Uploads:
 
     def find(self, tensor: torch.Tensor, meta: Meta, form: Form) -> Value | None:
         """The value uploaded for this tensor's present content, or None."""
-        of_storage = self._storages.get(tensor.untyped_storage()._cdata)
+        storage = tensor.untyped_storage()
+        of_storage = self._storages.get(storage._cdata)
         upload = of_storage.by_meta.get((meta, form)) if of_storage is not None else None
         if upload is None:
             return None
-        if upload.version is not None and self._trusts(tensor):
+        if upload.version is not None and self._trusts(tensor, storage):
             return upload.value if upload.version == tensor._version else None
         if upload.snapshot is not None and _same_bits(upload.snapshot, tensor):
             return upload.value
@@ -74,7 +77,7 @@ class Uploads:
         key = storage._cdata
         if key not in self._storages:
             self._storages[key] = _StorageUploads(weakref.ref(storage, lambda _: self._storages.pop(key, None)))
-        trusted = self._trusts(tensor)
+        trusted = self._trusts(tensor, storage)
         upload = _Upload(value, tensor._version if trusted else None, None if trusted else tensor.detach().clone())
         self._storages[key].by_meta[meta, form] = self._by_value[id(value)] = upload
 
@@ -121,22 +124,22 @@ class Uploads:
         self._distrusted.clear()
         self._by_content.clear()
 
-    def _trusts(self, tensor: torch.Tensor) -> bool:
-        if not self._sees_all_writes or tensor.is_inference() or not is_parameter(tensor):
+    def _trusts(self, tensor: torch.Tensor, storage: torch.UntypedStorage) -> bool:
+        if not self._sees_all_writes or tensor.is_inference():
             return False
-        storage = tensor.untyped_storage()
+        if not is_parameter(tensor):
+            return False
         # The storage's Python object and the parameter hold it, and the tensor if that is a view. Anyone else may be
         # an alias with a counter of its own (`.data`) or outside PyTorch (DLPack).
-        holders = 2 + (tensor._base is not None)
-        return (
-            storage.resizable()
-            and storage._cdata not in self._distrusted
-            and torch._C._storage_Use_Count(storage._cdata) <= holders
-        )
+        holders = 2 if tensor._base is None else 3
+        key = storage._cdata
+        return _use_count(key) <= holders and storage.resizable() and key not in self._distrusted
 
 
 def is_parameter(tensor: torch.Tensor) -> bool:
     """Whether the tensor is a parameter, or a view of one."""
+    if type(tensor) is torch.nn.Parameter:  # isinstance is a method of its own here, and slow
+        return True
     return isinstance(tensor._base if tensor._base is not None else tensor, torch.nn.Parameter)
 
 

@@ -73,7 +73,7 @@ def shaped(tt, parameter, shape, dtype):
     """A parameter in a shape and dtype, made once while its upload is kept; None stays None."""
     if parameter is None:
         return None
-    return tt.prepared(parameter, f"{shape} {dtype}", lambda: as_shape(tt, cast(tt, parameter, dtype), shape))
+    return tt.prepared(parameter, (*shape, dtype), lambda: as_shape(tt, cast(tt, parameter, dtype), shape))
 
 
 def scaled(tt, x, weight, bias, shape):
@@ -104,13 +104,15 @@ def layer_norm_samples():
     when=[Dtype(("input", "weight", "bias"), FLOATS), ONE_DTYPE],
 )
 def native_layer_norm(tt, input, normalized_shape, weight, bias, eps):
-    lead = list(input.shape)[: len(input.shape) - len(normalized_shape)]
-    size = prod(normalized_shape)
-    rows = as_shape(tt, input, [*lead, size])
+    dims, size = len(normalized_shape), prod(normalized_shape)
+    shape = list(input.shape)
+    lead = shape[: len(shape) - dims]
+    rows = input if dims == 1 else as_shape(tt, input, [*lead, size])
     dtype = dtype_of(rows, weight, bias)
     given = [shaped(tt, value, [size], dtype) for value in (weight, bias)]
     out = cast(tt, normalized(tt, cast(tt, rows, dtype), eps, *given), rows.dtype)
-    return as_shape(tt, out, input.shape), *statistics(tt, rows, eps, [*lead, *[1] * len(normalized_shape)], dtype)
+    out = out if dims == 1 else as_shape(tt, out, shape)
+    return out, *statistics(tt, rows, eps, [*lead, *[1] * dims], dtype)
 
 
 def group_norm_samples():

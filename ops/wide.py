@@ -12,8 +12,7 @@ def moves_narrow(lowering: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(lowering)
     def moved(tt: Any, *tensors: Any, **arguments: Any) -> Any:
-        given = (*tensors, *arguments.values())
-        if not any(_is_narrow(tt, value) for value in given):
+        if not any(_is_narrow(tt, value) for value in (*tensors, *arguments.values())):
             return lowering(tt, *tensors, **arguments)
         found = []
 
@@ -35,8 +34,7 @@ def moves_narrow(lowering: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _is_narrow(tt: Any, value: Any) -> bool:
-    """Whether a lowering's argument is a tensor that is carried so, or a list with one."""
-    if isinstance(value, list):
-        return any(_is_narrow(tt, item) for item in value) if value and hasattr(value[0], "dtype") else False
-    dtype = getattr(value, "dtype", None)
-    return dtype is not None and dtype in (tt.uint8, tt.uint16)
+    """Whether a lowering's argument is a tensor that is carried so, or a list of such tensors (and Nones)."""
+    if type(value) is list and value:
+        value = value[0] if value[0] is not None else next((item for item in value if item is not None), None)
+    return getattr(value, "dtype", None) in (tt.uint8, tt.uint16)

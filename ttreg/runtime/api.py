@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -47,7 +47,7 @@ class Api:
         """The ttnn dtype in which the session carries a torch dtype."""
         return getattr(self, self._carriers[dtype])
 
-    def prepared(self, value: Value, key: str, make: Callable[[], Any]) -> Any:
+    def prepared(self, value: Value, key: Hashable, make: Callable[[], Any]) -> Any:
         """`make()`, which derives something from `value` alone; made once if that is an uploaded weight."""
         return self._uploads.prepared(value, key, make)
 

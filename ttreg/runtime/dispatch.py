@@ -42,6 +42,7 @@ class Dispatcher:
     def __init__(self, session: Session, again: Callable[[], AbstractContextManager[Any]]):
         self.session = session
         self.again = again
+        self._complains = session.settings.on_fallback != "allow"
         self._runs = {
             "device": self._run_on_device,
             "host": self._run_on_host,
@@ -75,7 +76,7 @@ class Dispatcher:
         return host.pass_through(self.session, op, args, kwargs)
 
     def _run_on_host(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
-        if plan.host_float and plan.refusal is not None:
+        if self._complains and plan.host_float and plan.refusal is not None:
             self.session.complain(plan.op, plan.refusal, lambda: str(Call.bind(plan.op, args, kwargs)))
         return host.run(self.session, plan, args, kwargs)
 

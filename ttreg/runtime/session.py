@@ -163,7 +163,9 @@ class Session:
     def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:
         """The device values of a view op's outputs, from that of its input."""
         plan = view.plan
-        made = dict(zip(plan.outputs, self.lower(plan, {**plan.constants, plan.slots[0].name: parent}), strict=True))
+        arguments = plan.constants.copy()
+        arguments[plan.slots[0].name] = parent
+        made = dict(zip(plan.outputs, self.lower(plan, arguments), strict=True))
         if self.settings.check is not None:
             from ..checking.check import compare_views
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,7 @@ class _Upload:
     value: Value
     version: int | None  # of a trusted tensor
     snapshot: torch.Tensor | None  # of any other: what was uploaded
-    prepared: dict[str, Any] = field(default_factory=dict)  # what lowerings derived from the value
+    prepared: dict[Hashable, Any] = field(default_factory=dict)  # what lowerings derived from the value
 
 
 class _StorageUploads:
@@ -97,7 +97,7 @@ class Uploads:
         self._by_content.move_to_end(key)
         return self._by_content[key]
 
-    def prepared(self, value: Value, key: str, make: Callable[[], Any]) -> Any:
+    def prepared(self, value: Value, key: Hashable, make: Callable[[], Any]) -> Any:
         """What `make` derives from an uploaded value, made once while the upload is kept; `key` tells what it is."""
         upload = self._by_value.get(id(value))
         if upload is None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 
-from ..schema import is_composite
+from ..schema import is_composite, is_tracked
 
 
 def can_run(op: OpOverload) -> bool:
@@ -20,8 +20,10 @@ def can_run(op: OpOverload) -> bool:
 def run(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Call the op's decomposition; under a mode, its parts are dispatched one by one."""
     if is_composite(op):
-        # The kernel that runs under no_grad as well; `op.decompose` would prefer Python ones that some ops have.
-        return op._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
+        # PyTorch calls a mode with the key excluded by which autograd learns of the views and writes of the parts.
+        with torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.ADInplaceOrView, is_tracked(op)):
+            # The kernel that runs under no_grad as well; `op.decompose` would prefer Python ones that some ops have.
+            return op._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
     from torch._decomp import decomposition_table
 
     return decomposition_table[op](*args, **kwargs)

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch._ops import OpOverload
+from torch.autograd.graph import increment_version
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from ..call import bind_arguments
 from ..conditions import Refusal
 from ..meta import dtype_name, meta_of
 from ..runtime.cell import Cell
 from ..runtime.signature import is_plain
 from ..runtime.tensor import DeviceTensor
-from ..schema import written_arguments
+from ..schema import is_composite, leaves_counting, written_arguments
+from . import decompose
 
 if TYPE_CHECKING:
     from ..runtime.plan import Plan
@@ -25,7 +28,8 @@ FOREIGN = Refusal(
     "only ordinary CPU tensors and plain numbers", "", "symbolic and foreign calls pass through untouched"
 )
 _CONJUGATION = (torch._C.DispatchKey.Conjugate, torch._C.DispatchKey.Negative, torch._C.DispatchKey.ZeroTensor)
-_KEEP_TYPE = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
+_DETACH = torch.ops.aten.detach.default
+_KEEP_TYPE = (_DETACH, torch.ops.aten.alias.default)
 
 
 def run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -44,6 +48,8 @@ def run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> An
             elif isinstance(tensor, torch.Tensor):
                 session.uploads.forget(tensor)
                 stand_ins.pin_shared_with(tensor)
+    if plan.uncounted:
+        increment_version(plan.targets(args, kwargs))
     return stand_ins.aliases_in(result)
 
 
@@ -64,6 +70,8 @@ def _with_stand_ins(
 
 def run_outside(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Run `op` where no session can follow it: the memory of every `DeviceTensor` is the host's from here on."""
+    if not any(_foreign(leaf) for leaf in tree_leaves((args, kwargs))) and is_composite(op):
+        return decompose.run(op, args, kwargs)
     stand_ins = _StandIns(DeviceTensor.host)
     plain_args, plain_kwargs = tree_map_only(DeviceTensor, stand_ins, (args, kwargs))
     try:
@@ -72,8 +80,14 @@ def run_outside(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     finally:  # an op that raises may have written already
         if written_arguments(op):
             stand_ins.all_written()
+    if leaves_counting(op):
+        bound = bind_arguments(op, args, kwargs)
+        written = tree_leaves([bound[name] for name in written_arguments(op)])
+        increment_version([tensor for tensor in written if isinstance(tensor, torch.Tensor)])
     # A plain view is as good, since the memory stays on the host; but `Parameter(t)` wants `t.detach()` of its type.
-    return stand_ins.aliases_in(result) if op in _KEEP_TYPE else stand_ins.originals_in(result)
+    if op in _KEEP_TYPE:
+        return stand_ins.aliases_in(result, detached=op is _DETACH)
+    return stand_ins.originals_in(result)
 
 
 def pass_through(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -166,13 +180,15 @@ class _StandIns:
         originals = {id(plain): tensor for tensor, plain in self._pairs.values()}
         return tree_map_only(torch.Tensor, lambda t: originals.get(id(t), t), result)
 
-    def aliases_in(self, result: Any) -> Any:
+    def aliases_in(self, result: Any, detached: bool = False) -> Any:
         """The op's result, in which what shares memory with a `DeviceTensor` is a `DeviceTensor` again."""
         if not self._pairs:
             return result
-        return self._alias(result) if type(result) is torch.Tensor else tree_map_only(torch.Tensor, self._alias, result)
+        if type(result) is torch.Tensor:
+            return self._alias(result, detached)
+        return tree_map_only(torch.Tensor, lambda t: self._alias(t, detached), result)
 
-    def _alias(self, result: torch.Tensor) -> torch.Tensor:
+    def _alias(self, result: torch.Tensor, detached: bool) -> torch.Tensor:
         if not is_plain(result):  # a sparse tensor, say, may hold an argument's memory where it cannot be followed
             for original, _ in self._pairs.values():
                 original._cell.pin()
@@ -182,7 +198,7 @@ class _StandIns:
                 return original
         for original, _ in self._pairs.values():
             if _same_memory(result, original._cell):
-                return DeviceTensor.make_alike(original, original._cell, meta_of(result))
+                return DeviceTensor.make_alike(original, original._cell, meta_of(result), detached)
         return result
 
 

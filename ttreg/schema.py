@@ -44,6 +44,12 @@ def written_arguments(op: OpOverload) -> tuple[str, ...]:
 
 
 @cache
+def leaves_counting(op: OpOverload) -> bool:
+    """Whether PyTorch leaves it to the ops within this one to count its writes, for autograd: those to a list."""
+    return bool(written_arguments(op)) and not op._schema.returns
+
+
+@cache
 def is_view(op: OpOverload) -> bool:
     """Whether the op returns aliases of an input and writes to nothing."""
     aliases = any(r.alias_info is not None and not r.alias_info.is_write for r in op._schema.returns)
@@ -68,6 +74,12 @@ def is_in_place(op: OpOverload) -> bool:
 def is_composite(op: OpOverload) -> bool:
     """Whether PyTorch itself defines the op by other ops (it arrives whole under `inference_mode` only)."""
     return torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "CompositeImplicitAutograd")
+
+
+@cache
+def is_tracked(op: OpOverload) -> bool:
+    """Whether PyTorch itself has autograd know of the views that the op returns, and of its writes."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "ADInplaceOrView")
 
 
 @cache

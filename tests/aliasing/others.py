@@ -59,7 +59,7 @@ def compute(run, t, u, a, b):
         lambda: t.clone(),
         lambda: torch.maximum(t, x),
         lambda: torch.where(t > 0, t, x),
-        lambda: t > x,
+        lambda: t.gt(x),  # of `t > x`, Python makes `x < t` if `x` alone is of a subclass: another layout is kept
         lambda: t == t,
         lambda: torch.cat([t, t]),
         lambda: torch.stack([t, x]),

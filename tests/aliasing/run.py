@@ -174,7 +174,7 @@ class Block(NamedTuple):
 _ON_DEVICE = (torch.float32, torch.bfloat16, torch.int32, torch.int64, torch.bool, torch.uint8)
 
 # An error of any other type is one of the steps' own.
-_OF_PROGRAMS = (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError)
+_OF_PROGRAMS = (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError, BufferError)
 
 
 def describe(t: torch.Tensor) -> str:

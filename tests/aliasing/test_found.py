@@ -153,3 +153,77 @@ def test_integers_too_large_for_the_device_are_not_cut(read, same_as_cpu):
         return read(t)
 
     same_as_cpu(program)
+
+
+@pytest.mark.parametrize("write", [lambda t: t.swapaxes_(0, 1), lambda t: t.multiply_(2), lambda t: t.clip_(0, 1)])
+def test_an_op_made_of_others_writes_to_inference_tensors_in_inference_mode_only(write, same_as_cpu):
+    def program(tensor):
+        with torch.inference_mode():
+            t = tensor(X)
+            write(t)
+        write(t)
+
+    same_as_cpu(program, raises=True)
+
+
+@pytest.mark.parametrize("take", [torch.flatten, torch.t, lambda t: t.mT, lambda t: t.chunk(2), lambda t: t.view_as(t)])
+def test_a_view_in_inference_mode_requires_grad_as_its_base_does(take, same_as_cpu):
+    def program(tensor):
+        parameter = torch.nn.Parameter(tensor(X))
+        with torch.inference_mode():
+            views = take(parameter)
+        return [(v.requires_grad, v.is_leaf, v._is_view()) for v in (views if isinstance(views, tuple) else [views])]
+
+    same_as_cpu(program)
+
+
+def test_a_write_to_a_list_is_one_to_autograd(same_as_cpu):
+    def program(tensor):
+        parameter, base = torch.nn.Parameter(tensor(X)), tensor(X)
+        view = base[:2]
+        torch._foreach_mul_([view], [parameter[:2]])
+        (base * 2).sum().backward()
+        return view.requires_grad, view.is_leaf, view._version, parameter._version, parameter.grad
+
+    same_as_cpu(program)
+
+
+def test_a_write_to_a_list_spoils_what_backward_needs(same_as_cpu):
+    def program(tensor):
+        x, weight = tensor(X), tensor(X).requires_grad_()
+        y = (x * weight).sum()
+        torch._foreach_add_([x], 1)
+        y.backward()
+
+    same_as_cpu(program, raises=True)
+
+
+@pytest.mark.parametrize("op", [torch.neg, torch.nn.functional.hardsigmoid, torch.round, torch.relu, torch.exp])
+def test_an_out_of_another_dtype_is_cast_to_where_cpu_does(op, same_as_cpu):
+    out = getattr(torch.ops.aten, op.__name__).out
+    narrow = torch.empty(3, 4, dtype=torch.bfloat16)
+    try:
+        out(X, out=narrow)
+    except RuntimeError:
+        raises = True
+    else:
+        raises = False
+    same_as_cpu(lambda tensor: out(tensor(X), out=tensor(narrow)), raises=raises)
+
+
+@pytest.mark.parametrize("take", [torch.detach, lambda t: t.data, lambda t: torch.nn.Parameter(t, False)])
+def test_what_is_detached_of_an_inference_tensor_is_written_anywhere(take, same_as_cpu):
+    def program(tensor):
+        with torch.inference_mode():
+            t = tensor(X)
+        detached = take(t)
+        detached.add_(1)
+        return detached, detached.is_inference(), t
+
+    same_as_cpu(program)
+    same_as_cpu(lambda tensor: take_in_inference_mode(take, tensor).add_(1), raises=True)
+
+
+def take_in_inference_mode(take, tensor):
+    with torch.inference_mode():
+        return take(tensor(X))

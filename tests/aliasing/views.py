@@ -89,7 +89,8 @@ def pieces(run, t, u, a, b):
         lambda: t.split([1, size - 1], dim),
         lambda: t.tensor_split(2, dim),
         lambda: t.hsplit(2),
-        lambda: torch.unsafe_chunk(t, 2, dim),
+        # In inference mode, whether its pieces require grad depends on what it is made of.
+        lambda: None if torch.is_inference_mode_enabled() else torch.unsafe_chunk(t, 2, dim),
     )[a % 6]()
 
 

@@ -15,7 +15,17 @@ from ..conditions import Refusal
 from ..fallback import decompose
 from ..meta import Meta, dtype_name, meta_of
 from ..registry import Entry, registry
-from ..schema import argument_names, functional_form, is_composite, is_in_place, is_view, view_form, written_arguments
+from ..schema import (
+    argument_names,
+    functional_form,
+    is_composite,
+    is_in_place,
+    is_tracked,
+    is_view,
+    leaves_counting,
+    view_form,
+    written_arguments,
+)
 from .plan import (
     EMPTY,
     HOST_MEMORY,
@@ -25,7 +35,9 @@ from .plan import (
     NO_META,
     NOT_CARRIED,
     NUMBERS,
+    OUT_DTYPE,
     PART_WRITTEN,
+    WRITES_BY_PARTS,
     Plan,
     Slot,
     find_slots,
@@ -58,12 +70,16 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
         tensors=slots,
         slots=slots,
         written=[slot for slot in slots if slot.name in writes],
+        uncounted=leaves_counting(op),
         elementwise=torch.Tag.pointwise in (functional_form(op) or op).tags,
         floating=any(meta.dtype.is_floating_point for meta in metas),
         complex=any(meta.dtype.is_complex for meta in metas),
         nbytes=sum(meta.nbytes for meta in metas),
         plain=not any(isinstance(leaf, DeviceTensor) for leaf in tree_leaves((args, kwargs))),
     )
+    if is_composite(op) and writes and not is_tracked(op):
+        plan.placement, plan.refusal = "decomposed", WRITES_BY_PARTS
+        return plan
     form = view_form(op)
     if form is not None:
         if outputs_on_meta(form, args, kwargs)[0] is None:
@@ -108,6 +124,15 @@ def _refuse(
     if entry.outputs is not None:
         outputs = entry.outputs(Call.bind(plan.op, args, kwargs), outputs)
     plan.outputs = outputs
+    form = functional_form(plan.op)
+    if form is not None and not is_in_place(plan.op):
+        bound = bind_arguments(plan.op, args, kwargs)
+        results, _ = outputs_on_meta(form, (), {name: bound[name] for name in argument_names(form)})
+        if results is None:
+            return NO_META
+        odd_out = next((o.dtype for o, r in zip(outputs, results, strict=True) if o.dtype is not r.dtype), None)
+        if odd_out is not None:  # its shape functions take dtypes that its kernels do not
+            return OUT_DTYPE.with_got(dtype_name(odd_out))
     needed = Call.bind(plan.op, args, kwargs).tensors()
     if not all(meta.numel or name in entry.may_be_empty for name, meta in needed) or not any(o.numel for o in outputs):
         return EMPTY

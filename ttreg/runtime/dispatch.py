@@ -6,6 +6,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch._ops import OpOverload
 from torch.autograd import profiler
 from torch.profiler import record_function
@@ -27,6 +28,7 @@ from .tensor import DeviceTensor
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+DETACH = torch.ops.aten.detach.default
 INDEX_OUT_OF_RANGE = Refusal("indices within bounds", "", "the host raises what PyTorch raises")
 REFUSED_BY_TTNN = Refusal("ttnn accepts the call", "", 'on_device_error="fallback"')
 TOO_LARGE = Refusal("int64 values within int32's range", "", "the device carries no larger ones")
@@ -95,7 +97,8 @@ class Dispatcher:
         if plan.reach > source._cell.nbytes:
             return self._run_on_host_instead(plan, OUT_OF_BOUNDS, args, kwargs)
         view = ViewOf(plan, source._meta, source._view)
-        results = [DeviceTensor.view_of(source, meta, view) for meta in plan.outputs]
+        detached = plan.op is DETACH
+        results = [DeviceTensor.view_of(source, meta, view, detached) for meta in plan.outputs]
         return results if plan.several else results[0]
 
     def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:

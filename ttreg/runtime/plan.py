@@ -55,6 +55,7 @@ class Plan:
     writes_part: bool = False  # whether what it writes to is a part of its storage
     outputs: list[Meta] = field(default_factory=list)
     several: bool = False
+    uncounted: bool = False  # whether autograd has yet to be told of the writes
     as_made: tuple[bool, ...] = ()  # which outputs of the lowering have been seen to need no finishing
     elementwise: bool = False  # whether an op that writes may be given what it writes to a second time
     reach: int = 0  # bytes that the storage has to have for a view's outputs to lie in it
@@ -84,6 +85,10 @@ PART_WRITTEN = Refusal(
     "",
     "ttnn tensors have no views to write through",
 )
+WRITES_BY_PARTS = Refusal(
+    "done by an op of its own", "", "autograd is told of the writes by the ops that it is made of"
+)
+OUT_DTYPE = Refusal("out has the dtype of the result", "", "PyTorch casts to some others, and says to which")
 LEFT_FOR_LATER = Refusal("no lazy conjugate or negative", "", "PyTorch notes on the tensor what is left to do")
 NO_META = Refusal("accepted by PyTorch without values", "", "its shape function raises, so the host runs it or raises")
 NUMBERS = Refusal("numbers are real and within float32's range", "", "ttnn takes no others")

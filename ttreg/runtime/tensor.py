@@ -53,13 +53,14 @@ class DeviceTensor(torch.Tensor):
         return tensor
 
     @staticmethod
-    def view_of(source: DeviceTensor, meta: Meta, view: ViewOf | None = None) -> DeviceTensor:
+    def view_of(source: DeviceTensor, meta: Meta, view: ViewOf | None = None, detached: bool = False) -> DeviceTensor:
         """A tensor with metadata `meta` over the cell of `source`, and to PyTorch's C++ code an alias of it.
 
         It is an inference tensor if `source` is one, whichever mode it is made in.
         """
-        # Made by the fast way, a view of an inference tensor would let itself be written outside of inference mode.
-        if meta.dtype is source._meta.dtype and not source.is_inference():
+        # Made by the fast way, an alias of an inference tensor lets itself be written outside of inference mode, as
+        # PyTorch has it for a detached one that was made there, and for no view.
+        if meta.dtype is source._meta.dtype and (not source.is_inference() or detached):
             try:
                 with torch._C._DisableTorchDispatch():
                     alias = torch.as_strided(source, meta.shape, meta.stride, meta.offset)
@@ -83,10 +84,10 @@ class DeviceTensor(torch.Tensor):
         return host.run_outside(func, args, kwargs or {})
 
     @staticmethod
-    def make_alike(original: torch.Tensor, cell: Cell, meta: Meta) -> DeviceTensor:
+    def make_alike(original: torch.Tensor, cell: Cell, meta: Meta, detached: bool = False) -> DeviceTensor:
         """As `make`, but an inference tensor if `original` is one, whichever mode it is made in."""
         if isinstance(original, DeviceTensor) and original._cell is cell:
-            return DeviceTensor.view_of(original, meta)
+            return DeviceTensor.view_of(original, meta, detached=detached)
         with torch.inference_mode(original.is_inference()):
             return DeviceTensor.make(cell, meta)
 

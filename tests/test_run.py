@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -141,6 +142,15 @@ def test_options_are_the_keywords_of_device_mode(in_process):
     assert "FallbackError: aten._local_scalar_dense.default fell back" in done.stderr
 
 
+def test_a_trace_is_written_also_of_a_program_that_fails(in_process, folder):
+    done = in_process("--trace", "t.json", "--report", "traced.json", "program.py", "wrong shapes")
+    assert done.exit_code == 1
+    ran = [event["name"] for event in json.loads((folder / "t.json").read_text()) if event.get("cat") == "device"]
+    assert "aten.mm.default" in ran
+    trace = Report.model_validate_json((folder / "traced.json").read_text()).trace
+    assert (trace.file, trace.process) == (str(folder / "t.json"), 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -153,6 +163,10 @@ def test_options_are_the_keywords_of_device_mode(in_process):
         (["-m", "sys"], "there is no module sys"),
         (["--report", "nowhere/report.json", "program.py"], "nowhere/report.json cannot be written"),
         (["--min-upload-numel", "-3", "program.py"], "min_upload_numel is '-3'; expected an integer"),
+        (
+            ["--trace", "nowhere/t.json", "program.py"],
+            "trace is 'nowhere/t.json', which cannot be written: No such file",
+        ),
         (["--devise", "ttnn", "program.py"], "No such option: --devise"),
     ],
 )

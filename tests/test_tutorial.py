@@ -65,8 +65,23 @@ def found(installed, monkeypatch):
     sys.modules.pop("my_ops", None)
 
 
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    """The folder of the README's commands: what its program reports, and what it does with the change described."""
+    folder = tmp_path_factory.mktemp("reports")
+    program = next(block for block in blocks(README, "python") if "device_mode" in block)
+    changed = program.replace("scores.argmax()", "scores.double().argmax()")
+    assert changed != program
+    for name, text in (("yesterday", program), ("today", changed)):
+        names = {}
+        exec(text, names)
+        (folder / f"{name}.json").write_text(names["session"].report().model_dump_json())
+    return folder
+
+
 @pytest.mark.parametrize(("command", "expected"), shown(README), ids=[command for command, _ in shown(README)])
-def test_the_readmes_commands_print_what_it_shows(command, expected):
+def test_the_readmes_commands_print_what_it_shows(command, expected, reports, monkeypatch):
+    monkeypatch.chdir(reports)
     check(command, expected)
 
 

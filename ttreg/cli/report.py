@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .shared import Command, Json, answer, bad_usage, console, print_columns, print_json
+from .shared import Command, Json, answer, bad_usage, console, print_columns, print_json, working
 
 if TYPE_CHECKING:
     from ..report import Report
@@ -54,7 +54,8 @@ def report(
 def _write_page(path: Path, report: Report, source: Path, before: tuple[Report, str] | None) -> None:
     from ..reporting.page import page
 
-    text = page(report, source.name, before, source.parent)
+    with working("drawing"):  # a trace of a million events takes its time
+        text = page(report, source.name, before, source.parent)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -16,6 +16,7 @@ from ..errors import SettingsError
 _log = logging.getLogger(__name__)
 
 _END = b"\n]\n"
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class TraceFile:
@@ -94,7 +95,7 @@ class TraceFile:
     def _write(self, event: dict[str, Any]) -> None:
         if self._given_up or os.getpid() != self._pid:  # a process that was forked off has no part in it
             return
-        line = json.dumps(event, separators=(",", ":")).encode()
+        line = _ENCODER.encode(event).encode()
         with self._lock:
             try:
                 if self._fd is None:

@@ -11,6 +11,7 @@ import site
 import statistics
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 
@@ -21,19 +22,18 @@ def main() -> None:
     import torch
     from tt_symbiote.core.tensor import TorchTTNNTensor
 
-    from ttreg.bench.timing import Way, interleaved, pin_to_a_core
+    from ttreg.bench.timing import Way, interleaved, pinned
 
     torch.set_num_threads(1)
-    pin_to_a_core()
     warnings.simplefilter("ignore")  # it says of each op that it goes to PyTorch
     known = runpy.run_path(str(Path(__file__).with_name("overhead.py")))["cases"]()
     found: dict[str, float | None] = {}
     for name in ops:
         case = known[name]
         given = (*map(TorchTTNNTensor, case.inputs), *case.parameters)
-        way = Way(case.call, lambda given=given: given)
+        way = Way(case.call, partial(tuple, given))
         try:
-            with torch.no_grad():
+            with torch.no_grad(), pinned():
                 seconds = interleaved({"symbiote": way}, rounds, calls)["symbiote"]
         except (RecursionError, RuntimeError, TypeError):
             found[name] = None

@@ -21,7 +21,7 @@ import torch
 from rich.table import Table
 
 from ttreg.bench.recording import recording
-from ttreg.bench.timing import Way, interleaved, median_ratio, pin_to_a_core, spread, under
+from ttreg.bench.timing import Way, interleaved, median_ratio, pinned, spread, under
 from ttreg.cli.shared import console
 from ttreg.devices import open_device
 from ttreg.registry import registry
@@ -140,6 +140,7 @@ def in_a_process(name: str, rounds: int) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pinned()
 @torch.no_grad()
 def measured(program: Program, rounds: int) -> dict[str, Any]:
     """Milliseconds each way, ratios, what the second forward moved, and memory, of one model in this process."""
@@ -148,7 +149,6 @@ def measured(program: Program, rounds: int) -> dict[str, Any]:
     registry.load()
     on_chip = Settings(device="mock")
     chip: Any = open_device(on_chip)
-    pin_to_a_core()
     before, most = dram_in_use(chip), 0
 
     def note_memory() -> None:

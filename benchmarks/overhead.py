@@ -27,7 +27,7 @@ from rich.table import Table
 
 from ttreg.bench.floor import EmptyMode, Outputs, Wrapped, WrapperMode
 from ttreg.bench.recording import recording
-from ttreg.bench.timing import Way, interleaved, median_ratio, pin_to_a_core, spread, under
+from ttreg.bench.timing import Way, interleaved, median_ratio, pinned, spread, under
 from ttreg.cli.shared import console
 from ttreg.devices import open_device
 from ttreg.devices.chip import Chip
@@ -57,7 +57,7 @@ class Case:
 
     call: Callable[..., torch.Tensor]
     inputs: tuple[torch.Tensor, ...]
-    parameters: tuple[torch.nn.Parameter, ...] = ()
+    parameters: tuple[torch.Tensor, ...] = ()
     is_view: bool = False
 
 
@@ -114,8 +114,7 @@ def measure(chosen: dict[str, Case], rounds: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     registry.load()
     chip: Any = open_device(SETTINGS)
-    core = pin_to_a_core()  # after the chip is opened: its own threads go where they like
-    with torch.no_grad():
+    with torch.no_grad(), pinned() as core:  # after the chip is opened: its own threads go where they like
         ops = {name: measured(chip, case, rounds) for name, case in chosen.items()}
     middle = {
         ratio: statistics.median(found) for ratio in LIMITS if (found := [op["ratios"][ratio] for op in ops.values()])

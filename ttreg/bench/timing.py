@@ -73,13 +73,19 @@ def under(session: Session) -> Callable[[], AbstractContextManager[None]]:
     return block
 
 
-def pin_to_a_core() -> int | None:
+@contextmanager
+def pinned() -> Iterator[int | None]:
     """Keep this thread on one core, so that it is not moved while it is timed; None where the system cannot."""
     if not hasattr(os, "sched_setaffinity"):
-        return None
-    core = max(os.sched_getaffinity(0))
+        yield None
+        return
+    before = os.sched_getaffinity(0)
+    core = max(before)
     os.sched_setaffinity(0, {core})
-    return core
+    try:
+        yield core
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import config, coverage, demo, docs, doctor, limits, list_ops, new_op, report, run, show, verify, why
+from . import bench, config, coverage, demo, docs, doctor, limits, list_ops, new_op, report, run, show, verify, why
 from .shared import Commands, log_to_stderr
 
 COMMANDS = (
@@ -18,6 +18,7 @@ COMMANDS = (
     why.COMMAND,
     coverage.COMMAND,
     verify.COMMAND,
+    bench.COMMAND,
     new_op.COMMAND,
     doctor.COMMAND,
     config.COMMAND,

@@ -1,0 +1,57 @@
+"""What changed between two runs of `ttreg bench`, each in units of the plain CPU of its own run."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from .ops import WAYS, Benchmark, Row, Time
+
+# A smaller change is noise, as is one within the spread of what it is made of.
+NOISE = 0.1
+
+
+class Change(BaseModel):
+    """How one call changed one way: its time, in those of plain CPU, before and now."""
+
+    op: str
+    call: str
+    way: str
+    before: float
+    now: float
+    noise: float  # the factor, less 1, up to which a change is none
+
+    @property
+    def factor(self) -> float:
+        """How many times what it was it is now."""
+        return self.now / self.before
+
+
+def changes(before: Benchmark, now: Benchmark) -> list[Change]:
+    """The changes beyond noise of calls that both runs have, the worst first."""
+    known = {(row.op, row.call): row for row in before.rows}
+    pairs = [(known[row.op, row.call], row) for row in now.rows if (row.op, row.call) in known]
+    found = [change for old, new in pairs for way in WAYS[1:] if (change := _change(old, new, way)) is not None]
+    return sorted(
+        (change for change in found if max(change.factor, 1 / change.factor) > 1 + change.noise),
+        key=lambda change: -change.factor,
+    )
+
+
+def in_common(before: Benchmark, now: Benchmark) -> int:
+    """How many calls both runs have."""
+    return len({(row.op, row.call) for row in before.rows} & {(row.op, row.call) for row in now.rows})
+
+
+def _change(old: Row, new: Row, way: str) -> Change | None:
+    times: list[Time | None] = [getattr(old, way), old.cpu, getattr(new, way), new.cpu]
+    if any(time is None or not time.microseconds for time in times):
+        return None
+    was, was_cpu, is_now, cpu = (time for time in times if time is not None)
+    return Change(
+        op=new.op,
+        call=new.call,
+        way=way,
+        before=was.microseconds / was_cpu.microseconds,
+        now=is_now.microseconds / cpu.microseconds,
+        noise=max(NOISE, *(time.spread for time in (was, was_cpu, is_now, cpu))),
+    )

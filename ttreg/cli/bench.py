@@ -1,0 +1,127 @@
+"""`ttreg bench`: how long the calls of ops take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from .shared import Command, Json, answer, bad_usage, console, errors, print_json, tracked
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..bench.calls import Shapes
+    from ..bench.compare import Change
+    from ..bench.ops import Benchmark, Time
+
+
+def bench(
+    ops: Annotated[list[str] | None, typer.Argument(help="Parts of op names, or families; all if none.")] = None,
+    shapes: Annotated[
+        str, typer.Option(help="samples: the entries' own; real: what real models give them; both.")
+    ] = "samples",
+    rounds: Annotated[int, typer.Option(min=1, help="Calls that are timed, each way.")] = 20,
+    arch: Annotated[str, typer.Option(help="wormhole_b0 or blackhole.")] = "wormhole_b0",
+    plot: Annotated[Path | None, typer.Option(help="Draw the ops' times into an SVG, PNG or PDF file.")] = None,
+    compare: Annotated[Path | None, typer.Option(help="Show what changed since the run whose --json this is.")] = None,
+    json: Json = False,
+) -> None:
+    """Time the calls of ops on plain CPU, left to the host, emulated, and on a mocked chip.
+
+    Microseconds, medians of rounds that take the four in turn, in one thread on one core. A mocked chip has ttnn's host
+    work and no device time. A change is given in units of plain CPU in the same run; it is shown if it is above 10 %
+    and above the spread (the distance of the quartiles) of what it is made of.
+    """
+    from ..bench.compare import changes, in_common
+    from ..bench.ops import Benchmark, chosen, measure, versions
+    from ..checking.verify import matching
+    from ..settings import ARCHS
+
+    if shapes not in ("samples", "real", "both"):
+        bad_usage(f"{shapes!r}; expected samples, real or both", "--shapes")
+    if arch not in ARCHS:
+        bad_usage(f"{arch!r}; expected {' or '.join(ARCHS)}", "--arch")
+    if unknown := [pattern for pattern in ops or () if not matching([pattern])]:
+        bad_usage(f"no lowering or family is named {', '.join(unknown)}", "OPS")
+    before = _read(compare) if compare is not None else None
+    found = chosen(ops or (), cast("Shapes", shapes))
+    if not found:
+        bad_usage(f"the real models have no call of {', '.join(ops or ())} that runs on the device", "OPS")
+    rows = list(tracked(measure(found, arch, rounds), arch, len(found)))
+    now = Benchmark(**versions(), arch=arch, rounds=rounds, rows=rows)
+    if plot is not None:
+        _draw(now, plot)
+    if json:
+        print_json(now)
+    elif before is None:
+        _show(now)
+    if before is not None:
+        _show_changes(changes(before, now), in_common(before, now), errors() if json else console())
+    failed = sum(bool(row.error) for row in rows)
+    if failed:
+        errors().print(f"{failed} of {len(rows)} calls failed")
+    answer(not failed)
+
+
+def _read(path: Path) -> Benchmark:
+    from pydantic import ValidationError
+
+    from ..bench.ops import Benchmark
+
+    try:
+        return Benchmark.model_validate_json(path.read_bytes())
+    except OSError as error:
+        bad_usage(f"cannot read {path}: {error.strerror}", "--compare")
+    except ValidationError as error:
+        bad_usage(f"{path} is not what ttreg bench --json prints: {error.errors()[0]['msg']}", "--compare")
+
+
+def _draw(benchmark: Benchmark, path: Path) -> None:
+    from ..bench.plot import draw
+
+    try:
+        draw(benchmark, str(path))
+    except ImportError:
+        bad_usage("a plot needs matplotlib: pip install matplotlib", "--plot")
+    except (OSError, ValueError) as error:
+        bad_usage(f"cannot draw into {path}: {error}", "--plot")
+
+
+def _show(benchmark: Benchmark) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    title = f"µs a call and the quartiles' distance, {benchmark.rounds} rounds, {benchmark.arch}"
+    table = Table("op", "call", "plain CPU", "left to the host", "emulated", "mocked chip", title=title)
+    for row in benchmark.rows:
+        times = [row.error] if row.error else [_time(t) for t in (row.cpu, row.host, row.emulated, row.mock)]
+        table.add_row(row.op, escape(row.call), *map(escape, times))
+    console().print(table)
+
+
+def _time(time: Time | None) -> str:
+    return f"{time.microseconds:,.1f} ±{time.spread / 2:.0%}" if time is not None else ""
+
+
+def _show_changes(found: list[Change], calls: int, out: Console) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("op", "call", "on", "before ÷ CPU", "now ÷ CPU", "change", "noise")
+    for change in found:
+        shown = (f"{change.before:.2f}", f"{change.now:.2f}", f"× {change.factor:.2f}", f"× {1 + change.noise:.2f}")
+        table.add_row(change.op, escape(change.call), change.way, *shown)
+    if found:
+        out.print(table)
+    out.print(f"{len(found)} changes beyond noise in {calls} calls that both runs have")
+
+
+COMMAND = Command(
+    "bench",
+    bench,
+    example="ttreg bench softmax --shapes real --compare before.json",
+    no="a call failed",
+    json="bench.ops:Benchmark",
+)

@@ -18,7 +18,6 @@ from .views import as_shape
 aten = torch.ops.aten
 
 WHICH_STAYS = "ttnn.scatter does not say which value stays where an index repeats; on the CPU it is the last"
-HOW_SUMMED = "how ttnn.scatter_add rounds a sum where an index repeats is not documented"
 WHOLE_TENSORS = "ttnn writes whole tensors, and the indices may be masks"
 
 
@@ -41,9 +40,6 @@ def rows():
 
 cpu_only(aten.scatter.src, because=WHICH_STAYS, samples=scattered())
 cpu_only(aten.scatter.value, because=WHICH_STAYS, samples=filled())
-cpu_only(aten.scatter_add.default, because=HOW_SUMMED, samples=scattered())
-cpu_only(aten.scatter_reduce.two, because=HOW_SUMMED, samples=scattered("sum"))
-cpu_only(aten.index_add.default, because=HOW_SUMMED, samples=rows)
 cpu_only(aten.index_put.default, because=WHOLE_TENSORS, samples=put)
 cpu_only(
     aten.masked_scatter.default,

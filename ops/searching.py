@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..call import Call
-from ..conditions import NUMBERS, Check, Dtype, Is, OneOf
+from ..conditions import NUMBERS, Check, Dtype, OneOf
 from ..meta import Meta
 from ..registry import lower
 from ..samples import Sample, rand
@@ -104,9 +104,22 @@ def bucketize(tt, self, boundaries, out_int32, right):
 SIDES: tuple[dict[str, Any], ...] = ({"side": "left"}, {"side": "right"}, {"right": True, "side": "right"})
 WHEN = [
     Dtype(("sorted_sequence", "self"), NUMBERS),
-    Is("sorter", None, because="the sequence is taken as it is"),
+    Dtype("sorter", (torch.int64,), because="PyTorch takes no other"),
     OneOf("side", (None, "left", "right")),
 ]
+
+
+BOUNDS = {"sorter": lambda call: call["sorted_sequence"].shape[-1]}
+
+
+def in_order(tt, sequence, sorter):
+    """The sequence in the order of the sorter, or as it is without one."""
+    if sorter is None:
+        return sequence
+    *lead, size = sequence.shape
+    rows = [prod(lead), size]
+    sequence, sorter = as_shape(tt, sequence, rows), as_shape(tt, sorter, rows)
+    return tt.gather(sequence, 1, index=sorter)
 
 
 def searched_samples():
@@ -116,7 +129,11 @@ def searched_samples():
     for dtype in NUMBERS:
         yield Sample(ordered(3, 40, dtype=dtype), ordered(3, 5, dtype=dtype))
         yield Sample(ordered(2, 1, 3, 7, dtype=dtype), ordered(2, 1, 3, 33, dtype=dtype), right=True)
-    yield Sample(ordered(7), rand(5), sorter=torch.arange(7))
+        for shape in ((7,), (3, 40), (2, 1, 3, 33)):
+            mixed = ordered(*shape, dtype=dtype).flip(-1).roll(2, -1)
+            yield Sample(mixed, ordered(*shape[:-1], 5, dtype=dtype), sorter=mixed.argsort(-1))
+    yield Sample(ordered(7), rand(5), sorter=torch.arange(7, dtype=torch.int32))
+    yield Sample(ordered(3, 7), rand(3, 5), sorter=torch.arange(21).view(7, 3).mT % 7)
     yield Sample(ordered(7), rand(5), side="middle")
 
 
@@ -124,10 +141,11 @@ def searched_samples():
     aten.searchsorted.Tensor,
     samples=searched_samples,
     promote=("sorted_sequence", "self"),
-    when=[*WHEN, compared("sorted_sequence", "self"), contiguous("sorted_sequence", "self")],
+    indices=BOUNDS,
+    when=[*WHEN, compared("sorted_sequence", "self"), contiguous("sorted_sequence", "self", "sorter")],
 )
-def searchsorted(tt, sorted_sequence, self, out_int32, right, side):
-    return places(tt, sorted_sequence, self, right or side == "right")
+def searchsorted(tt, sorted_sequence, self, out_int32, right, side, sorter):
+    return places(tt, in_order(tt, sorted_sequence, sorter), self, right or side == "right")
 
 
 def number_samples():
@@ -135,7 +153,8 @@ def number_samples():
         for value in (1, -1.5, 0.0, 7, -9, 1.00390625):
             for options in (*OPTIONS, *SIDES):
                 yield Sample(ordered(40, dtype=dtype), value, **options)
-    yield Sample(ordered(7), 1.0, sorter=torch.arange(7))
+        yield Sample(ordered(40, dtype=dtype).flip(0), 1, sorter=torch.arange(40).flip(0))
+    yield Sample(ordered(7), 1.0, sorter=torch.arange(7, dtype=torch.int32))
     yield Sample(ordered(7), 1.0, side="middle")
     yield Sample(ordered(7).double(), 1.0)
     yield Sample(ordered(7, dtype=torch.int32), 2**40)
@@ -147,7 +166,8 @@ def number_samples():
     aten.searchsorted.Scalar,
     samples=number_samples,
     promote=("sorted_sequence", "self"),
-    when=[*WHEN, FITS, compared("sorted_sequence", "self"), contiguous("sorted_sequence")],
+    indices=BOUNDS,
+    when=[*WHEN, FITS, compared("sorted_sequence", "self"), contiguous("sorted_sequence", "sorter")],
 )
-def searchsorted_number(tt, sorted_sequence, self, out_int32, right, side):
-    return places(tt, sorted_sequence, self, right or side == "right")
+def searchsorted_number(tt, sorted_sequence, self, out_int32, right, side, sorter):
+    return places(tt, in_order(tt, sorted_sequence, sorter), self, right or side == "right")

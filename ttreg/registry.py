@@ -166,6 +166,7 @@ def lower(
     (negative ones counted from the end), at each of their places.
     For one that says where each element goes it gives `Places`; which element goes to each place arrives.
     For one with a value to ignore it gives `Ignoring`; that value arrives as the first one beyond the bound.
+    For lengths or offsets of segments it gives `Segments`; the offsets arrive.
     `outputs` corrects the outputs' metadata where PyTorch's shape function does not say what the CPU gives.
     `block_floats` names arguments that arrive in a block float where the user asks for it (`ttreg.carry_in`).
     `row_major` names arguments that arrive in row-major layout, for those that tiles would blow up (a 3 × 3 kernel).

@@ -24,12 +24,26 @@ class Ignoring:
     ignored: int
 
 
+@dataclass(frozen=True)
+class Segments:
+    """The bound of the lengths, or the offsets, of segments of so many elements; the offsets arrive.
+
+    Lengths have to add up to all elements if they are `exact`.
+    """
+
+    count: int
+    offsets: bool
+    exact: bool = False
+
+
 # Of the dimension that is indexed, how many elements it has; of each dimension, for a list of indices.
-Bound = int | Sequence[int] | Places | Ignoring
+Bound = int | Sequence[int] | Places | Ignoring | Segments
 
 
-def bounded(index: torch.Tensor, bound: int | Places | Ignoring) -> torch.Tensor | None:
+def bounded(index: torch.Tensor, bound: int | Places | Ignoring | Segments) -> torch.Tensor | None:
     """What arrives for the index, or None if one is out of bounds."""
+    if isinstance(bound, Segments):
+        return offsets(index, bound)
     if isinstance(bound, Places):
         return sources(index, bound)
     if isinstance(bound, Ignoring):
@@ -71,3 +85,12 @@ def sources(index: torch.Tensor, places: Places) -> torch.Tensor | None:
     numbers = torch.arange(elements).expand(images, -1)
     last = torch.full((images, places.count), -1).scatter_reduce(1, index, numbers, "amax")
     return torch.where(last < 0, elements, last)
+
+
+def offsets(index: torch.Tensor, bound: Segments) -> torch.Tensor | None:
+    """The offsets; None if a segment ends before it starts, or beyond the elements."""
+    found = index if bound.offsets else torch.nn.functional.pad(index.cumsum(-1), (1, 0))
+    first, last = found[..., 0], found[..., -1]
+    if bool((first < 0).any() or (found.diff() < 0).any() or (last > bound.count).any()):
+        return None
+    return None if bound.exact and bool((last != bound.count).any()) else found

@@ -82,3 +82,11 @@ def test_only_what_the_device_carries_goes_there(dtype, device):
 def test_integers_are_not_narrowed_on_their_way_to_the_device(device):
     with device as session, pytest.raises(ValueError, match="too large"):
         session.to_device(torch.tensor([2**40]))
+
+
+def test_attention_layers_arrive_as_their_parts(device):
+    layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).eval()
+    with torch.no_grad(), device as session:
+        layer(torch.ones(1, 5, 16))
+    assert not session.report().totals.host_float
+    assert torch.backends.mha.get_fastpath_enabled()

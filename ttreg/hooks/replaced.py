@@ -59,6 +59,11 @@ def _in_steps(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
     return call
 
 
+def _outside_only(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
+    """Whether `torch.nn` runs attention layers as one op, which the registry does not have, and not as their parts."""
+    return lambda: function() and find() is None
+
+
 def _with_read_indices(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
     """Where to split is read from memory: what follows the tensor to split has to have some."""
 
@@ -98,6 +103,7 @@ _REPLACED: tuple[tuple[Any, str, Make], ...] = (
     (torch.Tensor, "map2_", _untrusted),
     (torch, "lstm", _in_steps),
     (torch._VF, "lstm", _in_steps),
+    (torch.backends.mha, "get_fastpath_enabled", _outside_only),
     (torch, "tensor_split", _with_read_indices),
     (torch.Tensor, "tensor_split", _with_read_indices),
     (torch.linalg, "matrix_rank", _with_written_rank),

@@ -69,6 +69,7 @@ def found(installed, monkeypatch):
 def reports(tmp_path_factory):
     """The folder of the README's commands: what its program reports, and what it does with the change described."""
     folder = tmp_path_factory.mktemp("reports")
+    (folder / "examples").symlink_to(ROOT / "examples")
     program = next(block for block in blocks(README, "python") if "device_mode" in block)
     changed = program.replace("scores.argmax()", "scores.double().argmax()")
     assert changed != program

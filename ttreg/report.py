@@ -86,7 +86,9 @@ class Report(BaseModel):
     ops: list[OpRow]
     transfers: Transfers
     totals: Totals
-    trace: TracePart | None = Field(None, exclude_if=lambda part: part is None)  # only where `trace` was asked for
+    trace: TracePart | None = Field(
+        default=None, exclude_if=lambda part: part is None
+    )  # only where `trace` was asked for
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Group(self._summary(), *self._tables())

@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from rich.table import Table
 
+from ttreg.bench.plot import pyplot, save
 from ttreg.bench.recording import recording
-from ttreg.bench.timing import Way, interleaved, median_ratio, pinned, spread, under
+from ttreg.bench.timing import Way, interleaved, machine, median_ratio, pinned, spread, under
 from ttreg.cli.shared import console
 from ttreg.devices import open_device
 from ttreg.registry import registry
@@ -122,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     models = {name: in_a_process(name, options.rounds) for name in options.models or PROGRAMS}
     middle = {ratio: statistics.median(found["ratios"][ratio] for found in models.values()) for ratio in LIMITS}
-    figures = {"rounds": options.rounds, "torch": torch.__version__, "models": models, "median": middle}
+    figures = {"rounds": options.rounds, "machine": machine(), "models": models, "median": middle}
     if options.plot:
         draw(figures, options.plot)
     if options.json:
@@ -236,11 +237,7 @@ def show(figures: dict[str, Any]) -> None:
 
 def draw(figures: dict[str, Any], path: str) -> None:
     """Draw the ratios of each model."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     models = figures["models"]
     figure, axes = plt.subplots(figsize=(9, 4))
     for shift, ratio in zip((-0.2, 0.2), LIMITS, strict=True):
@@ -250,8 +247,7 @@ def draw(figures: dict[str, Any], path: str) -> None:
     axes.set_xticks(range(len(models)), list(models), rotation=15)
     axes.set_ylabel("ratio")
     axes.legend()
-    figure.tight_layout()
-    figure.savefig(path)
+    save(figure, path)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,9 @@ import torch.nn.functional as F
 from rich.table import Table
 
 from ttreg.bench.floor import EmptyMode, Outputs, Wrapped, WrapperMode
+from ttreg.bench.plot import pyplot, save
 from ttreg.bench.recording import recording
-from ttreg.bench.timing import Way, interleaved, median_ratio, pinned, spread, under
+from ttreg.bench.timing import Way, interleaved, machine, median_ratio, pinned, spread, under
 from ttreg.cli.shared import console
 from ttreg.devices import open_device
 from ttreg.devices.chip import Chip
@@ -119,7 +120,7 @@ def measure(chosen: dict[str, Case], rounds: int) -> dict[str, Any]:
     middle = {
         ratio: statistics.median(found) for ratio in LIMITS if (found := [op["ratios"][ratio] for op in ops.values()])
     }
-    return {"rounds": rounds, "calls": CALLS, "core": core, "torch": torch.__version__, "ops": ops, "median": middle}
+    return {"rounds": rounds, "calls": CALLS, "core": core, "machine": machine(), "ops": ops, "median": middle}
 
 
 def measured(chip: Chip, case: Case, rounds: int) -> dict[str, Any]:
@@ -235,11 +236,7 @@ def show(figures: dict[str, Any]) -> None:
 
 def draw(figures: dict[str, Any], path: str) -> None:
     """Draw ttreg's time beside the floor that it stands on."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     ops = figures["ops"]
     figure, axes = plt.subplots(figsize=(9, 4))
     places = range(len(ops))
@@ -256,8 +253,7 @@ def draw(figures: dict[str, Any], path: str) -> None:
     axes.set_xticks(list(places), list(ops))
     axes.set_ylabel("µs a call")
     axes.legend()
-    figure.tight_layout()
-    figure.savefig(path)
+    save(figure, path)
 
 
 if __name__ == "__main__":

@@ -209,7 +209,7 @@ def row(**microseconds: float) -> Row:
 
 
 def benchmark(*rows: Row) -> Benchmark:
-    return Benchmark(ttreg="0", torch="0", ttnn="0", arch="wormhole_b0", rounds=1, rows=list(rows))
+    return Benchmark(machine={}, arch="wormhole_b0", rounds=1, rows=list(rows))
 
 
 def test_a_machine_that_is_twice_as_slow_changes_nothing():

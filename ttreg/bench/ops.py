@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from importlib import metadata
 from statistics import median
 from typing import Any
 
 import torch
 from pydantic import BaseModel
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_map_only
 
 from ..checking.trial import decision
@@ -63,9 +63,7 @@ class Row(BaseModel):
 class Benchmark(BaseModel):
     """A run of `ttreg bench`."""
 
-    ttreg: str
-    torch: str
-    ttnn: str
+    machine: dict[str, str]  # its CPU, and versions
     arch: str
     rounds: int
     rows: list[Row]
@@ -80,11 +78,6 @@ def chosen(patterns: Sequence[str], shapes: Shapes) -> list[tuple[Entry, str, Sa
         for source, sample in calls(entry, shapes)
         if decision(session, entry, sample) is None
     ]
-
-
-def versions() -> dict[str, str]:
-    """Those of what is measured."""
-    return {name: metadata.version(name) for name in ("ttreg", "torch", "ttnn")}
 
 
 def measure(found: Iterable[tuple[Entry, str, Sample]], arch: str, rounds: int) -> Iterator[Row]:
@@ -124,7 +117,9 @@ def _measured(entry: Entry, sample: Sample, sessions: dict[str, Session], rounds
             result = call(args, kwargs)
             first = result[0] if isinstance(result, (list, tuple)) else result
             if isinstance(first, DeviceTensor):
-                session.value(first)
+                # What its lowering does with plain tensors is not to be dispatched.
+                with _disable_current_modes() if first._cell.lazy is not None else nullcontext():
+                    session.value(first)
 
         return Way(call_and_ask, _uploaded(session, plain), under(session))
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -86,6 +89,14 @@ def pinned() -> Iterator[int | None]:
         yield core
     finally:
         os.sched_setaffinity(0, before)
+
+
+def machine() -> dict[str, str]:
+    """What the times were taken with."""
+    known = {name: metadata.version(name) for name in ("ttreg", "torch", "ttnn")}
+    described = Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else ""
+    models = [line.partition(":")[2].strip() for line in described.splitlines() if line.startswith("model name")]
+    return {**known, "python": platform.python_version(), "cpu": models[0] if models else platform.machine()}
 
 
 @contextmanager

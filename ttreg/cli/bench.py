@@ -35,7 +35,8 @@ def bench(
     and above the spread (the distance of the quartiles) of what it is made of.
     """
     from ..bench.compare import changes, in_common
-    from ..bench.ops import Benchmark, chosen, measure, versions
+    from ..bench.ops import Benchmark, chosen, measure
+    from ..bench.timing import machine
     from ..checking.verify import matching
     from ..settings import ARCHS
 
@@ -50,7 +51,7 @@ def bench(
     if not found:
         bad_usage(f"the real models have no call of {', '.join(ops or ())} that runs on the device", "OPS")
     rows = list(tracked(measure(found, arch, rounds), arch, len(found)))
-    now = Benchmark(**versions(), arch=arch, rounds=rounds, rows=rows)
+    now = Benchmark(machine=machine(), arch=arch, rounds=rounds, rows=rows)
     if plot is not None:
         _draw(now, plot)
     if json:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch._C._dynamo import eval_frame
-from torch._ops import HigherOrderOperator
+from torch._ops import HigherOrderOperator, OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from .. import devices
@@ -159,7 +159,7 @@ class _Dispatch(TorchDispatchMode):
         # A block further in is at work, and this call is a part of how; or PyTorch is tracing.
         if of_thread.dispatching or (_count_of_modes() and _tracing()):
             return func(*args, **(kwargs or {}))
-        if isinstance(func, HigherOrderOperator):
+        if type(func) is not OpOverload and isinstance(func, HigherOrderOperator):  # a slow question
             return higher_order.run(func, args, kwargs or {}, self)
         of_thread.dispatching = True
         try:

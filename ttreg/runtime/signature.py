@@ -37,7 +37,7 @@ def is_plain(tensor: torch.Tensor) -> bool:
 
 def signature(session: Session, op: Any, args: tuple, kwargs: dict[str, Any]) -> tuple | None:
     """A key that is equal for calls that are decided alike; None if an argument is symbolic or a foreign tensor."""
-    key: list[Any] = [op]
+    key: list[Any] = [id(op)]  # its hash is slow; the plan keeps it alive
     if not _append(session, key, args):
         return None
     if kwargs:

@@ -52,8 +52,7 @@ def in_blocks(values: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def stored(values: torch.Tensor, dtype: Any, copy: bool = False) -> torch.Tensor:
-    """The values as a device tensor of ttnn dtype `dtype` holds them, in a contiguous tensor."""
+    """The values as a device tensor of ttnn dtype `dtype` holds them, with any strides."""
     if dtype in _SIGNIFICANDS:
         return in_blocks(values.float(), _SIGNIFICANDS[dtype])
-    held = values.to(_HELD_AS[dtype], copy=copy)
-    return held.contiguous()
+    return values.to(_HELD_AS[dtype], copy=copy)

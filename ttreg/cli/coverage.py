@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..coverage.measure import Coverage
     from ..coverage.targets import Target
 
-_SHOWN = 20  # rows of a table
+_SHOWN, _GOT = 20, 3  # rows of a table, and what was met in one of them
 
 
 def coverage(
@@ -135,23 +135,27 @@ def _show(made: Coverage) -> None:
         typer.secho(f"line {skipped.line} is not counted: {skipped.reason}", fg="red")
     if len(made.skipped) > _SHOWN:
         typer.secho(f"nor are {len(made.skipped) - _SHOWN} other lines, which --json has", fg="red")
-    refused = Table("op", title="\non the host, and why", title_justify="left")
+    refused = Table("op")
     refused.add_column("calls", justify="right")
     refused.add_column("inputs")
     refused.add_column("why")
     for one in made.refusals[:_SHOWN]:
-        got = ", ".join(one.got[:3]) + (", …" if len(one.got) > 3 else "")
+        got = ", ".join(one.got[:_GOT]) + (", …" if len(one.got) > _GOT else "")
         row = OpRow(op=one.op, placement="host", condition=one.condition, reason=one.reason, got=got)
         refused.add_row(one.op, str(one.count), size(one.bytes), why(row))
-    others = Table("op", title="\naccepted", title_justify="left")
-    others.add_column("calls", justify="right")
-    others.add_column("inputs")
-    others.add_column("where")
+    accepted = Table("op")
+    accepted.add_column("calls", justify="right")
+    accepted.add_column("inputs")
+    accepted.add_column("where")
     rows = [row for row in made.ops if row.placement != "host"]
     for row in rows[:_SHOWN]:
-        others.add_row(row.op, str(row.count), size(row.bytes), row.placement)
-    for table, count in ((others, len(rows)), (refused, len(made.refusals))):
+        accepted.add_row(row.op, str(row.count), size(row.bytes), row.placement)
+    for title, table, count in (
+        ("not refused", accepted, len(rows)),
+        ("on the host, and why", refused, len(made.refusals)),
+    ):
         if count:
+            typer.echo(f"\n{title}")
             console().print(table)
         if count > _SHOWN:
             typer.echo(f"and {count - _SHOWN} more, which --json has")

@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel
 from torch.utils._pytree import tree_map_only
 
+from ..conditions import Refusal
 from ..meta import Meta
 from ..report import Totals
 from ..runtime.ledger import Ledger
@@ -38,7 +39,7 @@ class CoverageRow(BaseModel):
 
 
 class Refused(BaseModel):
-    """Calls of one op that one condition keeps on the host; `floating` are those with a floating-point input."""
+    """Calls of one op that one condition keeps on the host."""
 
     op: str
     condition: str
@@ -151,8 +152,10 @@ def cover_calls(name: str, calls: Iterable[Variation | Skipped], settings: Setti
 def _ranked(rows: Iterable[CoverageRow]) -> list[Refused]:
     refused: dict[tuple, Refused] = {}
     for row in rows:
-        key = row.op, row.condition, row.reason
-        one = refused.setdefault(key, Refused(op=row.op, condition=row.condition, reason=row.reason, got=[]))
+        # Where a condition has no reason, the row's is what the refusal says, with what it met.
+        reason = "" if row.reason == str(Refusal(row.condition, row.got)) else row.reason
+        new = Refused(op=row.op, condition=row.condition, reason=reason, got=[])
+        one = refused.setdefault((row.op, row.condition, reason), new)
         one.got += [row.got] if row.got else []
         one.count += row.count
         one.bytes += row.bytes

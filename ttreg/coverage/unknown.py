@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from ..devices.base import Value
 from ..meta import Meta
 from ..runtime.cell import Cell
-from ..runtime.mode import in_block
+from ..runtime.mode import dispatching, in_block
 from ..runtime.tensor import DeviceTensor
 from .dry import NO_VALUE
 
@@ -110,7 +110,7 @@ class Reads(TorchFunctionMode):
     def _reads(self, func: Any) -> bool:
         if func in _NUMBERS:
             return not in_block()  # else it arrives as an aten call, which is counted
-        return func not in _MEMORY or in_block()  # a call that is being dispatched may look at its memory
+        return func not in _MEMORY or not dispatching()  # which looks at what tensors share
 
 
 _NUMBERS = dict.fromkeys(

@@ -114,6 +114,11 @@ def _block_of_thread() -> _Dispatch | None:
     return None if _tracing() else next((m for m in reversed(modes) if isinstance(m, _Dispatch)), None)
 
 
+def dispatching() -> bool:
+    """Whether a session is at work on a call of this thread's, or on a part of one."""
+    return _of_thread.dispatching
+
+
 def uncompiled() -> AbstractContextManager[None]:
     """Let functions made by `torch.compile` run the code that they were made from.
 

@@ -108,7 +108,8 @@ def test_wheel_holds_every_module_under_ttreg(tmp_path: Path) -> None:
 
     shipped = {name for name in names if ".dist-info/" not in name}
     assert {name.partition("/")[0] for name in shipped} == {"ttreg"}
-    modules = {path.relative_to(ROOT).as_posix() for path in tracked() if path.suffix in (".py", ".yaml", ".typed")}
+    suffixes = (".py", ".yaml", ".jsonl", ".typed", ".css", ".html", ".js")
+    modules = {path.relative_to(ROOT).as_posix() for path in tracked() if path.suffix in suffixes}
     wanted = {name for name in modules if name.startswith("ttreg/")}
     wanted |= {f"ttreg/{name}" for name in modules if name.startswith(("ops/", "fallback/"))}
     assert shipped >= wanted

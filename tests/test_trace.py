@@ -231,6 +231,7 @@ def test_sessions_of_a_process_share_a_file_of_one_name(traced, path):
     assert [event.pid for event in trace.named("aten.sigmoid.default")] == [2]
     assert first.report().trace.process == 1
     assert (second.report().trace.file, second.report().trace.process) == (str(path), 2)
+    assert f"trace in {path}, process 2" in "".join(str(second.report()).split("\n"))
 
 
 def test_a_file_that_was_removed_is_begun_anew(traced, path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 
@@ -36,6 +37,16 @@ def test_a_file_that_another_process_is_writing_is_refused(traced, path):
     assert path.read_text() == "theirs"
 
 
+def test_a_file_system_without_locks_will_do(traced, path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(trace_file.fcntl, "flock", no_locks)
+    with traced():
+        torch.relu(X)
+    assert json.loads(path.read_text())[-1]["name"] == "aten.relu.default"
+
+
 @pytest.mark.parametrize("name", ["", "no/such/folder/t.json"])
 def test_a_path_that_cannot_be_written_is_refused_before_a_device_opens(tmp_path, monkeypatch, name):
     monkeypatch.setattr(devices, "open_device", lambda settings: pytest.fail("a device was opened"))
@@ -49,7 +60,7 @@ def test_a_path_that_cannot_be_written_is_refused_before_a_device_opens(tmp_path
 
 def test_a_full_disk_ends_the_trace_and_nothing_else(traced, path, monkeypatch, caplog):
     def full(*_):
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     with traced():
         monkeypatch.setattr(trace_file.os, "pwrite", full)

@@ -107,6 +107,7 @@ class Report(BaseModel):
     def _summary(self) -> Text:
         t, moved = self.totals, self.transfers
         validated = ", validated" if self.device.validated else ""
+        traced = f"\ntrace in {self.trace.file}, process {self.trace.process}" if self.trace is not None else ""
         share = "" if t.share is None else f" ({t.share:.1%} of the floating-point calls)"
         return Text(
             f"{self.device.name} {self.device.arch}, ttnn {self.device.ttnn_version}{validated}\n"
@@ -115,6 +116,7 @@ class Report(BaseModel):
             f"uploads {moved.uploads} ({size(moved.upload_bytes)}), weights {moved.weight_uploads} "
             f"({size(moved.weight_upload_bytes)}), downloads {moved.downloads} ({size(moved.download_bytes)})\n"
             f"conversions on the device: {moved.dtype_conversions} of dtype, {moved.layout_conversions} of layout"
+            f"{traced}"
         )
 
     def _tables(self) -> Iterator[Table | Text]:

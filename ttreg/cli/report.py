@@ -19,7 +19,7 @@ def report(
     newer: Annotated[Path | None, typer.Argument(help="A later one, to compare with it.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page instead, which needs no network.")] = None,
     fail_on_regression: Annotated[
-        bool, typer.Option(help="Exit code 1 if something is worse in the later one.")
+        bool, typer.Option("--fail-on-regression", help="Exit code 1 if something is worse in the later one.")
     ] = False,
     json: Json = False,
 ) -> None:

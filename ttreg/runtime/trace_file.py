@@ -111,9 +111,11 @@ class TraceFile:
         fd = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o666)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             os.close(fd)
             raise BlockingIOError("another process is writing to it") from None
+        except OSError:  # a file system without locks
+            pass
         return fd
 
     def _open_again(self) -> int:

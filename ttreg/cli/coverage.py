@@ -147,11 +147,11 @@ def _show(made: Coverage) -> None:
     accepted.add_column("calls", justify="right")
     accepted.add_column("inputs")
     accepted.add_column("where")
-    rows = [row for row in made.ops if row.placement != "host"]
-    for row in rows[:_SHOWN]:
-        accepted.add_row(row.op, str(row.count), size(row.bytes), row.placement)
+    others = [row for row in made.ops if row.placement != "host"]
+    for other in others[:_SHOWN]:
+        accepted.add_row(other.op, str(other.count), size(other.bytes), other.placement)
     for title, table, count in (
-        ("not refused", accepted, len(rows)),
+        ("not refused", accepted, len(others)),
         ("on the host, and why", refused, len(made.refusals)),
     ):
         if count:

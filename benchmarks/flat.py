@@ -1,7 +1,8 @@
 """Whether the cost of an op stays what it is: with many live tensors, after many ops, and in memory.
 
-Run `python benchmarks/flat.py`, or with `--json`. The chip is mocked. A time is that of an addition through ttreg beside
-the same one made directly in ttnn, in turn on one core; a figure is the ratio of the two, the median of many samples.
+Run `python benchmarks/flat.py`, or with `--json`. The chip is mocked. A time is that of an addition through ttreg
+beside the same one made directly in ttnn, in turn on one core; a figure is the ratio of the two, the median of many
+samples.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from ..meta import Meta
 from ..registry import Entry
 from ..schema import tensor_arguments
 from .indexing import Bound
+from .promotion import promoted
 
 Placement = Literal["device", "host", "local", "decomposed", "view"]
 
@@ -111,13 +112,10 @@ def find_slots(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tuple[dic
 
 def promoted_dtype(entry: Entry, call: Call) -> torch.dtype:
     """The dtype that PyTorch's type promotion gives the entry's `promote` arguments."""
-    from torch._prims_common import ELEMENTWISE_TYPE_PROMOTION_KIND, elementwise_dtypes
-
     flat: list[Any] = []
     for value in (call[name] for name in entry.promote):
         flat.extend(value if isinstance(value, (list, tuple)) else [value])
-    operands = [item.on_meta() if isinstance(item, Meta) else item for item in flat if item is not None]
-    return elementwise_dtypes(*operands, type_promotion_kind=ELEMENTWISE_TYPE_PROMOTION_KIND.DEFAULT)[1]
+    return promoted(operand for operand in flat if operand is not None)
 
 
 def promote(entry: Entry, call: Call) -> Call:

@@ -16,11 +16,14 @@ from typer.testing import CliRunner
 import ttreg
 from ttreg import cli
 from ttreg.bench import calls, compare, ops, timing
+from ttreg.bench.floor import Wrapped
 from ttreg.bench.ops import Benchmark, Row, Time
 from ttreg.bench.recording import Recorder
+from ttreg.bench.rehearsal import Performance, Rehearsal
 from ttreg.bench.timing import Way
 from ttreg.checking.verify import matching
 from ttreg.explain.arguments import read
+from ttreg.meta import meta_of
 from ttreg.registry import Entry, registry
 
 runner = CliRunner()
@@ -130,6 +133,31 @@ def test_tensors_from_before_are_constants_and_several_results_are_told_apart():
     seen.clear()
     recorder.replay()()
     assert seen == [(OfTtnn, True)]
+
+
+# Rehearsing
+
+
+def test_a_rehearsed_program_computes_nothing_and_gets_what_it_got():
+    weight = torch.nn.Parameter(torch.rand(4, 3))
+
+    def program(x: torch.Tensor) -> list[object]:
+        y = torch.nn.functional.linear(x, weight).relu_()
+        left, right = y.split(2, dim=1)
+        return [y, left, right, bool(right.sum() > 100), torch.native_layer_norm(y, (4,), None, None, 1e-5)[2]]
+
+    rehearsal, x = Rehearsal(), torch.rand(5, 3)
+    with torch.no_grad(), rehearsal:
+        expected = program(x)
+    for _ in range(2):
+        with torch.no_grad(), Performance(rehearsal):
+            got = program(Wrapped.around(None, meta_of(x)))
+        assert [type(value) for value in got] == [Wrapped, Wrapped, Wrapped, bool, Wrapped]
+        for one, other in zip(got, expected, strict=True):
+            if isinstance(other, torch.Tensor):
+                assert (one.shape, one.dtype, one.stride()) == (other.shape, other.dtype, other.stride())
+    with torch.no_grad(), Performance(rehearsal), pytest.raises(RuntimeError, match="in the rehearsal"):
+        Wrapped.around(None, meta_of(x)).exp()
 
 
 # Calls

@@ -1,0 +1,61 @@
+"""A program run again under a minimal wrapper mode that computes nothing: its own Python, and what any mode costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..meta import Meta, meta_of
+from .floor import Wrapped
+
+# Stands for an output that is the op's first argument, as of in-place ops.
+_FIRST_ARGUMENT = object()
+
+
+class Rehearsal(TorchDispatchMode):
+    """Notes down what each call of a program returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.results: list[tuple[Any, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+
+        def described(value: Any) -> Any:
+            if isinstance(value, (list, tuple)):
+                return type(value)(map(described, value))
+            if not isinstance(value, torch.Tensor):
+                return value
+            return _FIRST_ARGUMENT if args and value is args[0] else meta_of(value)
+
+        self.results.append((func, described(result)))
+        return result
+
+
+class Performance(TorchDispatchMode):
+    """Takes values out of wrappers, computes nothing, and wraps what the rehearsal returned at this place.
+
+    Raises RuntimeError where the program makes another call than it did then.
+    """
+
+    def __init__(self, rehearsal: Rehearsal):
+        super().__init__()
+        self._results: Iterator[tuple[Any, Any]] = iter(rehearsal.results)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        values = []
+        for argument in args:
+            for tensor in argument if type(argument) in (list, tuple) else (argument,):
+                values.append(tensor.value if type(tensor) is Wrapped else tensor)
+        rehearsed, result = next(self._results, (None, None))
+        if rehearsed is not func:
+            raise RuntimeError(f"{func} was {rehearsed} in the rehearsal")
+        if type(result) is Meta:
+            return Wrapped.around(None, result)
+        if type(result) in (list, tuple):
+            return type(result)(Wrapped.around(None, r) if type(r) is Meta else r for r in result)
+        return args[0] if result is _FIRST_ARGUMENT else result

@@ -201,3 +201,13 @@ def test_a_lane_draws_wide_blocks_apart_and_what_is_in_another_within_it():
         (10, 20, "b", 1),
         (30, 40, "outer", 2),
     ]
+
+
+def test_a_condition_is_one_reason_whatever_it_met():
+    met = ("2", "3", "4")
+    refused = [row("aten.a.x", "host", 2, condition="x == 1", got=got, reason="it is odd", bytes=8) for got in met]
+    unexplained = [row("aten.b.x", "host", condition="y == 1", got=got, reason=f"y == 1, got {got}") for got in met[:2]]
+    words = Page(page(made(*refused, *unexplained), "a.json")).words
+    reasons = words[words.index("On the host, and why") : words.index("Ops")]
+    assert "6 24 B x == 1, got 2, and 2 more (it is odd) aten.a.x × 6" in reasons
+    assert "2 0 B y == 1, got 2, and 1 more aten.b.x × 2" in reasons

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..conditions import Refusal
 from ..report import OpRow, Report, size, why
 from .difference import HEADINGS, difference
 from .timeline import WIDTH, NoTimelineError, timeline
@@ -85,13 +86,21 @@ def _shown(report: Report) -> dict[str, Any]:
 
 
 def _reasons(rows: list[OpRow]) -> list[Reason]:
-    found: dict[str, Reason] = {}
+    """Why the host ran what it ran: a condition is one reason, whatever it met."""
+    alike: dict[tuple[str, str], list[OpRow]] = {}
     for row in rows:
         if row.placement == "host":
-            reason = found.setdefault(why(row), Reason(why(row), {}, 0))
+            because = "" if row.reason == str(Refusal(row.condition, row.got)) else row.reason
+            alike.setdefault((row.condition, because), []).append(row)
+    found = []
+    for (condition, because), those in alike.items():
+        met = list(dict.fromkeys(row.got for row in those))
+        several = Refusal(condition, f"{met[0]}, and {len(met) - 1} more", because)
+        reason = Reason(why(those[0]) if len(met) == 1 else str(several), {}, sum(row.bytes for row in those))
+        for row in those:
             reason.ops[row.op] = reason.ops.get(row.op, 0) + row.count
-            reason.bytes += row.bytes
-    return sorted(found.values(), key=lambda reason: (-reason.calls, reason.text))
+        found.append(reason)
+    return sorted(found, key=lambda reason: (-reason.calls, reason.text))
 
 
 def _moves(report: Report, older: Report | None) -> list[Move]:

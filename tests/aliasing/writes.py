@@ -196,6 +196,7 @@ def set_(run, t, u, a, b):
     if of_inference(t):
         return
     fits = t.itemsize <= u.itemsize  # what is added to the memory holds anything
+    run.bits |= a % 5 in (1, 2) and t.dtype != u.dtype
     (
         lambda: t.set_(u),
         lambda: t.set_(u.untyped_storage()) if t.is_contiguous() else None,  # else it can leave strides too large

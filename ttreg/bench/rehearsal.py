@@ -11,6 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..meta import Meta, meta_of
 from .floor import Wrapped
 
+_NO_MORE: tuple[Any, Any] = (None, None)
+
 # Stands for an output that is the op's first argument, as of in-place ops.
 _FIRST_ARGUMENT = object()
 
@@ -51,7 +53,7 @@ class Performance(TorchDispatchMode):
         for argument in args:
             for tensor in argument if type(argument) in (list, tuple) else (argument,):
                 values.append(tensor.value if type(tensor) is Wrapped else tensor)
-        rehearsed, result = next(self._results, (None, None))
+        rehearsed, result = next(self._results, _NO_MORE)
         if rehearsed is not func:
             raise RuntimeError(f"{func} was {rehearsed} in the rehearsal")
         if type(result) is Meta:

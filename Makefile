@@ -1,6 +1,6 @@
 # Every target sets up what it needs first; a second call installs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench models aliasing opinfo verify lint format lock clean
+.PHONY: help setup demo test bench performance models aliasing opinfo verify lint format lock clean
 
 BIN := .venv/bin
 PYTHON ?=
@@ -34,9 +34,15 @@ opinfo: setup ## hold every op of PyTorch's own operator tests to what it gives 
 aliasing: setup ## take 20,000 random programs of views, writes and copies beside CPU (SEED=1: others)
 	ALIASING_SEED=$(SEED) $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) -m "long or not long" tests/aliasing $(ARGS)
 
-bench: setup ## measure what ttreg adds to ttnn's own host time, op by op and in whole models (some ten minutes)
-	$(THREADS) $(BIN)/python benchmarks/overhead.py
-	$(THREADS) $(BIN)/python benchmarks/models.py
+bench: setup ## measure what ttreg adds to ttnn's host time, op by op and in whole models (five minutes)
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/models.py
+
+performance: setup ## measure all of that, and every op, and bring docs/performance.md up to date
+	$(BIN)/python benchmarks/overhead.py --json > benchmarks/results/overhead.json.new
+	$(BIN)/python benchmarks/models.py --json > benchmarks/results/models.json.new
+	$(BIN)/ttreg bench --shapes real --json > benchmarks/results/ops.json.new
+	$(BIN)/python scripts/performance.py
 
 verify: setup ## make every accepted sample's ttnn calls on both mocked chips
 	$(BIN)/ttreg verify

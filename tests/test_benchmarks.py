@@ -9,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+ROOT = Path(__file__).resolve().parent.parent
+BENCHMARKS = ROOT / "benchmarks"
 FEW = {
     "chip": ["--rounds", "2", "--programs", "2", "--passes", "2", "--warm"],
     "min_upload": ["--rounds", "2"],
@@ -82,3 +83,23 @@ def test_chip_prints_a_table(monkeypatch, capsys):
     assert "direct add us" in shown
     assert "12.35" in shown
     assert "1,000" in shown
+
+
+def test_the_page_of_results_says_what_was_measured():
+    written = runpy.run_path(str(ROOT / "scripts" / "performance.py"))
+    text = (ROOT / "docs" / "performance.md").read_text()
+    assert written["page"](text) == text
+    for name in ("overhead", "models"):
+        assert f"](performance-{name}.svg)" in text
+        assert (ROOT / "docs" / f"performance-{name}.svg").stat().st_size < 150_000
+
+
+def test_families_have_the_medians_of_calls_that_did_not_fail():
+    written = runpy.run_path(str(ROOT / "scripts" / "performance.py"))
+
+    def row(time: float, error: str = "") -> dict[str, object]:
+        return {"family": "binary", "error": error} | {way: {"microseconds": time} for way in written["WAYS"]}
+
+    run = {"machine": {}, "rounds": 1, "rows": [row(1.0), row(2.0), row(9.0), row(100.0, "RuntimeError: no")]}
+    found = written["families"](run)
+    assert found["families"] == {"binary": {"calls": 3, "cpu": 2.0, "host": 2.0, "emulated": 2.0, "mock": 2.0}}

@@ -1,0 +1,133 @@
+"""Writes docs/performance.md, between its marks, and its plots from what the benchmarks found: benchmarks/results.
+
+`make performance` measures first, and leaves what the benchmarks print in `*.json.new`; that is taken in, of all ops
+the medians of each family. Without such files, this writes what was measured before.
+"""
+
+from __future__ import annotations
+
+import json
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+BENCHMARKS, RESULTS = ROOT / "benchmarks", ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "performance.md"
+MARKS = "<!-- {} of what scripts/performance.py writes: {} -->"
+WAYS = {"cpu": "plain CPU", "host": "left to the host", "emulated": "emulated", "mock": "mocked chip"}
+
+
+def main() -> None:
+    """Bring the page and the plots up to date."""
+    for new in RESULTS.glob("*.json.new"):
+        found = json.loads(new.read_text())
+        summary = families(found) if "rows" in found else found
+        new.with_suffix("").write_text(json.dumps(summary, indent=1) + "\n")
+        new.unlink()
+    for name in ("overhead", "models"):
+        found = result(name)
+        runpy.run_path(str(BENCHMARKS / f"{name}.py"))["draw"](found, str(PAGE.with_name(f"performance-{name}.svg")))
+    PAGE.write_text(page(PAGE.read_text()))
+
+
+def page(text: str) -> str:
+    """The page with what stands between its marks made anew."""
+    sections = {"overhead": overhead, "models": models, "ops": ops}
+    for name, lines in sections.items():
+        start, end = MARKS.format("start", name), MARKS.format("end", name)
+        before, _, rest = text.partition(start)
+        _, _, after = rest.partition(end)
+        body = "\n".join([*lines(result(name))])
+        text = f"{before}{start}\n\n{body}\n\n{end}{after}"
+    return text
+
+
+def result(name: str) -> dict[str, Any]:
+    """What one benchmark found."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def overhead(figures: dict[str, Any]) -> Iterator[str]:
+    """The tables of benchmarks/overhead.py."""
+    ops = figures["ops"]
+    names = list(dict.fromkeys(name for op in ops.values() for name in op["microseconds"]))
+    yield f"{machine(figures)}; medians of {figures['rounds']} samples of {figures['calls']} calls, in µs a call.\n"
+    yield row("op", *names)
+    yield row(*["---"] * (len(names) + 1))
+    for name, op in ops.items():
+        yield row(name, *(f"{op['microseconds'][n]:.1f}" if n in op["microseconds"] else "–" for n in names))
+    yield ""
+    ratios = list(figures["median"])
+    yield row("op", "ttnn calls", *ratios)
+    yield row(*["---"] * (len(ratios) + 2))
+    for name, op in ops.items():
+        yield row(name, op["ttnn_calls"], *(f"{op['ratios'][ratio]:.2f}" for ratio in ratios))
+    yield row("median", "", *(f"{figures['median'][ratio]:.2f}" for ratio in ratios))
+
+
+def models(figures: dict[str, Any]) -> Iterator[str]:
+    """The tables of benchmarks/models.py."""
+    found, ratios = figures["models"], list(figures["median"])
+    ways = list(next(iter(found.values()))["milliseconds"])
+    yield f"{machine(figures)}; medians of {figures['rounds']} forwards, in ms.\n"
+    yield row("model", *ways, *ratios)
+    yield row(*["---"] * (len(ways) + len(ratios) + 1))
+    for name, model in found.items():
+        times = [f"{model['milliseconds'][way]:.1f}" for way in ways]
+        yield row(name, *times, *(f"{model['ratios'][ratio]:.2f}" for ratio in ratios))
+    yield row("median", *[""] * len(ways), *(f"{figures['median'][ratio]:.2f}" for ratio in ratios))
+    yield "\nThe second forward, and the most memory that was in use:\n"
+    headings = ("ttnn calls", "uploads (inputs)", "of weights", "downloads (outputs read)", "KiB up", "KiB down")
+    yield row("model", *headings, "MiB of DRAM", "MiB resident")
+    yield row(*["---"] * (len(headings) + 3))
+    for name, model in found.items():
+        second = model["second_forward"]
+        yield row(
+            name,
+            model["ttnn_calls"],
+            f"{second['uploads']} ({model['inputs']})",
+            second["weight_uploads"],
+            f"{second['downloads']} ({model['outputs_read']})",
+            f"{second['upload_bytes'] / 1024:.1f}",
+            f"{second['download_bytes'] / 1024:.1f}",
+            f"{model['most_dram_bytes'] / 2**20:.0f}",
+            f"{model['most_resident_bytes'] / 2**20:.0f}",
+        )
+
+
+def ops(figures: dict[str, Any]) -> Iterator[str]:
+    """What `ttreg bench` found, by family."""
+    yield f"{machine(figures)}; {figures['calls']} calls, {figures['rounds']} rounds each, in µs a call.\n"
+    yield row("family", "calls", *WAYS.values())
+    yield row(*["---"] * (len(WAYS) + 2))
+    for name, family in figures["families"].items():
+        yield row(name, family["calls"], *(f"{family[way]:.1f}" for way in WAYS))
+
+
+def families(run: dict[str, Any]) -> dict[str, Any]:
+    """The medians of each family's calls in a run of `ttreg bench`."""
+    rows = [row for row in run["rows"] if not row["error"]]
+    found = {}
+    for name in sorted({row["family"] for row in rows}):
+        of_family = [row for row in rows if row["family"] == name]
+        times = {way: round(median(row[way]["microseconds"] for row in of_family), 1) for way in WAYS}
+        found[name] = {"calls": len(of_family), **times}
+    return {"machine": run["machine"], "rounds": run["rounds"], "calls": len(rows), "families": found}
+
+
+def machine(figures: dict[str, Any]) -> str:
+    """What the figures were measured with."""
+    of = figures["machine"]
+    return f"One core of {of['cpu']}, Python {of['python']}, torch {of['torch']}, ttnn {of['ttnn']}"
+
+
+def row(*cells: object) -> str:
+    """A row of a table."""
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+if __name__ == "__main__":
+    main()

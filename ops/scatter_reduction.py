@@ -36,6 +36,15 @@ def unlike_index(call: Call) -> str | None:
     return describe(list(src)) if src != index else None
 
 
+def other_slices(call: Call) -> str | None:
+    shape, source = list(call["self"].shape), list(call["source"].shape)
+    if shape:
+        shape[call["dim"]] = call["index"].numel
+    fits = source == shape if shape else call["index"].numel == call["source"].numel == 1
+    return None if fits else describe(source)
+
+
+SLICES = Check("source has a slice like those of self for each index", other_slices, because="PyTorch raises")
 PAIRS = Check(f"at most {MOST_PAIRS} pairs of an element and a place", pairs, because=HELD)
 SAME_SHAPE = Check("src has the shape of index", unlike_index, because="its other elements go nowhere")
 
@@ -157,6 +166,7 @@ def added_slices():
     yield Sample(rand(5, 7), 0, ints(2, high=5), rand(2, 7, dtype=BF16))
     yield Sample(rand(5, 7), 0, ints(2, high=5, dtype=torch.int16), rand(2, 7))
     yield Sample(rand(5, 7), 0, ints(2, high=5), rand(2, 7), alpha=True)
+    yield Sample(rand(5, 7), 0, ints(2, high=5), rand(2))
     yield Sample(rand(1).expand(4097), 0, ints(1).expand(4096), rand(1).expand(4096))
 
 
@@ -169,6 +179,7 @@ def added_slices():
         SameDtype(("self", "source")),
         Dtype("index", (torch.int64,)),
         ALPHA,
+        SLICES,
         PAIRS,
     ],
 )

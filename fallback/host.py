@@ -36,6 +36,7 @@ def run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> An
     """Run the plan's op on plain tensors that share memory with the arguments."""
     if plan.plain and not plan.written and not plan.complex:
         return plan.op(*args, **kwargs)
+    bytes_down = session.ledger.bytes_down
     stand_ins = _StandIns(lambda tensor: tensor._cell.host_view(tensor._meta))
     plain_args, plain_kwargs = (args, kwargs) if plan.plain else _with_stand_ins(plan, args, kwargs, stand_ins)
     try:
@@ -50,6 +51,9 @@ def run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> An
                 stand_ins.pin_shared_with(tensor)
     if plan.uncounted:
         increment_version(plan.targets(args, kwargs))
+    if session.ledger.bytes_down != bytes_down:
+        made = (*tree_leaves(result), *plan.targets(args, kwargs))
+        session.ran_on_host(plan, session.ledger.bytes_down - bytes_down, made)
     return stand_ins.aliases_in(result)
 
 

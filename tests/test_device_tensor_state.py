@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.reduction import ForkingPickler
 
 import pytest
@@ -191,6 +192,18 @@ def views_of_replaced_data_keep_the_old(tensor):
     t.data = tensor(X) * 2
     view.add_(1)
     return t, view
+
+
+def test_plain_data_is_replaced_by_device_data_outside_the_block(device):
+    inside, after = torch.zeros(3, 4), torch.zeros(3, 4)
+    with device as session:
+        on_device = session.to_device(X) * 3
+        with ThreadPoolExecutor(1) as another_thread:
+            another_thread.submit(setattr, inside, "data", on_device).result()
+    after.data = on_device
+    assert torch.equal(inside, X * 3)
+    assert torch.equal(after.add_(1), X * 3 + 1)
+    assert type(after) is torch.Tensor
 
 
 def test_plain_data_is_replaced_by_device_data(device):

@@ -36,6 +36,9 @@ class OpRow(BaseModel):
     count: int = 0
     seconds: float = 0.0
     bytes: int = 0  # of the inputs
+    # Downloaded for calls on the host; of what these made, uploaded again. Not in the JSON form where nothing was.
+    bytes_down: int = Field(default=0, exclude_if=lambda count: not count)
+    bytes_up: int = Field(default=0, exclude_if=lambda count: not count)
 
 
 class Transfers(BaseModel):
@@ -50,6 +53,8 @@ class Transfers(BaseModel):
     weight_upload_bytes: int = 0
     downloads: int = 0
     download_bytes: int = 0
+    upload_seconds: float = 0.0  # of weights too
+    download_seconds: float = 0.0
     dtype_conversions: int = 0
     layout_conversions: int = 0
 
@@ -115,6 +120,7 @@ class Report(BaseModel):
             f"{t.decomposed} decomposed, {t.view} views\n"
             f"uploads {moved.uploads} ({size(moved.upload_bytes)}), weights {moved.weight_uploads} "
             f"({size(moved.weight_upload_bytes)}), downloads {moved.downloads} ({size(moved.download_bytes)})\n"
+            f"moving took {moved.upload_seconds * 1e3:.1f} ms up, {moved.download_seconds * 1e3:.1f} ms down\n"
             f"conversions on the device: {moved.dtype_conversions} of dtype, {moved.layout_conversions} of layout"
             f"{traced}"
         )
@@ -129,7 +135,7 @@ class Report(BaseModel):
             table.add_column("ms", justify="right")
             table.add_column("inputs" if placement == "device" else "why")
             for row in rows[:_SHOWN]:
-                last = size(row.bytes) if placement == "device" else why(row)
+                last = size(row.bytes) if placement == "device" else why(row) + there_and_back(row)
                 table.add_row(row.op, str(row.count), f"{row.seconds * 1e3:.1f}", last)
             yield table
             if len(rows) > _SHOWN:
@@ -142,6 +148,14 @@ def why(row: OpRow) -> str:
         return row.reason
     refusal = Refusal(row.condition, row.got)
     return str(refusal if row.reason == str(refusal) else replace(refusal, because=row.reason))
+
+
+def there_and_back(row: OpRow) -> str:
+    """What a call on the host moved, in the middle of work on the device."""
+    if not row.bytes_down:
+        return ""
+    again = f", {size(row.bytes_up)} went up again" if row.bytes_up else ""
+    return f" ({size(row.bytes_down)} came down for it{again})"
 
 
 def size(count: float) -> str:

@@ -135,7 +135,8 @@ def replaced(find: Find) -> Iterator[None]:
             for owner, name, make in _REPLACED:
                 function = getattr(owner, name)
                 _put(owner, name, wraps(function)(make(function, find)))
-            _put(torch.Tensor, "data", property(_DATA.__get__, _plain_data, doc=_DATA.__doc__))
+            # For good: after the block too, a read of what `plain.data = tensor` made would end the process.
+            torch.Tensor.data = property(_DATA.__get__, _plain_data, doc=_DATA.__doc__)  # type: ignore[assignment]
     try:
         yield
     finally:

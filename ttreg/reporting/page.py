@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..conditions import Refusal
-from ..report import OpRow, Report, size, why
+from ..report import OpRow, Report, size, there_and_back, why
 from .difference import HEADINGS, difference
 from .timeline import WIDTH, NoTimelineError, timeline
 
@@ -128,5 +128,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    made.filters |= {"size": size, "why": why}
+    made.filters |= {"size": size, "why": why, "there_and_back": there_and_back}
     return made

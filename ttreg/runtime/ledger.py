@@ -27,6 +27,15 @@ class _Tally:
     count: int = 0
     seconds: float = 0.0
     nbytes: int = 0
+    bytes_down: int = 0
+    bytes_up: int = 0
+
+
+@dataclass
+class _Moved:
+    count: int = 0
+    nbytes: int = 0
+    seconds: float = 0.0
 
 
 _Tallies = dict[tuple[str, Placement, str, str, str, bool], _Tally]
@@ -39,7 +48,7 @@ class Ledger:
         self._plans: OrderedDict[tuple, Plan] = OrderedDict()
         self._tallies: _Tallies = {}
         self._conversions = {"dtype_conversions": 0, "layout_conversions": 0}
-        self._moved = dict.fromkeys(("uploads", "weight_uploads", "downloads"), (0, 0))
+        self._moved = {what: _Moved() for what in ("uploads", "weight_uploads", "downloads")}
 
     def find(self, signature: tuple) -> Plan | None:
         """The kept decision for a signature."""
@@ -56,10 +65,17 @@ class Ledger:
         """Count one call that follows no kept decision."""
         _add(self._tallies, Plan(op, placement, refusal, floating=floating, count=1))
 
-    def moved(self, what: str, nbytes: int) -> None:
+    def moved(self, what: str, nbytes: int, seconds: float) -> None:
         """Count a transfer: one of "uploads", "weight_uploads" and "downloads"."""
-        count, total = self._moved[what]
-        self._moved[what] = count + 1, total + nbytes
+        moved = self._moved[what]
+        moved.count += 1
+        moved.nbytes += nbytes
+        moved.seconds += seconds
+
+    @property
+    def bytes_down(self) -> int:
+        """How many bytes have been downloaded."""
+        return self._moved["downloads"].nbytes
 
     def converted(self, what: str) -> None:
         """Count a conversion on the device: "dtype_conversions" or "layout_conversions"."""
@@ -81,6 +97,8 @@ class Ledger:
             row.count += tally.count
             row.seconds += tally.seconds
             row.bytes += tally.nbytes
+            row.bytes_down += tally.bytes_down
+            row.bytes_up += tally.bytes_up
         return sorted((r for r in rows.values() if r.count), key=lambda row: (-row.seconds, row.op)), totals
 
     def floating_fallbacks(self) -> list[str]:
@@ -98,14 +116,16 @@ class Ledger:
         """What crossed between host and device."""
         from ..report import Transfers
 
-        (uploads, upload_bytes), (weights, weight_bytes), (downloads, download_bytes) = self._moved.values()
+        uploads, weights, downloads = self._moved.values()
         return Transfers(
-            uploads=uploads,
-            upload_bytes=upload_bytes,
-            weight_uploads=weights,
-            weight_upload_bytes=weight_bytes,
-            downloads=downloads,
-            download_bytes=download_bytes,
+            uploads=uploads.count,
+            upload_bytes=uploads.nbytes,
+            weight_uploads=weights.count,
+            weight_upload_bytes=weights.nbytes,
+            downloads=downloads.count,
+            download_bytes=downloads.nbytes,
+            upload_seconds=uploads.seconds + weights.seconds,
+            download_seconds=downloads.seconds,
             **self._conversions,
         )
 
@@ -118,3 +138,5 @@ def _add(tallies: _Tallies, plan: Plan) -> None:
     tally.count += plan.count
     tally.seconds += plan.seconds
     tally.nbytes += plan.nbytes * plan.count
+    tally.bytes_down += plan.bytes_down
+    tally.bytes_up += plan.bytes_up

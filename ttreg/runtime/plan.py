@@ -66,6 +66,8 @@ class Plan:
     nbytes: int = 0
     count: int = 0
     seconds: float = 0.0
+    bytes_down: int = 0  # downloaded for the host's calls
+    bytes_up: int = 0  # of their results, uploaded again
 
     @property
     def host_float(self) -> bool:

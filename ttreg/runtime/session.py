@@ -7,7 +7,8 @@ import threading
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,6 +54,8 @@ class Session:
         self.ledger = Ledger()
         self.tt = Api(device, self.carriers, self.uploads, self.value, self.ledger.converted)
         self._cells = _Cells()
+        # By storage: the plan whose call on the host made the content from downloaded tensors.
+        self._made_by: dict[int, tuple[Plan, weakref.ref[torch.UntypedStorage]]] = {}
 
     def report(self) -> Report:
         """What ran on the device, what fell back to the host, and why, up to now."""
@@ -208,9 +211,21 @@ class Session:
     def download(self, value: Value) -> torch.Tensor:
         """Bring a device value to the host, and count it."""
         with self.device.lock:
+            start = perf_counter()
             plain = self.device.download(value)
-        self.ledger.moved("downloads", plain.nbytes)
+        self.ledger.moved("downloads", plain.nbytes, perf_counter() - start)
         return plain
+
+    def ran_on_host(self, plan: Plan, nbytes: int, results: Iterable[Any]) -> None:
+        """Note that so many bytes were downloaded for a call of the plan, and what came of it: it may go up again."""
+        plan.bytes_down += nbytes
+        for result in results:
+            if not isinstance(result, torch.Tensor):
+                continue
+            storage = result._cell.storage if isinstance(result, DeviceTensor) else result.untyped_storage()
+            if storage is not None:
+                key = storage._cdata
+                self._made_by[key] = plan, weakref.ref(storage, lambda _, key=key: self._made_by.pop(key, None))
 
     def close(self) -> None:
         """Bring every live tensor's data to the host, where it stays, and free what the device holds."""
@@ -221,6 +236,7 @@ class Session:
             except Exception as failure:  # the others are settled first, then it is raised
                 failures.append(failure)
         self._cells.clear()
+        self._made_by.clear()
         self.uploads.clear()
         if failures:
             raise failures[0]
@@ -239,8 +255,13 @@ class Session:
         if plain.dtype is torch.int64 and carrier == "int32" and not _fits_int32(plain):
             raise TooLarge
         with self.device.lock:
+            start = perf_counter()
             value = self.device.upload(plain, carrier, row_major)
-        self.ledger.moved("weight_uploads" if weight else "uploads", plain.nbytes)
+        self.ledger.moved("weight_uploads" if weight else "uploads", plain.nbytes, perf_counter() - start)
+        if self._made_by:
+            made_by = self._made_by.get(plain.untyped_storage()._cdata)
+            if made_by is not None:
+                made_by[0].bytes_up += plain.nbytes
         return value
 
 

@@ -38,6 +38,7 @@ FLOOR = "forward ÷ (ttnn calls + wrapper mode)"
 LIMITS = {HOST: 1.3, EMULATED: 2.0}
 RATIOS = (HOST, FLOOR, EMULATED)
 TOKENS = 32
+ON_CHIP = Settings(device="mock")
 
 
 @dataclass(frozen=True)
@@ -130,13 +131,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unknown := set(options.models) - set(PROGRAMS):
         parser.error(f"no model is named {', '.join(sorted(unknown))}; known are {', '.join(PROGRAMS)}")
     if options.here:
+        torch.manual_seed(0)
         print(json.dumps(measured(PROGRAMS[options.models[0]](), options.rounds)))
         return
     models = {name: in_a_process(name, options.rounds) for name in options.models or PROGRAMS}
-    middle = {
-        ratio: statistics.median(found["ratios"][ratio] for found in models.values())
-        for ratio in (HOST, FLOOR, EMULATED)
-    }
+    middle = {ratio: statistics.median(found["ratios"][ratio] for found in models.values()) for ratio in RATIOS}
     figures = {"rounds": options.rounds, "machine": machine(), "models": models, "median": middle}
     if options.plot:
         draw(figures, options.plot)
@@ -155,15 +154,17 @@ def in_a_process(name: str, rounds: int) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pinned()
-@torch.no_grad()
 def measured(program: Program, rounds: int) -> dict[str, Any]:
-    """Milliseconds each way, ratios, what the second forward moved, and memory, of one model in this process."""
+    """The figures of one model in this process."""
     torch.set_num_threads(1)
-    torch.manual_seed(0)
     registry.load()
-    on_chip = Settings(device="mock")
-    chip: Any = open_device(on_chip)
+    chip = open_device(ON_CHIP)
+    with torch.no_grad(), pinned():  # after the chip is opened: its own threads go where they like
+        return taken_in_turn(program, rounds, chip)
+
+
+def taken_in_turn(program: Program, rounds: int, chip: Any) -> dict[str, Any]:
+    """Milliseconds each way, ratios, what the second forward moved, and memory."""
     before, most = dram_in_use(chip), 0
 
     def note_memory() -> None:
@@ -171,12 +172,12 @@ def measured(program: Program, rounds: int) -> dict[str, Any]:
         most = max(most, dram_in_use(chip) - before)
 
     with recording(chip) as recorder:
-        recorded = Session(on_chip, chip)
+        recorded = Session(ON_CHIP, chip)
         program.run(recorded)  # prepares weights
         recorder.after_each = note_memory
         with recorder.on():
             program.run(recorded)
-    session = Session(on_chip, chip)
+    session = Session(ON_CHIP, chip)
     first, second = program.run(session), program.run(session)
     rehearsal = Rehearsal()
     inputs = program.inputs()

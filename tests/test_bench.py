@@ -156,6 +156,7 @@ def test_a_rehearsed_program_computes_nothing_and_gets_what_it_got():
         for one, other in zip(got, expected, strict=True):
             if isinstance(other, torch.Tensor):
                 assert (one.shape, one.dtype, one.stride()) == (other.shape, other.dtype, other.stride())
+    assert torch._C._storage_Use_Count(weight.untyped_storage()._cdata) == 2  # nothing of it is kept
     with torch.no_grad(), Performance(rehearsal), pytest.raises(RuntimeError, match="in the rehearsal"):
         Wrapped.around(None, meta_of(x)).exp()
 

@@ -26,16 +26,21 @@ class Rehearsal(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-
-        def described(value: Any) -> Any:
-            if isinstance(value, (list, tuple)):
-                return type(value)(map(described, value))
-            if not isinstance(value, torch.Tensor):
-                return value
-            return _FIRST_ARGUMENT if args and value is args[0] else meta_of(value)
-
-        self.results.append((func, described(result)))
+        if _several(result):
+            self.results.append((func, type(result)(_described(value, args) for value in result)))
+        else:
+            self.results.append((func, _described(result, args)))
         return result
+
+
+def _several(result: Any) -> bool:
+    return type(result) in (list, tuple)
+
+
+def _described(value: Any, args: tuple) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    return _FIRST_ARGUMENT if args and value is args[0] else meta_of(value)
 
 
 class Performance(TorchDispatchMode):
@@ -58,6 +63,6 @@ class Performance(TorchDispatchMode):
             raise RuntimeError(f"{func} was {rehearsed} in the rehearsal")
         if type(result) is Meta:
             return Wrapped.around(None, result)
-        if type(result) in (list, tuple):
+        if _several(result):
             return type(result)(Wrapped.around(None, r) if type(r) is Meta else r for r in result)
         return args[0] if result is _FIRST_ARGUMENT else result

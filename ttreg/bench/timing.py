@@ -103,6 +103,7 @@ def machine() -> dict[str, str]:
 def _no_garbage_collection() -> Iterator[None]:
     """As `timeit` does: what a way leaves to the collector would be paid by whichever comes when it is full."""
     was = gc.isenabled()
+    gc.collect()
     gc.disable()
     try:
         yield

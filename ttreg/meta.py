@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import torch
 
@@ -89,7 +90,7 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def intern(dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], offset: int = 0) -> Meta:
+def intern(dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], offset: Any = 0) -> Meta:
     """The one `Meta` for these values."""
     key = (dtype, shape, stride, offset)
     meta = _INTERNED.get(key)

@@ -118,7 +118,7 @@ def _plain_data(tensor: torch.Tensor, data: Any) -> None:
     _DATA.__set__(tensor, data)
 
 
-_DATA = torch._C.TensorBase.data  # type: ignore[attr-defined]
+_DATA: Any = torch._C.TensorBase.data
 
 _lock = threading.Lock()
 _open = 0

@@ -51,8 +51,8 @@ def _finished(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any]
         else:
             finished.append(_finish(tt, carriers, plan, value, meta))
     if not plan.as_made:
-        as_made = tuple(before is after for before, after in zip(made, finished, strict=True))
-        plan.as_made = _ONE_TENSOR if not several and as_made[0] else as_made
+        as_are = tuple(before is after for before, after in zip(made, finished, strict=True))
+        plan.as_made = _ONE_TENSOR if not several and as_are[0] else as_are
     return finished
 
 

@@ -17,7 +17,9 @@ def promoted(operands: Iterable[Any]) -> torch.dtype:
     As https://docs.pytorch.org/docs/stable/tensor_attributes.html says: tensors with dimensions decide; one without
     any, or a number, only raises the result to its own kind: integer, floating point, complex.
     """
-    dimensioned, scalars, numbers = [], [], []
+    dimensioned: list[torch.dtype] = []
+    scalars: list[torch.dtype] = []
+    numbers: list[torch.dtype] = []
     for operand in operands:
         if not isinstance(operand, Meta):
             numbers.append(_of_number(operand))

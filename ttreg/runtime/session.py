@@ -8,6 +8,7 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from .ledger import Ledger
 from .lowering import run_lowering
 from .plan import Plan
 from .relayout import relayout
+from .signature import is_plain
 from .tensor import DeviceTensor
 from .uploads import Uploads, is_parameter
 
@@ -220,12 +222,16 @@ class Session:
         """Note that so many bytes were downloaded for a call of the plan, and what came of it: it may go up again."""
         plan.bytes_down += nbytes
         for result in results:
-            if not isinstance(result, torch.Tensor):
-                continue
-            storage = result._cell.storage if isinstance(result, DeviceTensor) else result.untyped_storage()
+            if isinstance(result, DeviceTensor):
+                storage = result._cell.storage
+            else:
+                storage = result.untyped_storage() if isinstance(result, torch.Tensor) and is_plain(result) else None
             if storage is not None:
-                key = storage._cdata
-                self._made_by[key] = plan, weakref.ref(storage, lambda _, key=key: self._made_by.pop(key, None))
+                gone = partial(self._forget_maker, storage._cdata)
+                self._made_by[storage._cdata] = plan, weakref.ref(storage, gone)
+
+    def _forget_maker(self, storage: int, _: Any) -> None:
+        self._made_by.pop(storage, None)
 
     def close(self) -> None:
         """Bring every live tensor's data to the host, where it stays, and free what the device holds."""

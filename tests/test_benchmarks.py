@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 FEW = {
     "chip": ["--rounds", "2", "--programs", "2", "--passes", "2", "--warm"],
+    "flat": ["--live", "50", "--ops", "200", "--signatures", "20"],
     "min_upload": ["--rounds", "2"],
     "models": ["MTCNN's networks", "--rounds", "2"],
     "overhead": ["add", "view", "--rounds", "2", "--no-symbiote"],
@@ -53,6 +54,12 @@ def test_overhead_prints_json_and_draws(tmp_path):
     assert add["ratios"].keys() == figures["median"].keys()
     assert "ttreg, unread" in view["microseconds"]
     assert (tmp_path / "overhead.svg").read_text().startswith("<?xml")
+
+
+def test_flat_prints_json():
+    figures = json.loads(printed("flat", "--json").splitlines()[-1])
+    assert figures["signatures"] == 20
+    assert min(figures[name] for name in ("before", "after 200 ops", "with 50 live tensors")) > 0
 
 
 def test_models_prints_json_and_draws(tmp_path):

@@ -93,6 +93,20 @@ def traced(path):
     )
 
 
+def test_deciding_is_told_from_running(traced):
+    with traced() as session, torch.no_grad():
+        x = session.to_device(X)
+        x.relu()
+        first = session.report().trace.dispatch_seconds
+        for _ in range(50):
+            x.relu()
+        report = session.report()
+    assert first > 0  # with the decision
+    per_call = (report.trace.dispatch_seconds - first) / 50
+    assert 0 < per_call < first
+    assert 0 < report.totals.device == 51
+
+
 def test_each_call_and_transfer_of_the_report_is_an_event(traced, path):
     model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())
     with traced() as session, torch.no_grad():

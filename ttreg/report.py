@@ -82,6 +82,7 @@ class TracePart(BaseModel):
 
     file: str
     process: int
+    dispatch_seconds: float = 0.0  # spent on finding out where calls go, besides running them and writing the trace
 
 
 class Report(BaseModel):
@@ -112,7 +113,10 @@ class Report(BaseModel):
     def _summary(self) -> Text:
         t, moved = self.totals, self.transfers
         validated = ", validated" if self.device.validated else ""
-        traced = f"\ntrace in {self.trace.file}, process {self.trace.process}" if self.trace is not None else ""
+        traced = ""
+        if self.trace is not None:
+            took = f"; deciding where calls go took {self.trace.dispatch_seconds * 1e3:.1f} ms"
+            traced = f"\ntrace in {self.trace.file}, process {self.trace.process}{took}"
         share = "" if t.share is None else f" ({t.share:.1%} of the floating-point calls)"
         return Text(
             f"{self.device.name} {self.device.arch}, ttnn {self.device.ttnn_version}{validated}\n"

@@ -46,6 +46,7 @@ class TracedSession(Session):
     def __init__(self, settings: Settings, device: Device, sees_all_writes: bool, file: TraceFile):
         super().__init__(settings, device, sees_all_writes)
         self._file = file
+        self.dispatch_seconds = 0.0
         self._thread = threading.get_ident()
         self._process = file.process(f"ttreg, {device.name} {device.arch}")
         for lane in dict.fromkeys((*LANES.values(), TRANSFERS)):
@@ -72,7 +73,7 @@ class TracedSession(Session):
         from ..report import TracePart
 
         made = super().report()
-        made.trace = TracePart(file=str(self._file.path), process=self._process)
+        made.trace = TracePart(file=str(self._file.path), process=self._process, dispatch_seconds=self.dispatch_seconds)
         return made
 
     def download(self, value: Value) -> torch.Tensor:
@@ -119,8 +120,20 @@ class TracedDispatcher(Dispatcher):
         super().__init__(session, again)
         self._runs = {placement: partial(self._run_traced, run) for placement, run in self._runs.items()}
         self._instead: Refusal | None = None  # why the call at work runs on the host after all
+        self._running = 0  # nanoseconds that the call at work has run, and been written about
+
+    def dispatch(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """As `Dispatcher.dispatch`; what it takes besides running the call is the dispatch's."""
+        outer, self._running = self._running, 0
+        start = perf_counter_ns()
+        try:
+            return super().dispatch(op, args, kwargs)
+        finally:
+            self.session.dispatch_seconds += (perf_counter_ns() - start - self._running) / 1e9
+            self._running = outer
 
     def _run_traced(self, run: Callable[..., Any], plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        begun = perf_counter_ns()
         said = _said(plan.op, args, kwargs)  # before the call, which may resize or replace its tensors
         outer, self._instead = self._instead, None
         start = perf_counter_ns()
@@ -134,14 +147,19 @@ class TracedDispatcher(Dispatcher):
             said |= _because(plan.refusal if self._instead is None else self._instead)
             self._instead = outer
             self.session.range(str(plan.op), LANES[placement], placement, start, said)
+            self._running += perf_counter_ns() - begun
 
     def _run_on_host_instead(self, plan: Plan, refusal: Refusal, args: tuple, kwargs: dict[str, Any]) -> Any:
         self._instead = refusal
         return super()._run_on_host_instead(plan, refusal, args, kwargs)
 
     def _pass_through(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
-        with self.session.event(str(op), LANES["host"], "host", {"op": str(op), **_because(host.FOREIGN)}):
-            return super()._pass_through(op, args, kwargs)
+        begun = perf_counter_ns()
+        try:
+            with self.session.event(str(op), LANES["host"], "host", {"op": str(op), **_because(host.FOREIGN)}):
+                return super()._pass_through(op, args, kwargs)
+        finally:
+            self._running += perf_counter_ns() - begun
 
 
 def _said(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:

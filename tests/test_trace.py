@@ -96,15 +96,11 @@ def traced(path):
 def test_deciding_is_told_from_running(traced):
     with traced() as session, torch.no_grad():
         x = session.to_device(X)
+        assert session.report().trace.dispatch_seconds == 0
         x.relu()
         first = session.report().trace.dispatch_seconds
-        for _ in range(50):
-            x.relu()
-        report = session.report()
-    assert first > 0  # with the decision
-    per_call = (report.trace.dispatch_seconds - first) / 50
-    assert 0 < per_call < first
-    assert 0 < report.totals.device == 51
+        x.relu()
+    assert 0 < first < session.report().trace.dispatch_seconds
 
 
 def test_each_call_and_transfer_of_the_report_is_an_event(traced, path):

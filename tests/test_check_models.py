@@ -102,7 +102,8 @@ def traced(check, program):
     with warnings.catch_warnings(record=True) as caught, ttreg.device_mode(**keywords) as session:
         warnings.simplefilter("always")
         results = program(session)
-        report = session.report().model_dump(exclude={"ops": {"__all__": {"seconds"}}})
+        times = {"ops": {"__all__": {"seconds"}}, "transfers": {"upload_seconds", "download_seconds"}}
+        report = session.report().model_dump(exclude=times)
     report["ops"].sort(key=str)
     return [r.tolist() for r in results], report, torch.rand(2).tolist(), [str(w.message) for w in caught]
 

@@ -90,3 +90,18 @@ def test_attention_layers_arrive_as_their_parts(device):
         layer(torch.ones(1, 5, 16))
     assert not session.report().totals.host_float
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_replaced_functions_are_scripted_as_the_built_in_ones(device):
+    class Layers(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm, self.linear = torch.nn.LSTM(4, 4), torch.nn.Linear(4, 4)
+
+        def forward(self, x):
+            return torch.tensor_split(self.linear(self.lstm(x)[0]), 2)[0]
+
+    layers, x = Layers(), torch.rand(3, 2, 4)
+    with device:
+        scripted = torch.jit.script(layers)
+    torch.testing.assert_close(scripted(x), layers(x))

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 from torch._ops import HigherOrderOperator
+from torch.jit import _builtins
 from torch.utils._pytree import tree_map_only
 
 from ..runtime.session import Session
@@ -134,7 +135,9 @@ def replaced(find: Find) -> Iterator[None]:
         if _open == 1:
             for owner, name, make in _REPLACED:
                 function = getattr(owner, name)
-                _put(owner, name, wraps(function)(make(function, find)))
+                replacement = wraps(function)(make(function, find))
+                _known_to_script(replacement, function)
+                _put(owner, name, replacement)
             # For good: after the block too, a read of what `plain.data = tensor` made would end the process.
             torch.Tensor.data = property(_DATA.__get__, _plain_data, doc=_DATA.__doc__)  # type: ignore[assignment]
     try:
@@ -145,6 +148,13 @@ def replaced(find: Find) -> Iterator[None]:
             if not _open:
                 while _before:
                     _put_back(*_before.pop())
+
+
+def _known_to_script(replacement: Callable[..., Any], function: Callable[..., Any]) -> None:
+    """Have `torch.jit.script` compile a call of the replacement as one of the built-in function."""
+    operator = _builtins._find_builtin(function)
+    if operator is not None:
+        _builtins._register_builtin(replacement, operator)
 
 
 def _put(owner: Any, name: str, value: Any) -> None:

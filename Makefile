@@ -40,7 +40,9 @@ bench: setup ## measure what ttreg adds to ttnn's host time, op by op and in who
 
 performance: setup ## measure all of that, and every op, and bring docs/performance.md up to date
 	$(BIN)/python benchmarks/overhead.py --json > benchmarks/results/overhead.json.new
+	$(BIN)/python benchmarks/parts.py --json > benchmarks/results/parts.json.new
 	$(BIN)/python benchmarks/models.py --json > benchmarks/results/models.json.new
+	$(BIN)/python benchmarks/flat.py --json > benchmarks/results/flat.json.new
 	$(BIN)/ttreg bench --shapes real --json > benchmarks/results/ops.json.new
 	$(BIN)/python scripts/performance.py
 

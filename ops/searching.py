@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..call import Call
-from ..conditions import NUMBERS, Check, Dtype, OneOf
+from ..conditions import NUMBERS, Check, Dtype, OneOf, Rank
 from ..meta import Meta
 from ..registry import lower
 from ..samples import Sample, rand
@@ -85,6 +85,7 @@ def bucket_samples():
     for sequence, values in cases():
         for options in OPTIONS:
             yield Sample(values, sequence, **options)
+    yield Sample(ordered(2, 3), ordered(2, 7))
 
 
 @lower(
@@ -93,6 +94,7 @@ def bucket_samples():
     promote=("self", "boundaries"),
     when=[
         Dtype(("self", "boundaries"), NUMBERS),
+        Rank("boundaries", (1,), because="PyTorch takes no others"),
         compared("boundaries", "self"),
         contiguous("self", "boundaries"),
     ],

@@ -35,7 +35,7 @@ def main() -> None:
 
 def page(text: str) -> str:
     """The page with what stands between its marks made anew."""
-    sections = {"overhead": overhead, "models": models, "ops": ops}
+    sections = {"overhead": overhead, "parts": parts, "models": models, "flat": flat, "ops": ops}
     for name, lines in sections.items():
         start, end = MARKS.format("start", name), MARKS.format("end", name)
         before, _, rest = text.partition(start)
@@ -66,6 +66,23 @@ def overhead(figures: dict[str, Any]) -> Iterator[str]:
     for name, op in ops.items():
         yield row(name, op["ttnn_calls"], *(f"{op['ratios'][ratio]:.2f}" for ratio in ratios))
     yield row("median", "", *(f"{figures['median'][ratio]:.2f}" for ratio in ratios))
+
+
+def parts(figures: dict[str, Any]) -> Iterator[str]:
+    """The table of benchmarks/parts.py."""
+    yield f"{machine(figures)}; medians of {figures['rounds']} samples, in µs.\n"
+    yield row("part of an addition", "warm", "cold")
+    yield row(*["---"] * 3)
+    for name, warm in figures["parts"].items():
+        yield row(name, f"{warm:.1f}", f"{figures['cold'][name]:.1f}" if name in figures["cold"] else "")
+
+
+def flat(figures: dict[str, Any]) -> Iterator[str]:
+    """The figures of benchmarks/flat.py."""
+    yield row("an addition through ttreg ÷ the same in ttnn, and memory", "figure")
+    yield row("---", "---")
+    for name, figure in figures.items():
+        yield row(name, f"{figure:,.2f}" if isinstance(figure, float) else f"{figure:,}")
 
 
 def models(figures: dict[str, Any]) -> Iterator[str]:

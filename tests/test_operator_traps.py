@@ -25,18 +25,33 @@ def test_kernels_conjugate_views_of_complex_matrices(function, device):
     torch.testing.assert_close(given, function(matrix))
 
 
-def test_out_of_a_matrix_rank(device):
+RANK = torch.linalg.matrix_rank
+
+
+@pytest.mark.parametrize("arguments", [{}, {"tol": 0.1}, {"tol": torch.tensor(0.1)}, {"atol": 0.1, "rtol": 0.2}])
+def test_out_of_a_matrix_rank(arguments, device):
+    """As the function is found before the block."""
     out = torch.full((), 7)
     with device as session:
-        torch.linalg.matrix_rank(session.to_device(MATRIX), out=out)
-    assert out == torch.linalg.matrix_rank(MATRIX)
+        assert RANK(session.to_device(MATRIX), **arguments, out=out) is out
+    assert out == torch.linalg.matrix_rank(MATRIX, **arguments)
 
 
-@pytest.mark.parametrize("owner", [torch, torch.Tensor])
-def test_tensor_of_places_to_split_at(owner, device):
+@pytest.mark.parametrize("function", [torch.tensor_split, torch.Tensor.tensor_split])
+@pytest.mark.parametrize("places", [torch.tensor([1, 3]), torch.tensor(3)])
+def test_tensor_of_places_to_split_at(function, places, device):
     with device as session:
-        given = owner.tensor_split(session.to_device(MATRIX), session.to_device(torch.tensor([1, 3])), dim=1)
-        assert [piece.tolist() for piece in given] == [piece.tolist() for piece in MATRIX.tensor_split([1, 3], 1)]
+        given = function(session.to_device(MATRIX), session.to_device(places), dim=1)
+        expected = MATRIX.tensor_split(places.tolist(), 1)
+        assert [piece.tolist() for piece in given] == [piece.tolist() for piece in expected]
+        recorded = MATRIX.clone().requires_grad_()
+        function(recorded, places)[0].sum().backward()
+    assert recorded.grad.sum() == 5 * len(function(MATRIX, places)[0])
+
+
+@pytest.mark.parametrize("places", [torch.tensor([1.0]), torch.tensor([[1]])])
+def test_tensor_that_is_no_places_to_split_at(places, same_as_cpu):
+    same_as_cpu(lambda tensor: torch.tensor_split(tensor(MATRIX), tensor(places)), raises=True)
 
 
 def test_out_of_a_softmax(same_as_cpu):

@@ -14,11 +14,10 @@ from typing import Any, Protocol
 import torch
 from torch._ops import HigherOrderOperator
 from torch.jit import _builtins
-from torch.utils._pytree import tree_map_only
 
 from ..runtime.session import Session
 from ..runtime.tensor import DeviceTensor
-from . import higher_order
+from . import higher_order, kernels
 from .onednn import without_onednn
 
 
@@ -65,27 +64,6 @@ def _outside_only(function: Callable[..., Any], find: Find) -> Callable[..., Any
     return lambda: function() and find() is None
 
 
-def _with_read_indices(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
-    """Where to split is read from memory: what follows the tensor to split has to have some."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        tail, kwargs = tree_map_only(DeviceTensor, DeviceTensor.host, (args[1:], kwargs))
-        return function(*args[:1], *tail, **kwargs)
-
-    return call
-
-
-def _with_written_rank(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
-    """`out` is left as it was under any mode: write to it as PyTorch does without one."""
-
-    def call(*args: Any, out: torch.Tensor | None = None, **kwargs: Any) -> Any:
-        if out is None or find() is None:
-            return function(*args, **kwargs) if out is None else function(*args, out=out, **kwargs)
-        return torch.sum(function(*args, **kwargs).unsqueeze(-1), -1, out=out)
-
-    return call
-
-
 def _control_flow(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
     """Before autograd gets them, which would trace what they are given."""
 
@@ -105,9 +83,6 @@ _REPLACED: tuple[tuple[Any, str, Make], ...] = (
     (torch, "lstm", _in_steps),
     (torch._VF, "lstm", _in_steps),
     (torch.backends.mha, "get_fastpath_enabled", _outside_only),
-    (torch, "tensor_split", _with_read_indices),
-    (torch.Tensor, "tensor_split", _with_read_indices),
-    (torch.linalg, "matrix_rank", _with_written_rank),
     (HigherOrderOperator, "__call__", _control_flow),
 )
 
@@ -133,6 +108,7 @@ def replaced(find: Find) -> Iterator[None]:
     with _lock:
         _open += 1
         if _open == 1:
+            kernels.put_in_place()
             for owner, name, make in _REPLACED:
                 function = getattr(owner, name)
                 replacement = wraps(function)(make(function, find))

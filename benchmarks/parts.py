@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 import ttreg
 from ttreg.bench.timing import machine, pinned
+from ttreg.runtime.cell import Cell
 from ttreg.runtime.signature import signature
 from ttreg.runtime.tensor import DeviceTensor
 
@@ -65,19 +66,19 @@ def measure(rounds: int) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     with ttreg.device_mode(device="mock", min_upload_numel=0) as session:
-        x, y = (session.to_device(torch.rand(64, 64)) for _ in range(2))
-        given = (x, y)
+        x, y = given = tuple(session.to_device(torch.rand(64, 64)) for _ in range(2))
         mode: Any = _get_current_dispatch_mode()
         dispatcher = mode._dispatcher
         torch.add(x, y)
         warm = {"all of it": _median(lambda: torch.add(x, y), rounds)}
         cold = {"all of it": _cold(lambda: torch.add(x, y), rounds)}
         with _disable_current_modes():
-            key = signature(session, ADD, given, {})
-            plan = session.ledger.find(key)
+            key: Any = signature(session, ADD, given, {})
+            plan: Any = session.ledger.find(key)
             values = session.value(x), session.value(y)
             arguments = {**plan.constants, "self": values[0], "other": values[1]}
             function, meta = plan.entry.function, plan.outputs[0]
+            cell = Cell(session, meta, values[0])
 
             def lowered() -> Any:
                 return function(session.tt, **arguments)
@@ -90,7 +91,7 @@ def measure(rounds: int) -> dict[str, Any]:
                 "the lowering, with ttnn": lowered,
                 "ttnn.add": lambda: ttnn.add(*values),
                 "the result's DeviceTensor": lambda: session.new_tensor(meta, values[0]),
-                "of it, the wrapper subclass": lambda: DeviceTensor.make(x._cell, meta),
+                "of it, the wrapper subclass": lambda: DeviceTensor.make(cell, meta),
             }
             warm |= {name: _median(part, rounds) for name, part in parts.items()}
             cold |= {name: _cold(parts[name], rounds) for name in ("the lowering, with ttnn", "ttnn.add")}

@@ -13,9 +13,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..call import bind_arguments
 from ..conditions import Refusal
-from ..meta import dtype_name, meta_of
+from ..meta import dtype_name, is_plain, meta_of
 from ..runtime.cell import Cell
-from ..runtime.signature import is_plain
 from ..runtime.tensor import DeviceTensor
 from ..schema import is_composite, leaves_counting, written_arguments
 from . import decompose

@@ -104,3 +104,21 @@ def intern(dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], 
 def meta_of(tensor: torch.Tensor) -> Meta:
     """The metadata of a strided tensor."""
     return intern(tensor.dtype, tensor.shape, tensor.stride(), tensor.storage_offset())
+
+
+dispatch_keys = torch._C._dispatch_keys
+
+
+def _keys_of_plain_tensors() -> frozenset[int]:
+    with torch.inference_mode():
+        inference = torch.empty(0)
+    return frozenset(dispatch_keys(t).raw_repr() for t in (torch.empty(0), inference))
+
+
+# A tensor with exactly these dispatch keys is dense, on the CPU, not conjugated, not fake and nobody's subclass.
+PLAIN_KEYS = _keys_of_plain_tensors()
+
+
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Whether the tensor is an ordinary dense CPU tensor."""
+    return dispatch_keys(tensor).raw_repr() in PLAIN_KEYS

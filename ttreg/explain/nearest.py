@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from pydantic import BaseModel
 
 from ..call import Call
 from ..conditions import FLOATS, AtMost, Condition, Dtype, Is, MultipleOf, OneOf, Rank, SameDtype, SameShape, SizeAtMost
@@ -16,18 +17,21 @@ from ..registry import Entry
 from ..runtime.plan import Plan
 from .arguments import ArgumentsError, write, write_call
 
-if TYPE_CHECKING:
-    from .why import Nearest, Oracle
-
 _TRIED = 200  # calls
 
 Change = dict[str, Any]
+PlanOf = Callable[[Any, tuple, dict[str, Any]], tuple[Plan, dict[str, Any]]]  # from an op and its arguments
 
 
-def nearest(oracle: Oracle, plan: Plan, arguments: dict[str, Any]) -> Nearest | None:
+class Nearest(BaseModel):
+    """The call with as little changed as the device needs: of one argument, or of one dtype throughout."""
+
+    change: dict[str, str]  # by argument
+    call: str
+
+
+def nearest(plan_of: PlanOf, plan: Plan, arguments: dict[str, Any]) -> Nearest | None:
     """The first accepted call among those that the entry's conditions suggest, the refusing one's first."""
-    from .why import Nearest
-
     assert plan.entry is not None
     if plan.entry.kind != "device":
         return None
@@ -38,7 +42,7 @@ def nearest(oracle: Oracle, plan: Plan, arguments: dict[str, Any]) -> Nearest | 
             continue
         tried.add(call)
         try:
-            changed, as_arrived = oracle.plan(plan.op, (), {**arguments, **change})
+            changed, as_arrived = plan_of(plan.op, (), {**arguments, **change})
         except ArgumentsError:
             continue
         if changed.refusal is None:

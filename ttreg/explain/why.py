@@ -23,6 +23,7 @@ from ..runtime.session import Session
 from ..runtime.tensor import DeviceTensor
 from ..settings import Settings
 from .arguments import ArgumentsError, write_call
+from .nearest import Nearest, nearest
 
 Op = OpOverload | OpOverloadPacket
 
@@ -37,13 +38,6 @@ class Placed(BaseModel):
     condition: str = ""
     got: str = ""
     because: str = ""
-
-
-class Nearest(BaseModel):
-    """The call with as little changed as the device needs: of one argument, or of one dtype throughout."""
-
-    change: dict[str, str]  # by argument
-    call: str
 
 
 class Answer(Placed):
@@ -66,14 +60,12 @@ class Oracle:
 
         Raises ArgumentsError if the arguments are not those of the op.
         """
-        from .nearest import nearest
-
         plan, arguments = self.plan(op, args, kwargs)
         answer = Answer(**placed(plan, arguments).model_dump())
         if plan.refusal is None and plan.entry is not None and plan.entry.indices:
             answer.provided = f"the values of {' and '.join(plan.entry.indices)} are within bounds"
         if plan.refusal is not None and plan.refusal != NO_META and plan.entry is not None:
-            answer.nearest = nearest(self, plan, arguments)
+            answer.nearest = nearest(self.plan, plan, arguments)
         if plan.placement == "decomposed":
             answer.parts, failure = self._parts(plan.op, arguments)
             answer.accepted = not failure and all(part.accepted for part in answer.parts)

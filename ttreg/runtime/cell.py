@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 # Each costs a download when the whole is asked for.
 _MOST_PARTS = 8
+
+_FEW_CELLS = 1024
 
 
 @dataclass(eq=False)
@@ -200,3 +204,34 @@ class Cell:
         if self.lazy is not None:
             self.values[self.root] = self.lazy()
             self.lazy = None
+
+
+class Cells:
+    """The cells that are alive: references, cleared of the dead as they double. No set is as cheap to add to."""
+
+    def __init__(self) -> None:
+        self._references: deque[weakref.ref[Cell]] = deque()  # other threads may append while one clears
+        self._most = _FEW_CELLS
+        self._lock = threading.Lock()
+
+    def add(self, cell: Cell) -> None:
+        """Add a new cell."""
+        self._references.append(weakref.ref(cell))
+        if len(self._references) > self._most:
+            self._most = max(_FEW_CELLS, 2 * len(self.live()))
+
+    def live(self) -> list[Cell]:
+        """Those that someone still holds."""
+        alive = []
+        with self._lock:
+            for _ in range(len(self._references)):
+                reference = self._references.popleft()
+                cell = reference()
+                if cell is not None:
+                    alive.append(cell)
+                    self._references.append(reference)
+        return alive
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._references.clear()

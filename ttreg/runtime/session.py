@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-import threading
 import warnings
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import perf_counter
@@ -18,25 +16,22 @@ from torch.utils._python_dispatch import _disable_current_modes
 from ..conditions import Refusal
 from ..devices.base import Device, Value
 from ..errors import FallbackError
-from ..meta import Meta, meta_of
+from ..meta import Meta, is_plain, meta_of
 from ..settings import Settings
 from .api import Api
 from .block_floats import block_float_of
 from .carry import Carriers
-from .cell import Cell, ViewOf
+from .cell import Cell, Cells, ViewOf
 from .indexing import Bound, bounded, joined
 from .ledger import Ledger
 from .lowering import run_lowering
 from .plan import Plan
 from .relayout import relayout
-from .signature import is_plain
 from .tensor import DeviceTensor
 from .uploads import Uploads, is_parameter
 
 if TYPE_CHECKING:
     from ..report import Report
-
-_FEW_CELLS = 1024
 
 REBUILT = Refusal("the storage was written under the shape it was made with", "", "the host takes the view instead")
 
@@ -55,7 +50,7 @@ class Session:
         self.uploads = Uploads(sees_all_writes)
         self.ledger = Ledger()
         self.tt = Api(device, self.carriers, self.uploads, self.value, self.ledger.converted)
-        self._cells = _Cells()
+        self._cells = Cells()
         # By storage: the plan whose call on the host made the content from downloaded tensors.
         self._made_by: dict[int, tuple[Plan, weakref.ref[torch.UntypedStorage]]] = {}
 
@@ -269,34 +264,6 @@ class Session:
             if made_by is not None:
                 made_by[0].bytes_up += plain.nbytes
         return value
-
-
-class _Cells:
-    """The cells that are alive: references, cleared of the dead as they double. No set is as cheap to add to."""
-
-    def __init__(self) -> None:
-        self._references: deque[weakref.ref[Cell]] = deque()  # other threads may append while one clears
-        self._most = _FEW_CELLS
-        self._lock = threading.Lock()
-
-    def add(self, cell: Cell) -> None:
-        self._references.append(weakref.ref(cell))
-        if len(self._references) > self._most:
-            self._most = max(_FEW_CELLS, 2 * len(self.live()))
-
-    def live(self) -> list[Cell]:
-        alive = []
-        with self._lock:
-            for _ in range(len(self._references)):
-                reference = self._references.popleft()
-                cell = reference()
-                if cell is not None:
-                    alive.append(cell)
-                    self._references.append(reference)
-        return alive
-
-    def clear(self) -> None:
-        self._references.clear()
 
 
 def _fits_int32(tensor: torch.Tensor) -> bool:

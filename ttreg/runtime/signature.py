@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..meta import intern
+from ..meta import PLAIN_KEYS, dispatch_keys, intern
 from .tensor import DeviceTensor
 
 if TYPE_CHECKING:
@@ -17,22 +17,6 @@ _OTHER_TYPES = frozenset((complex, torch.Generator, torch.Stream))
 
 # What follows the metadata of a `DeviceTensor`: objects that equal no argument (True would equal a following 1).
 _WHOLE, _PART, _HOST = object(), object(), object()
-
-
-def _keys_of_plain_tensors() -> frozenset[int]:
-    with torch.inference_mode():
-        inference = torch.empty(0)
-    return frozenset(torch._C._dispatch_keys(t).raw_repr() for t in (torch.empty(0), inference))
-
-
-# A tensor with exactly these dispatch keys is dense, on the CPU, not conjugated, not fake and nobody's subclass.
-_PLAIN_KEYS = _keys_of_plain_tensors()
-_dispatch_keys = torch._C._dispatch_keys
-
-
-def is_plain(tensor: torch.Tensor) -> bool:
-    """Whether the tensor is an ordinary dense CPU tensor."""
-    return _dispatch_keys(tensor).raw_repr() in _PLAIN_KEYS
 
 
 def signature(session: Session, op: Any, args: tuple, kwargs: dict[str, Any]) -> tuple | None:
@@ -62,7 +46,7 @@ def _append(session: Session, key: list[Any], values: Any) -> bool:
         elif kind in _PLAIN_TYPES:
             key.append(value)
         elif isinstance(value, torch.Tensor):
-            if _dispatch_keys(value).raw_repr() not in _PLAIN_KEYS:
+            if dispatch_keys(value).raw_repr() not in PLAIN_KEYS:
                 return False
             key.append(intern(value.dtype, value.shape, value.stride(), value.storage_offset()))
         elif kind is bool or kind is float:

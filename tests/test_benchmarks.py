@@ -17,6 +17,7 @@ FEW = {
     "min_upload": ["--rounds", "2"],
     "models": ["MTCNN's networks", "--rounds", "2"],
     "overhead": ["add", "view", "--rounds", "2", "--no-symbiote"],
+    "parts": ["--rounds", "2"],
     "varying_sizes": ["--detector", "yolo", "--images", "12"],
 }
 
@@ -73,6 +74,12 @@ def test_models_prints_json_and_draws(tmp_path):
     assert found["most_dram_bytes"] > found["first_forward"]["weight_upload_bytes"]
     assert figures["median"] == found["ratios"]
     assert (tmp_path / "models.svg").read_text().startswith("<?xml")
+
+
+def test_parts_are_printed():
+    found = json.loads(printed("parts", "--json").splitlines()[-1])
+    assert min([*found["parts"].values(), *found["cold"].values()]) > 0
+    assert found["parts"].keys() > found["cold"].keys()
 
 
 def test_chip_prints_json():

@@ -11,6 +11,10 @@ def accurate(tt: Any) -> Any:
     ttnn's own defaults round sums of bfloat16 to bfloat16. Wormhole's matrix engine has a fault that HiFi4 with
     float32 accumulation meets (outputs off by powers of two, tt-metal issue 38306); ttnn asks for HiFi3 there.
     """
+    return tt.once(_accurate)
+
+
+def _accurate(tt: Any) -> Any:
     blackhole = tt.device is not None and "BLACKHOLE" in str(tt.device.arch())
     return tt.WormholeComputeKernelConfig(  # of both architectures: Blackhole has no type of its own
         math_fidelity=tt.MathFidelity.HiFi4 if blackhole else tt.MathFidelity.HiFi3,

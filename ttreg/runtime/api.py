@@ -25,6 +25,7 @@ class Api:
     ):
         self._device, self._carriers, self._uploads = device, carriers, uploads
         self._upload, self._count = upload, count
+        self._made: dict[Callable[[Api], Any], Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._device.tt, name)
@@ -46,6 +47,13 @@ class Api:
     def carrier(self, dtype: torch.dtype) -> Any:
         """The ttnn dtype in which the session carries a torch dtype."""
         return getattr(self, self._carriers[dtype])
+
+    def once(self, make: Callable[[Api], Any]) -> Any:
+        """`make(tt)`, made once for the session: settings that ttnn takes, say, which are slow to make."""
+        made = self._made.get(make)
+        if made is None:
+            made = self._made[make] = make(self)
+        return made
 
     def prepared(self, value: Value, key: Hashable, make: Callable[[], Any]) -> Any:
         """`make()`, which derives something from `value` alone; made once if that is an uploaded weight."""

@@ -46,13 +46,10 @@ class Ledger:
 
     def __init__(self) -> None:
         self._plans: OrderedDict[tuple, Plan] = OrderedDict()
+        self.find = self._plans.get  # the kept decision for a signature, or None; every call asks
         self._tallies: _Tallies = {}
         self._conversions = {"dtype_conversions": 0, "layout_conversions": 0}
         self._moved = {what: _Moved() for what in ("uploads", "weight_uploads", "downloads")}
-
-    def find(self, signature: tuple) -> Plan | None:
-        """The kept decision for a signature."""
-        return self._plans.get(signature)
 
     def keep(self, signature: tuple, plan: Plan) -> None:
         """Keep a decision; the oldest ones give way, their counts stay."""

@@ -120,3 +120,15 @@ def test_replaced_functions_are_scripted_as_the_built_in_ones(device):
     with device:
         scripted = torch.jit.script(layers)
     torch.testing.assert_close(scripted(x), layers(x))
+
+
+def test_what_a_block_replaces_is_there_again_after_it(device):
+    def found():
+        owners = (torch.Tensor.data_ptr, torch.Tensor.apply_, torch._VF.lstm, torch.backends.mha.get_fastpath_enabled)
+        return [*owners, torch._ops.HigherOrderOperator.__call__]
+
+    before = found()
+    with device, device:
+        inside = found()
+    assert found() == before
+    assert not set(inside) & set(before)

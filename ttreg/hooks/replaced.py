@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, Protocol
 
 import torch
@@ -110,10 +110,7 @@ def replaced(find: Find) -> Iterator[None]:
         if _open == 1:
             kernels.put_in_place()
             for owner, name, make in _REPLACED:
-                function = getattr(owner, name)
-                replacement = wraps(function)(make(function, find))
-                _known_to_script(replacement, function)
-                _put(owner, name, replacement)
+                _put(owner, name, _replacement(getattr(owner, name), make, find))
             # For good: after the block too, a read of what `plain.data = tensor` made would end the process.
             torch.Tensor.data = property(_DATA.__get__, _plain_data, doc=_DATA.__doc__)  # type: ignore[assignment]
     try:
@@ -126,11 +123,13 @@ def replaced(find: Find) -> Iterator[None]:
                     _put_back(*_before.pop())
 
 
-def _known_to_script(replacement: Callable[..., Any], function: Callable[..., Any]) -> None:
-    """Have `torch.jit.script` compile a call of the replacement as one of the built-in function."""
+@cache  # for good, since what `torch.jit.script` knows of a function goes by its identity
+def _replacement(function: Callable[..., Any], make: Make, find: Find) -> Callable[..., Any]:
+    replacement = wraps(function)(make(function, find))
     operator = _builtins._find_builtin(function)
-    if operator is not None:
+    if operator is not None:  # a call of the replacement is scripted as one of the built-in function
         _builtins._register_builtin(replacement, operator)
+    return replacement
 
 
 def _put(owner: Any, name: str, value: Any) -> None:

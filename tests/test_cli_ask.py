@@ -57,7 +57,7 @@ def test_list_sorts_numbers_with_the_largest_first():
 def test_the_count_is_not_part_of_the_answer():
     done = run("list", "cumsum")
     assert done.stdout.splitlines()[1].split()[:4] == ["aten.cumsum.default", "cumulative", "device", "3"]
-    assert done.stderr == "1 entries: 1 device\n"
+    assert done.stderr == "1 entry: 1 device\n"
 
 
 def test_nothing_that_matches_is_a_no_with_the_closest_names():
@@ -88,6 +88,32 @@ def test_show_has_all_of_an_entry():
     assert len(shown.samples) == len(list(entry.samples()))
     assert {s.refused.partition(", got")[0] for s in shown.samples} - {""} == {str(c) for c in entry.conditions}
     assert any("`cumsum`" in remark.ttnn for remark in shown.limits)
+
+
+def test_show_has_the_figures_that_a_file_holds(tmp_path):
+    row = {"op": "aten.cumsum.default", "family": "cumulative", "shapes": "samples", "call": "self=f32[5, 7], dim=0"}
+    rows = [row | {"mock": {"microseconds": 51.25, "spread": 0.1}}, row | {"op": "aten.cumprod.default"}]
+    run_of = {
+        "machine": {"ttreg": "0.1.0", "cpu": "An Abacus"},
+        "taken": "2026-01-31",
+        "arch": "blackhole",
+        "rounds": 3,
+    }
+    file = tmp_path / "figures.json"
+    file.write_text(json.dumps(run_of | {"rows": rows}))
+
+    (shown,) = TypeAdapter(list[Detail]).validate_json(run("show", "cumsum", "--json", "--figures", str(file)).stdout)
+    (measured,) = shown.measured
+    assert (measured.call, measured.microseconds) == ("self=f32[5, 7], dim=0", {"mock": 51.25})
+    text = run("show", "cumsum", "--figures", str(file)).stdout
+    assert "self=f32[5, 7], dim=0: mocked chip 51.2 µs\n" in text
+    assert "2026-01-31, An Abacus, ttreg 0.1.0, blackhole, 3 rounds\n" in text
+
+    file.write_text("{}")
+    for wrong in (file, tmp_path / "none.json"):
+        done = run("show", "cumsum", "--figures", str(wrong))
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert "--figures" in done.stderr
 
 
 @pytest.mark.parametrize("entry", list(registry), ids=lambda entry: str(entry.op))

@@ -112,7 +112,7 @@ def test_wheel_holds_every_module_under_ttreg(tmp_path: Path) -> None:
     modules = {path.relative_to(ROOT).as_posix() for path in tracked() if path.suffix in suffixes}
     wanted = {name for name in modules if name.startswith("ttreg/")}
     wanted |= {f"ttreg/{name}" for name in modules if name.startswith(("ops/", "fallback/"))}
-    assert shipped >= wanted
+    assert shipped >= wanted | {"ttreg/docs/ttnn-limits.md"}  # `ttreg show` reads it
 
 
 def pins(python: str) -> dict[str, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -24,6 +25,17 @@ def seeded(samples: Samples) -> Iterator[Sample]:
     """The samples, with the same values at each call."""
     _generator.manual_seed(20)
     yield from samples()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have PyTorch compute in this thread alone: to wake others takes longer than most samples do."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def rand(*shape: int, dtype: torch.dtype = torch.float32, low: float = -2.0, high: float = 2.0) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -21,7 +21,7 @@ from ..meta import Meta, meta_of
 from ..registry import Entry
 from ..runtime.session import Session
 from ..runtime.tensor import DeviceTensor
-from ..samples import Sample
+from ..samples import Sample, one_thread
 from ..settings import Settings
 from .calls import Shapes, calls, described
 from .timing import Way, interleaved, pinned, spread, under
@@ -64,6 +64,7 @@ class Benchmark(BaseModel):
     """A run of `ttreg bench`."""
 
     machine: dict[str, str]  # its CPU, and versions
+    taken: str = ""  # the day, as 2026-01-31; older files have none
     arch: str
     rounds: int
     rows: list[Row]
@@ -88,7 +89,7 @@ def measure(found: Iterable[tuple[Entry, str, Sample]], arch: str, rounds: int) 
         "mock": Settings(device="mock", arch=arch, min_upload_numel=0),
     }
     devices = {name: open_device(setting) for name, setting in settings.items()}
-    with _one_thread(), pinned():
+    with one_thread(), pinned():
         for entry, source, sample in found:
             sessions = {name: Session(settings[name], device) for name, device in devices.items()}
             row = Row(op=str(entry.op), family=entry.family, shapes=source, call=described(entry, sample))
@@ -167,13 +168,3 @@ def _uploaded(session: Session, plain: Arguments) -> Callable[[], Arguments]:
 class _OnDevice:
     meta: Meta
     value: Value
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

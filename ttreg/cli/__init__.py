@@ -50,7 +50,8 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     verbose: Annotated[
-        int, typer.Option("--verbose", "-v", count=True, help="Log to stderr; twice for each decision.")
+        int,
+        typer.Option("--verbose", "-v", count=True, show_default=False, help="Log to stderr; twice for each decision."),
     ] = 0,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")

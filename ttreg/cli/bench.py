@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from ..errors import TtregError
 from .shared import Command, Json, answer, bad_usage, console, errors, print_json, tracked
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def bench(
     if not found:
         bad_usage(f"the real models have no call of {', '.join(ops or ())} that runs on the device", "OPS")
     rows = list(tracked(measure(found, arch, rounds), arch, len(found)))
-    now = Benchmark(machine=machine(), arch=arch, rounds=rounds, rows=rows)
+    now = Benchmark(machine=machine(), taken=date.today().isoformat(), arch=arch, rounds=rounds, rows=rows)
     if plot is not None:
         _draw(now, plot)
     if json:
@@ -67,16 +69,12 @@ def bench(
 
 
 def _read(path: Path) -> Benchmark:
-    from pydantic import ValidationError
-
-    from ..bench.ops import Benchmark
+    from ..explain.figures import read_benchmark
 
     try:
-        return Benchmark.model_validate_json(path.read_bytes())
-    except OSError as error:
-        bad_usage(f"cannot read {path}: {error.strerror}", "--compare")
-    except ValidationError as error:
-        bad_usage(f"{path} is not what ttreg bench --json prints: {error.errors()[0]['msg']}", "--compare")
+        return read_benchmark(path)
+    except TtregError as error:
+        bad_usage(str(error), "--compare")
 
 
 def _draw(benchmark: Benchmark, path: Path) -> None:

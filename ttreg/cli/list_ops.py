@@ -43,12 +43,14 @@ def list_ops(
     from ..explain.catalogue import row
     from ..explain.lookup import closest, matching
     from ..registry import registry
+    from ..samples import one_thread
 
     families = sorted({entry.family for entry in registry})
     if family is not None and family not in families:
         bad_usage(f"no family is named {family}; known are {', '.join(families)}", "--family")
     entries = [e for e in matching(patterns or ()) if family in (None, e.family)]
-    rows = [row(e) for e in entries if placement is None or e.kind == placement.value]
+    with one_thread():
+        rows = [row(e) for e in entries if placement is None or e.kind == placement.value]
     rows.sort(key=lambda r: (-v if isinstance(v := getattr(r, sort.value), int) else v, r.op))
     if json:
         print_json(rows)
@@ -63,7 +65,7 @@ def list_ops(
     total = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
     close = [] if rows else closest(patterns[0]) if patterns else []
     hint = f"; ops that are spelt like it: {', '.join(close)}" if close else ""
-    typer.echo(f"{len(rows)} entries{': ' if total else ''}{total}{hint}", err=True)
+    typer.echo(f"{len(rows)} {'entry' if len(rows) == 1 else 'entries'}{': ' if total else ''}{total}{hint}", err=True)
     answer(bool(rows))
 
 

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import TtregError
 from .shared import Command, Json, bad_usage, complete_op, print_fields, print_json
 
 if TYPE_CHECKING:
     from ..explain.catalogue import Detail
 
+_WAYS = {"cpu": "plain CPU", "host": "left to the host", "emulated": "emulated", "mock": "mocked chip"}
+
 
 def show(
     op: Annotated[str, typer.Argument(help="An op, such as conv2d or aten.add.Tensor.", autocompletion=complete_op)],
+    figures: Annotated[Path | None, typer.Option(help="Show what this file, of ttreg bench --json, has too.")] = None,
     json: Json = False,
 ) -> None:
-    """Show an op's entries: conditions and why they are there, lowering, forms, samples, limits of ttnn."""
+    """Show an op's entries: conditions and why they are there, lowering, forms, samples, limits of ttnn.
+
+    With --figures, also how long its calls took, on which machine and when.
+    """
     from ..explain.catalogue import detail
     from ..explain.lookup import UnknownOpError, entries_of
+    from ..samples import one_thread
 
     try:
-        details = [detail(entry) for entry in entries_of(op)]
+        with one_thread():
+            details = [detail(entry) for entry in entries_of(op)]
     except UnknownOpError as error:
         bad_usage(str(error), "OP")
+    if figures is not None:
+        details = _with_figures(details, figures)
     if json:
         print_json(details)
         return
@@ -31,6 +44,16 @@ def show(
         if number:
             typer.echo()
         _show(one)
+
+
+def _with_figures(details: list[Detail], path: Path) -> list[Detail]:
+    from ..explain.figures import measured, read_benchmark
+
+    try:
+        benchmark = read_benchmark(path)
+    except TtregError as error:
+        bad_usage(str(error), "--figures")
+    return [replace(one, measured=measured(benchmark, one.op)) for one in details]
 
 
 def _show(one: Detail) -> None:
@@ -47,6 +70,10 @@ def _show(one: Detail) -> None:
         fields.append(("sample", f"{sample.call}{': refused by ' if sample.refused else ''}{sample.refused}"))
     for limit in one.limits:
         fields.append(("ttnn", f"{limit.ttnn}: {limit.ttreg} (known from {limit.known_from})"))
+    for timed in one.measured:
+        times = ", ".join(f"{_WAYS[way]} {time:,.1f} µs" for way, time in timed.microseconds.items())
+        fields.append(("measured", f"{timed.call}: {times or 'failed'}"))
+    fields.append(("on", one.measured[0].taken if one.measured else ""))
     if one.lowering is not None:
         fields.append(("lowering", f"{one.lowering.name} in {one.lowering.source}"))
         fields += [("where", f"{name} = {value}") for name, value in one.lowering.around.items()]

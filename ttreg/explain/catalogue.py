@@ -62,6 +62,15 @@ class Lowering:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """A call that was timed: microseconds each way, medians, and with what and when they were taken."""
+
+    call: str
+    microseconds: dict[str, float]  # by way, as in `ttreg bench --json`
+    taken: str
+
+
+@dataclass(frozen=True)
 class Detail:
     """All that the registry knows of an op."""
 
@@ -78,6 +87,7 @@ class Detail:
     lowering: Lowering | None
     samples: tuple[Tried, ...]
     limits: tuple[Remark, ...]  # what docs/ttnn-limits.md has of the ttnn functions that the lowering calls
+    measured: tuple[Measured, ...] = ()  # the op's calls in a file of figures
 
 
 def row(entry: Entry) -> Row:

@@ -170,3 +170,10 @@ def test_the_command_says_what_verify_says(imported):
     assert not made.verdicts[-1].accepted
     assert made.verdicts[0].accepted
     assert imported(made.code)
+
+
+def test_without_what_pytorchs_tests_need_it_says_so(monkeypatch):
+    monkeypatch.setattr("ttreg.explain.op_samples.find_spec", lambda name: None)
+    made = skeleton.skeleton("heaviside")
+    assert made.samples == 0
+    assert "# PyTorch's own tests need the package expecttest: yield Sample(...)" in made.code

@@ -219,10 +219,13 @@ def test_no_counted_call_is_no_share() -> None:
     assert part.NetworkCalls().share == 0
 
 
-def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_packages_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(demo, "find_spec", lambda name: None if name in ("facenet_pytorch", "skimage") else object())
-    code, text = run_demo(tmp_path)
-    assert code == 2
+    code, answered = run_demo(tmp_path)
+    text = capsys.readouterr().err
+    assert (code, answered) == (2, "")
     assert "needs facenet-pytorch, scikit-image" in text
     for words in ("make setup", "pip install 'ttreg[models]'", "pip install --no-deps facenet-pytorch"):
         assert words in text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .shared import Command, Json, answer, bad_usage, console, print_json, tracked, working
+from .shared import INTERRUPTED, Command, Json, answer, bad_usage, console, print_json, tracked, working
 
 if TYPE_CHECKING:
     from ..coverage.measure import Coverage
@@ -93,7 +93,14 @@ def _script(name: str, arguments: list[str]) -> Callable[[AbstractContextManager
     from .program import Program
 
     program = Program(name, arguments)
-    return lambda block: _ended(program.run(block)[1])
+
+    def runs(block: AbstractContextManager[Any]) -> str:
+        ending = program.run(block)[1]
+        if ending == INTERRUPTED:
+            raise KeyboardInterrupt
+        return _ended(ending)
+
+    return runs
 
 
 def _runs(target: Target) -> Callable[[AbstractContextManager[Any]], str]:

@@ -39,7 +39,9 @@ def run(output: Path, console: Console | None = None, parts: list[Part] | None =
     """
     console = console or Console()
     if missing := [name for module, name in NEEDED.items() if find_spec(module) is None]:
-        console.print(f"[red]The demo needs {', '.join(missing)}.[/red]", HOW_TO_INSTALL, markup=True)
+        Console(stderr=True, soft_wrap=True).print(
+            f"[red]The demo needs {', '.join(missing)}.[/red]", HOW_TO_INSTALL, markup=True
+        )
         return 2
 
     from . import faces, search

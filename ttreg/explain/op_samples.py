@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import islice
 from typing import Any
 
@@ -55,12 +56,21 @@ def _all_calls(op: OpOverload) -> Iterator[dict[str, Any]]:
             yield from mode.calls
 
 
+# What PyTorch imports to define its tests, and none but they need.
+NO_OP_INFOS = "PyTorch's own tests need the package expecttest"
+
+
+def has_op_infos() -> bool:
+    """Whether PyTorch's op infos can be imported here."""
+    return find_spec("expecttest") is not None
+
+
 def _op_infos(name: str) -> list[Any]:
     """PyTorch's op infos whose name says that they are about the op."""
-    try:
-        from torch.testing._internal.common_methods_invocations import op_db
-    except ImportError:  # it wants packages that tests have
+    if not has_op_infos():
         return []
+    from torch.testing._internal.common_methods_invocations import op_db
+
     wanted = name.strip("_")
     names = {wanted, wanted.removesuffix("_forward"), wanted.removeprefix("native_")}
     return [i for i in op_db if {i.aten_name.strip("_"), i.name.rpartition(".")[2].strip("_")} & names]

@@ -17,7 +17,7 @@ from ..errors import TtregError
 from ..registry import registry
 from ..schema import functional_form, tensor_arguments, written_arguments
 from .lookup import find_op
-from .op_samples import calls_of, sample_code
+from .op_samples import NO_OP_INFOS, calls_of, has_op_infos, sample_code
 
 _GROUPS = {"BOOL": {torch.bool}, "INDICES": {torch.int64, torch.int32}}
 # What a lowering has no use for as long as it is None: the session says where a tensor lies and what draws it.
@@ -117,8 +117,9 @@ def _code(op: OpOverload, conditions: list[str], samples: list[str], candidates:
     if len(candidates) > 1:
         body.insert(0, f"    # ttnn also has {', '.join(candidates[1:])}.")
     if not samples:
+        why = "PyTorch's own tests have none" if has_op_infos() else NO_OP_INFOS
         samples = [
-            "    # PyTorch's own tests have none: yield Sample(...) with arguments of the op.",
+            f"    # {why}: yield Sample(...) with arguments of the op.",
             "    return iter(())",
         ]
     text = "\n".join([*samples, *conditions])

@@ -319,3 +319,11 @@ def test_what_is_no_run_of_it_is_not_compared(measured, tmp_path):
     done = runner.invoke(cli.app, ["bench", "add.Tensor", "--compare", str(other)], env={"COLUMNS": "200"})
     assert done.exit_code == 2
     assert "is not what ttreg bench --json prints" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["plot.foo", "plot", "no-folder/plot.svg"])
+def test_a_plot_that_cannot_be_written_is_refused_before_anything_is_measured(monkeypatch, tmp_path, name):
+    monkeypatch.setattr("ttreg.bench.ops.measure", lambda *of: pytest.fail("measured"))
+    done = CliRunner().invoke(cli.app, ["bench", "add.Tensor", "--plot", str(tmp_path / name)])
+    assert done.exit_code == 2
+    assert "--plot" in done.stderr

@@ -37,6 +37,13 @@ def pyplot() -> Any:
     return matplotlib.pyplot
 
 
+def kinds() -> set[str]:
+    """The endings of names of files that `save` can write."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    return set(FigureCanvasBase.get_supported_filetypes())
+
+
 def save(figure: Any, path: str) -> None:
     """Write the figure into a file of the kind that its name says, and be done with it."""
     figure.tight_layout()

@@ -48,6 +48,8 @@ def bench(
         bad_usage(f"{arch!r}; expected {' or '.join(ARCHS)}", "--arch")
     if unknown := [pattern for pattern in ops or () if not matching([pattern])]:
         bad_usage(f"no lowering or family is named {', '.join(unknown)}", "OPS")
+    if plot is not None:
+        _check(plot)
     before = _read(compare) if compare is not None else None
     found = chosen(ops or (), cast("Shapes", shapes))
     if not found:
@@ -77,14 +79,26 @@ def _read(path: Path) -> Benchmark:
         bad_usage(str(error), "--compare")
 
 
+def _check(plot: Path) -> None:
+    """Refuse a file that could not be written, before minutes of measuring."""
+    from ..bench.plot import kinds
+
+    try:
+        known = kinds()
+    except ImportError:
+        bad_usage("a plot needs matplotlib: pip install matplotlib", "--plot")
+    if plot.suffix[1:].lower() not in known:
+        bad_usage(f"cannot draw into {plot}: expected a name that ends in .svg, .png or .pdf", "--plot")
+    if plot.is_dir() or not plot.parent.is_dir():
+        bad_usage(f"{plot} cannot be written: name a file in a folder that exists", "--plot")
+
+
 def _draw(benchmark: Benchmark, path: Path) -> None:
     from ..bench.plot import draw
 
     try:
         draw(benchmark, str(path))
-    except ImportError:
-        bad_usage("a plot needs matplotlib: pip install matplotlib", "--plot")
-    except (OSError, ValueError) as error:
+    except OSError as error:
         bad_usage(f"cannot draw into {path}: {error}", "--plot")
 
 

@@ -37,6 +37,7 @@ def pytest_terminal_summary(terminalreporter):
 def _no_settings_from_outside(monkeypatch):
     for variable in [name for name in os.environ if name.startswith("TTREG_")]:
         monkeypatch.delenv(variable)
+    monkeypatch.delenv("COLUMNS", raising=False)  # which readline has set for the processes that pytest starts
 
 
 @pytest.fixture

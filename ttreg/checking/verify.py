@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import signal
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +37,7 @@ def verify(arch: str, patterns: Sequence[str] = (), module: Path | None = None) 
     context = multiprocessing.get_context("spawn")
     queue: multiprocessing.Queue = context.Queue()
     worker = context.Process(target=_work, args=(arch, tuple(patterns), module, queue), daemon=True)
-    with _interrupts_ignored():  # inherited by the worker: Ctrl-C is for this process, which ends it
+    with _interrupts_held():  # and for good by the worker: Ctrl-C is for this process, which ends it
         worker.start()
     try:
         while (verdict := queue.get()) is not None:
@@ -55,15 +54,13 @@ def matching(patterns: Sequence[str]) -> list[Entry]:
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
-        yield
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while the context is open; a process that is started there never gets it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(arch: str, patterns: tuple[str, ...], module: Path | None, queue: multiprocessing.Queue) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from pydantic import BaseModel, Field
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -25,8 +24,8 @@ class DeviceInfo(BaseModel):
     validated: bool
 
 
-class OpRow(BaseModel):
-    """Calls of one op that were placed alike for one reason."""
+class Placed(BaseModel):
+    """Calls of one op that are placed alike for one reason."""
 
     op: str
     placement: Placement
@@ -34,6 +33,16 @@ class OpRow(BaseModel):
     reason: str = ""
     got: str = ""
     count: int = 0
+
+    @property
+    def because(self) -> str:
+        """The condition's own reason: where it has none, `reason` is what the refusal says, with what it met."""
+        return "" if self.reason == str(Refusal(self.condition, self.got)) else self.reason
+
+
+class OpRow(Placed):
+    """Calls of one op that were placed alike for one reason."""
+
     seconds: float = 0.0
     bytes: int = 0  # of the inputs
     # Downloaded for calls on the host; of what these made, uploaded again. Not in the JSON form where nothing was.
@@ -76,6 +85,13 @@ class Totals(BaseModel):
         floating = self.device + self.host_float
         return self.device / floating if floating else None
 
+    def __str__(self) -> str:
+        share = "" if self.share is None else f" ({self.share:.1%} of the floating-point calls)"
+        return (
+            f"{self.calls} calls: {self.device} on the device{share}, {self.host} on the host, {self.local} local, "
+            f"{self.decomposed} decomposed, {self.view} views"
+        )
+
 
 class TracePart(BaseModel):
     """Where a trace of the session is: a file, and the session's number among the trace's processes."""
@@ -111,17 +127,15 @@ class Report(BaseModel):
         return compact(self)
 
     def _summary(self) -> Text:
-        t, moved = self.totals, self.transfers
+        moved = self.transfers
         validated = ", validated" if self.device.validated else ""
         traced = ""
         if self.trace is not None:
             took = f"; deciding where calls go took {self.trace.dispatch_seconds * 1e3:.1f} ms"
             traced = f"\ntrace in {self.trace.file}, process {self.trace.process}{took}"
-        share = "" if t.share is None else f" ({t.share:.1%} of the floating-point calls)"
         return Text(
             f"{self.device.name} {self.device.arch}, ttnn {self.device.ttnn_version}{validated}\n"
-            f"{t.calls} calls: {t.device} on the device{share}, {t.host} on the host, {t.local} local, "
-            f"{t.decomposed} decomposed, {t.view} views\n"
+            f"{self.totals}\n"
             f"uploads {moved.uploads} ({size(moved.upload_bytes)}), weights {moved.weight_uploads} "
             f"({size(moved.weight_upload_bytes)}), downloads {moved.downloads} ({size(moved.download_bytes)})\n"
             f"moving took {moved.upload_seconds * 1e3:.1f} ms up, {moved.download_seconds * 1e3:.1f} ms down\n"
@@ -150,8 +164,7 @@ def why(row: OpRow) -> str:
     """Why the row's calls were placed as they were, in one line."""
     if row.condition == str(Never()):
         return row.reason
-    refusal = Refusal(row.condition, row.got)
-    return str(refusal if row.reason == str(refusal) else replace(refusal, because=row.reason))
+    return str(Refusal(row.condition, row.got, row.because))
 
 
 def there_and_back(row: OpRow) -> str:

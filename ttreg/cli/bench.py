@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from ..errors import TtregError
-from .shared import Command, Json, answer, bad_usage, console, errors, print_json, tracked
+from .shared import Command, Json, answer, bad_usage, check_ops, console, errors, print_json, tracked
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,15 +39,13 @@ def bench(
     from ..bench.compare import changes, in_common
     from ..bench.ops import Benchmark, chosen, measure
     from ..bench.timing import machine
-    from ..checking.verify import matching
     from ..settings import ARCHS
 
     if shapes not in ("samples", "real", "both"):
         bad_usage(f"{shapes!r}; expected samples, real or both", "--shapes")
     if arch not in ARCHS:
         bad_usage(f"{arch!r}; expected {' or '.join(ARCHS)}", "--arch")
-    if unknown := [pattern for pattern in ops or () if not matching([pattern])]:
-        bad_usage(f"no lowering or family is named {', '.join(unknown)}", "OPS")
+    check_ops(ops or ())
     if plot is not None:
         _check(plot)
     before = _read(compare) if compare is not None else None

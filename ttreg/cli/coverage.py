@@ -127,12 +127,7 @@ def _show(made: Coverage) -> None:
 
     from ..report import OpRow, size, why
 
-    t = made.totals
-    share = f" ({made.share:.1%} of the floating-point calls)" if made.share is not None else ""
-    typer.echo(
-        f"{made.target}\n{t.calls} calls: {t.device} on the device{share}, {t.host} on the host, {t.local} local, "
-        f"{t.decomposed} decomposed, {t.view} views"
-    )
+    typer.echo(f"{made.target}\n{made.totals}")
     if made.stopped is not None:
         hint = "what follows is not covered; --run computes values on the host"
         typer.secho(f"stopped at {made.stopped.where}: {made.stopped.reason}; {hint}", fg="red")

@@ -151,6 +151,14 @@ def bad_usage(message: str, option: str) -> NoReturn:
     raise typer.BadParameter(message, param_hint=option)
 
 
+def check_ops(patterns: Iterable[str]) -> None:
+    """Leave the command if a pattern names no op that has a lowering, nor a family of them."""
+    from ..checking.verify import matching
+
+    if unknown := [pattern for pattern in patterns if not matching([pattern])]:
+        bad_usage(f"no lowering or family is named {', '.join(unknown)}", "OPS")
+
+
 def log_to_stderr(level: int) -> None:
     """Show the records of the logger `ttreg` from `level` up on stderr."""
     from rich.logging import RichHandler

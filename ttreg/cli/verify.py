@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .shared import Command, Json, answer, bad_usage, console, tracked
+from .shared import Command, Json, answer, bad_usage, check_ops, console, tracked
 
 
 def verify(
@@ -17,16 +17,13 @@ def verify(
     """Make every accepted sample's ttnn calls on mocked chips."""
     from rich.table import Table
 
-    from ..checking.verify import matching
     from ..checking.verify import verify as run
     from ..settings import ARCHS
 
     archs = ARCHS if arch == "both" else (arch,)
     if not set(archs) <= set(ARCHS):
         bad_usage(f"{arch!r}; expected {', '.join(ARCHS)} or both", "--arch")
-    unknown = [pattern for pattern in ops or () if not matching([pattern])]
-    if unknown:
-        bad_usage(f"no lowering or family is named {', '.join(unknown)}", "OPS")
+    check_ops(ops or ())
     verdicts = [v for a in archs for v in tracked(run(a, ops or ()), a)]
     refused = [v for v in verdicts if v.error]
     if json:

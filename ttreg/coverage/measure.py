@@ -10,11 +10,9 @@ import torch
 from pydantic import BaseModel
 from torch.utils._pytree import tree_map_only
 
-from ..conditions import Refusal
 from ..meta import Meta
-from ..report import Totals
+from ..report import Placed, Totals
 from ..runtime.ledger import Ledger
-from ..runtime.plan import Placement
 from ..settings import Settings
 from .dry import DrySession, dry_run
 from .host_values import HostSession
@@ -26,15 +24,9 @@ from .variations import Skipped, Variation
 Runs = Callable[[AbstractContextManager[Any]], str]
 
 
-class CoverageRow(BaseModel):
+class CoverageRow(Placed):
     """Calls of one op that would be placed alike for one reason."""
 
-    op: str
-    placement: Placement
-    condition: str = ""
-    reason: str = ""
-    got: str = ""
-    count: int = 0
     bytes: int = 0  # of the inputs
 
 
@@ -152,10 +144,8 @@ def cover_calls(name: str, calls: Iterable[Variation | Skipped], settings: Setti
 def _ranked(rows: Iterable[CoverageRow]) -> list[Refused]:
     refused: dict[tuple, Refused] = {}
     for row in rows:
-        # Where a condition has no reason, the row's is what the refusal says, with what it met.
-        reason = "" if row.reason == str(Refusal(row.condition, row.got)) else row.reason
-        new = Refused(op=row.op, condition=row.condition, reason=reason, got=[])
-        one = refused.setdefault((row.op, row.condition, reason), new)
+        new = Refused(op=row.op, condition=row.condition, reason=row.because, got=[])
+        one = refused.setdefault((row.op, row.condition, row.because), new)
         one.got += [row.got] if row.got else []
         one.count += row.count
         one.bytes += row.bytes

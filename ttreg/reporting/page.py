@@ -90,8 +90,7 @@ def _reasons(rows: list[OpRow]) -> list[Reason]:
     alike: dict[tuple[str, str], list[OpRow]] = {}
     for row in rows:
         if row.placement == "host":
-            because = "" if row.reason == str(Refusal(row.condition, row.got)) else row.reason
-            alike.setdefault((row.condition, because), []).append(row)
+            alike.setdefault((row.condition, row.because), []).append(row)
     found = []
     for (condition, because), those in alike.items():
         met = list(dict.fromkeys(row.got for row in those))

@@ -80,7 +80,7 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
     if is_composite(op) and writes and not is_tracked(op):
         plan.placement, plan.refusal = "decomposed", WRITES_BY_PARTS
         return plan
-    form = view_form(op)
+    plan.form = form = view_form(op)
     if form is not None:
         if outputs_on_meta(form, args, kwargs)[0] is None:
             plan.refusal = NO_META

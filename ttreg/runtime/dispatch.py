@@ -16,7 +16,6 @@ from ..conditions import Refusal
 from ..devices.base import RefusedByDevice, Value
 from ..errors import DeviceError
 from ..fallback import decompose, host
-from ..schema import view_form
 from .cell import ViewOf
 from .decide import decide
 from .parts import apart
@@ -90,9 +89,8 @@ class Dispatcher:
         source = plan.slots[0].of(args, kwargs)
         if not isinstance(source, DeviceTensor):
             return plan.op(*args, **kwargs)
-        form = view_form(plan.op)
-        if form is not None:
-            source.become(self.dispatch(form, args, kwargs))
+        if plan.form is not None:
+            source.become(self.dispatch(plan.form, args, kwargs))
             return source
         if plan.reach > source._cell.nbytes:
             return self._run_on_host_instead(plan, OUT_OF_BOUNDS, args, kwargs)

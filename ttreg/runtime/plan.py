@@ -59,6 +59,7 @@ class Plan:
     uncounted: bool = False  # whether autograd has yet to be told of the writes
     as_made: tuple[bool, ...] = ()  # which outputs of the lowering have been seen to need no finishing
     elementwise: bool = False  # whether an op that writes may be given what it writes to a second time
+    form: OpOverload | None = None  # of a view op that works in place: the one that returns the view
     reach: int = 0  # bytes that the storage has to have for a view's outputs to lie in it
     floating: bool = False  # whether an input is of floating point
     plain: bool = False  # whether no argument is a DeviceTensor

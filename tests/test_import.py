@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,11 +16,13 @@ from ttreg.registry import registry
 LATER = ("ttnn", "pydantic", "rich", "typer", "loguru", "ttreg.report", "ttreg.ops")
 
 PROGRAM = f"""
-import sys, torch
-before = set(sys.modules)
+import sys
 import ttreg
-print([name for name in {LATER} if name in set(sys.modules) - before])
+print("torch" in sys.modules)
+import torch
+before = set(sys.modules)
 block = ttreg.device_mode(device="emulated")
+print([name for name in {LATER} if name in set(sys.modules) - before])
 print("ttnn" in sys.modules)
 print(ttreg.Report.__module__)
 with block:
@@ -27,15 +30,50 @@ with block:
 """
 
 
-def test_importing_ttreg_brings_no_more_than_torch_and_a_block_brings_ttnn():
+def test_importing_ttreg_brings_nothing_its_names_bring_torch_and_a_block_brings_ttnn():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
-    assert done.stdout.splitlines() == ["[]", "False", "ttreg.report", "True"], done.stderr
+    assert done.stdout.splitlines() == ["False", "[]", "False", "ttreg.report", "True"], done.stderr
 
 
 def test_every_public_name_is_there_and_no_other():
     assert all(getattr(ttreg, name) is not None for name in ttreg.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         _ = ttreg.nonsense
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"], ["config"]], ids=" ".join)
+def test_help_version_and_settings_need_no_torch(arguments):
+    program = f"import sys; sys.argv[1:] = {arguments}; sys.modules['torch'] = None; from ttreg.cli import app; app()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = {ROOT / "ttreg": "ttreg", ROOT / "ops": "ttreg.ops", ROOT / "fallback": "ttreg.fallback"}
+# The last is imported where torchvision is.
+NOT_MODULES = ("ttreg.__main__", "ttreg.ops.for_torchvision")
+
+# Each in a process of its own, forked where torch is there already.
+EACH_FIRST = """
+import importlib, os, sys, torch
+for name in sys.argv[1:]:
+    child = os.fork()
+    if child == 0:
+        importlib.import_module(name)
+        os._exit(0)
+    if os.waitpid(child, 0)[1] != 0:
+        sys.exit(f"{name} cannot be imported first")
+"""
+
+
+def test_each_module_can_be_imported_first():
+    files = [(folder, file) for folder in FOLDERS for file in folder.rglob("*.py")]
+    names = [".".join((FOLDERS[folder], *file.relative_to(folder).with_suffix("").parts)) for folder, file in files]
+    names = [name.removesuffix(".__init__") for name in names if name not in NOT_MODULES]
+    assert "ttreg.runtime.mode" in names
+    done = subprocess.run([sys.executable, "-c", EACH_FIRST, *names], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture

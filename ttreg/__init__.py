@@ -2,69 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from .errors import (
-    AccuracyError,
-    DeviceError,
-    DeviceUnavailableError,
-    FallbackError,
-    LoweringError,
-    RegistryError,
-    SettingsError,
-    TtregError,
-    ValidationError,
-)
-from .registry import cpu_only, decomposed, lower, registry
-from .runtime.block_floats import carry_in
-from .runtime.mode import device_mode
-from .runtime.session import Session
-from .runtime.tensor import DeviceTensor
-
 if TYPE_CHECKING:
-    from .hooks.compile import compile_session
-    from .report import Report
-
-aten = torch.ops.aten
+    from .public import *  # noqa: F403
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # what is logged is the program's to show
 
 
 def __getattr__(name: str) -> Any:
-    # The report brings pydantic and rich, and the backend AOTAutograd, which an import of ttreg does without.
-    if name == "Report":
-        from .report import Report
-
-        return Report
-    if name == "compile_session":
-        from .hooks.compile import compile_session
-
-        return compile_session
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # PyTorch takes seconds to import, which `ttreg --help` and the shell's completion do without.
+    return getattr(importlib.import_module(".public", __name__), name)
 
 
-__all__ = [
-    "AccuracyError",
-    "DeviceError",
-    "DeviceTensor",
-    "DeviceUnavailableError",
-    "FallbackError",
-    "LoweringError",
-    "RegistryError",
-    "Report",
-    "Session",
-    "SettingsError",
-    "TtregError",
-    "ValidationError",
-    "aten",
-    "carry_in",
-    "compile_session",
-    "cpu_only",
-    "decomposed",
-    "device_mode",
-    "lower",
-    "registry",
-]
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__getattr__("__all__")})

@@ -40,7 +40,7 @@ def one_thread() -> Iterator[None]:
 
 def rand(*shape: int, dtype: torch.dtype = torch.float32, low: float = -2.0, high: float = 2.0) -> torch.Tensor:
     """Uniform values between `low` and `high`, exact in bfloat16 so that no dtype changes them."""
-    values = torch.rand(shape, generator=_generator) * (high - low) + low
+    values = torch.empty(shape).uniform_(low, high, generator=_generator)
     return values.to(torch.bfloat16).to(dtype)
 
 

@@ -15,10 +15,10 @@ def demo(
     json: Json = False,
 ) -> None:
     """Detect faces and rank sentences on the device, beside a plain CPU run."""
-    from .. import demo as demo_package
+    from ..demo import Part, run
 
-    parts: list[demo_package.Part] = []
-    code = demo_package.run(output, errors() if json else console(), parts)
+    parts: list[Part] = []
+    code = run(output, errors() if json else console(), parts)
     if json:
         print_json(parts)
     raise typer.Exit(code)

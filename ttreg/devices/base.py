@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 Value = Any  # a tensor on the device: a ttnn.Tensor, or what stands in for one
 

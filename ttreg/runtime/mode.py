@@ -13,7 +13,7 @@ from torch._C._dynamo import eval_frame
 from torch._ops import HigherOrderOperator, OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
-from .. import devices
+from ..devices import open_device
 from ..hooks import higher_order
 from ..hooks.replaced import replaced
 from ..registry import registry
@@ -93,9 +93,9 @@ def open_session(settings: Settings, sees_all_writes: bool = True) -> Session:
     """
     registry.load()
     if settings.trace is None:
-        return Session(settings, devices.open_device(settings), sees_all_writes)
+        return Session(settings, open_device(settings), sees_all_writes)
     file = trace_file(settings.trace)  # before the device, which takes longer
-    return TracedSession(settings, devices.open_device(settings), sees_all_writes, file)
+    return TracedSession(settings, open_device(settings), sees_all_writes, file)
 
 
 def enter_modes(stack: ExitStack, session: Session, kind: type[Dispatcher] | None = None) -> None:

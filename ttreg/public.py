@@ -1,0 +1,66 @@
+"""All that a user finds in `ttreg`, which imports this module when the first of the names is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .errors import (
+    AccuracyError,
+    DeviceError,
+    DeviceUnavailableError,
+    FallbackError,
+    LoweringError,
+    RegistryError,
+    SettingsError,
+    TtregError,
+    ValidationError,
+)
+from .registry import cpu_only, decomposed, lower
+from .runtime.block_floats import carry_in
+from .runtime.mode import device_mode
+from .runtime.session import Session
+from .runtime.tensor import DeviceTensor
+
+if TYPE_CHECKING:
+    from .hooks.compile import compile_session
+    from .report import Report
+
+aten = torch.ops.aten
+
+
+def __getattr__(name: str) -> Any:
+    # The report brings pydantic and rich, and the backend AOTAutograd, which a program may do without.
+    if name == "Report":
+        from .report import Report
+
+        return Report
+    if name == "compile_session":
+        from .hooks.compile import compile_session
+
+        return compile_session
+    raise AttributeError(f"module {__package__!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "AccuracyError",
+    "DeviceError",
+    "DeviceTensor",
+    "DeviceUnavailableError",
+    "FallbackError",
+    "LoweringError",
+    "RegistryError",
+    "Report",
+    "Session",
+    "SettingsError",
+    "TtregError",
+    "ValidationError",
+    "aten",
+    "carry_in",
+    "compile_session",
+    "cpu_only",
+    "decomposed",
+    "device_mode",
+    "lower",
+]

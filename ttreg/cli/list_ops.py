@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .shared import Command, Json, answer, bad_usage, complete_op, print_columns, print_json
+from .shared import Command, Json, answer, bad_usage, complete_op, import_torch, print_columns, print_json
 
 
 class Placement(str, Enum):
@@ -40,6 +40,7 @@ def list_ops(
     json: Json = False,
 ) -> None:
     """List the entries: where each op runs, on how many conditions, for which dtypes, and its samples."""
+    import_torch()
     from ..explain.catalogue import row
     from ..explain.lookup import closest, matching
     from ..registry import registry

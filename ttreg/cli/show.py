@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import TtregError
-from .shared import Command, Json, bad_usage, complete_op, print_fields, print_json
+from .shared import Command, Json, bad_usage, complete_op, import_torch, print_fields, print_json
 
 if TYPE_CHECKING:
     from ..explain.catalogue import Detail
@@ -26,6 +26,7 @@ def show(
 
     With --figures, also how long its calls took, on which machine and when.
     """
+    import_torch()
     from ..explain.catalogue import detail
     from ..explain.lookup import UnknownOpError, entries_of
     from ..samples import one_thread

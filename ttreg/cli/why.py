@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .shared import Command, Json, answer, bad_usage, complete_op, print_fields, print_json
+from .shared import Command, Json, answer, bad_usage, complete_op, import_torch, print_fields, print_json
 
 if TYPE_CHECKING:
     from ..explain.why import Answer
@@ -32,6 +32,7 @@ def why(
     Tensors are f32[1, 64, 56, 56], or float32[1, 64, 56, 56] as in error messages; f32[] has no dimensions;
     f32[2, 3](1, 2) has strides, f32[1, 3, 8, 8](channels_last) a memory format. They count as being on the device.
     """
+    import_torch()
     from ..explain.arguments import ArgumentsError, read
     from ..explain.lookup import UnknownOpError, find_op
     from ..explain.why import Oracle

@@ -18,6 +18,7 @@ FEW = {
     "models": ["MTCNN's networks", "--rounds", "2"],
     "overhead": ["add", "view", "--rounds", "2", "--no-symbiote"],
     "parts": ["--rounds", "2"],
+    "startup": ["--rounds", "1"],
     "varying_sizes": ["--detector", "yolo", "--images", "12"],
 }
 
@@ -37,6 +38,10 @@ def test_every_benchmark_is_among_them():
 
 def test_min_upload_prints_a_table():
     assert "elements" in printed("min_upload")
+
+
+def test_startup_prints_a_table():
+    assert "ttreg list add" in printed("startup")
 
 
 def test_varying_sizes_prints_json():

@@ -21,7 +21,6 @@ from ttreg.bench.ops import Benchmark, Row, Time
 from ttreg.bench.recording import Recorder
 from ttreg.bench.rehearsal import Performance, Rehearsal
 from ttreg.bench.timing import Way
-from ttreg.checking.verify import matching
 from ttreg.explain.arguments import read
 from ttreg.meta import meta_of
 from ttreg.registry import Entry, registry
@@ -166,7 +165,7 @@ def test_a_rehearsed_program_computes_nothing_and_gets_what_it_got():
 
 def test_the_calls_of_real_models_are_of_ops_that_have_a_lowering_and_can_be_read():
     real = calls.real_shapes()
-    lowered = {str(found.op) for found in matching(())}
+    lowered = {str(found.op) for found in registry.matching((), "device")}
     assert len(real) > 80
     assert real.keys() <= lowered
     for texts in real.values():
@@ -300,7 +299,8 @@ def test_a_call_that_fails_is_shown_and_is_the_exit_code(measured):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["no_such_op"], "no lowering or family is named no_such_op"),
+        (["cumsm"], "no lowering or family is named cumsm; ops that are spelt like it: cumsum"),
+        (["aten.nonzero"], "aten.nonzero.default has no lowering: ttreg show aten.nonzero says why"),
         (["--shapes", "odd"], "expected samples, real or both"),
         (["--arch", "grayskull"], "expected wormhole_b0 or blackhole"),
         (["add.Tensor", "--compare", "no/such.json"], "cannot read no/such.json"),

@@ -18,8 +18,8 @@ from torch import nn
 
 import ttreg
 from ttreg.checking.trial import trial
-from ttreg.checking.verify import matching
 from ttreg.conditions import FLOATS, Dtype
+from ttreg.registry import registry
 
 ARCHS = ("wormhole_b0", "blackhole")
 SHARE = 0.12  # of all samples; `ttreg verify` takes them all
@@ -65,7 +65,7 @@ def validated(arch: str, **keywords):
 def tried(block) -> dict:
     """Tries every SHARE-th sample, each entry's first accepted one among them."""
     choice, accepted, errors = random.Random(20), 0, []
-    for entry in matching(()):
+    for entry in registry.matching((), "device"):
         first = True
         for number, sample in enumerate(entry.samples()):
             if not first and choice.random() > SHARE:
@@ -93,7 +93,7 @@ def entries_on_ttnn(arch):
 @pytest.mark.parametrize("how", ["entries", "entries_on_ttnn"])
 def test_ttnn_accepts_a_sample_of_the_entries_calls(how, found):
     assert found(how)["errors"] == []
-    assert found(how)["accepted"] >= len(matching(()))
+    assert found(how)["accepted"] >= len(registry.matching((), "device"))
 
 
 def test_a_chip_under_two_devices_is_closed_once_and_without_a_word(found):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import importlib
 import importlib.util
 import inspect
@@ -76,6 +77,14 @@ class Entry:
         """The entry's sample calls, with the same values each time."""
         return seeded(self.samples_of)
 
+    def named_by(self, pattern: str) -> bool:
+        """Whether the pattern is the family, a part of the op's name, or the whole name with `*` and `?`."""
+        name = str(self.op)
+        short = name.removeprefix("aten.")
+        if any(sign in pattern for sign in "*?["):
+            return any(fnmatch.fnmatchcase(n, pattern) for n in (name, short, short.partition(".")[0]))
+        return pattern.replace("::", ".") in name or pattern == self.family
+
 
 class Registry:
     """Entries by op. Reading loads `ttreg.ops` and the packages under the entry-point group `ttreg.ops` first."""
@@ -103,6 +112,12 @@ class Registry:
             form = functional_form(op)
             entry = self._entries.get(form) if form is not None else None
         return entry
+
+    def matching(self, patterns: Iterable[str], kind: Kind | None = None) -> list[Entry]:
+        """The entries, of one kind if it is given, that one of the patterns names; all if there is no pattern."""
+        patterns = tuple(patterns)
+        of_kind = (entry for entry in self if kind in (None, entry.kind))
+        return [entry for entry in of_kind if not patterns or any(map(entry.named_by, patterns))]
 
     def __iter__(self) -> Iterator[Entry]:
         self.load()

@@ -14,11 +14,10 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_map_only
 
 from ..checking.trial import decision
-from ..checking.verify import matching
 from ..devices import open_device
 from ..devices.base import Value
 from ..meta import Meta, meta_of
-from ..registry import Entry
+from ..registry import Entry, registry
 from ..runtime.session import Session
 from ..runtime.tensor import DeviceTensor
 from ..samples import Sample, one_thread
@@ -75,7 +74,7 @@ def chosen(patterns: Sequence[str], shapes: Shapes) -> list[tuple[Entry, str, Sa
     session = Session(Settings(device="emulated"), open_device(Settings(device="emulated")))
     return [
         (entry, source, sample)
-        for entry in matching(patterns)
+        for entry in registry.matching(patterns, "device")
         for source, sample in calls(entry, shapes)
         if decision(session, entry, sample) is None
     ]

@@ -30,7 +30,7 @@ class Verdict(BaseModel):
 
 
 def verify(arch: str, patterns: Sequence[str] = (), module: Path | None = None) -> Iterator[Verdict]:
-    """Verify in a process of its own the entries whose name has one of `patterns` in it or whose family is one of them.
+    """Verify in a process of its own the entries with a lowering that `patterns` name, or all of them.
 
     `module` is a Python file with more entries. A process has one mocked chip, so each arch is verified in another.
     """
@@ -45,12 +45,6 @@ def verify(arch: str, patterns: Sequence[str] = (), module: Path | None = None) 
     finally:
         worker.terminate()
         worker.join()
-
-
-def matching(patterns: Sequence[str]) -> list[Entry]:
-    """The entries with a lowering that one of the patterns names."""
-    entries = [entry for entry in registry if entry.kind == "device"]
-    return [e for e in entries if not patterns or any(p in str(e.op) or p == e.family for p in patterns)]
 
 
 @contextmanager
@@ -70,7 +64,7 @@ def _work(arch: str, patterns: tuple[str, ...], module: Path | None, queue: mult
             assert spec is not None
             assert spec.loader is not None
             spec.loader.exec_module(importlib.util.module_from_spec(spec))
-        for entry in matching(patterns):
+        for entry in registry.matching(patterns, "device"):
             for verdict in _verify_entry(arch, entry):
                 queue.put(verdict)
     finally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from ..errors import TtregError
-from .shared import Command, Json, answer, bad_usage, check_ops, console, errors, print_json, tracked
+from .shared import Command, Json, answer, bad_usage, check_ops, complete_op, console, errors, print_json, tracked
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def bench(
-    ops: Annotated[list[str] | None, typer.Argument(help="Parts of op names, or families; all if none.")] = None,
+    ops: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Parts of op names, names with * and ?, or families; all if none.", autocompletion=complete_op
+        ),
+    ] = None,
     shapes: Annotated[
         str, typer.Option(help="samples: the entries' own; real: what real models give them; both.")
     ] = "samples",
@@ -51,7 +56,7 @@ def bench(
     before = _read(compare) if compare is not None else None
     found = chosen(ops or (), cast("Shapes", shapes))
     if not found:
-        bad_usage(f"the real models have no call of {', '.join(ops or ())} that runs on the device", "OPS")
+        bad_usage(f"the real models have no call of {', '.join(ops or ())} that runs on the device", "ops")
     rows = list(tracked(measure(found, arch, rounds), arch, len(found)))
     now = Benchmark(machine=machine(), taken=date.today().isoformat(), arch=arch, rounds=rounds, rows=rows)
     if plot is not None:

@@ -19,7 +19,7 @@ def config(
     settings = listed()
     known = [setting.name for setting in settings]
     if unknown := [name for name in names or () if name not in known]:
-        bad_usage(f"no setting is named {', '.join(unknown)}; known are {', '.join(known)}", "NAMES")
+        bad_usage(f"no setting is named {', '.join(unknown)}; known are {', '.join(known)}", "names")
     settings = [setting for setting in settings if not names or setting.name in names]
     if json:
         print_json(settings)

@@ -53,7 +53,7 @@ def coverage(
     given = {"precision": precision, "min_upload_numel": min_upload_numel}
     settings = Settings.resolve({name: value for name, value in given.items() if value is not None})
     if arguments and not target.endswith(".py"):
-        bad_usage(f"{' '.join(arguments)}: only a script takes arguments", "ARGUMENTS")
+        bad_usage(f"{' '.join(arguments)}: only a script takes arguments", "arguments")
     with redirect_stdout(sys.stderr):
         if target.endswith(".jsonl"):
             path = existing(target)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .shared import Command, Json, answer, bad_usage, complete_op, import_torch, print_columns, print_json
+from .shared import Command, Json, answer, bad_usage, complete_op, hint, import_torch, print_columns, print_json
 
 
 class Placement(str, Enum):
@@ -42,14 +42,13 @@ def list_ops(
     """List the entries: where each op runs, on how many conditions, for which dtypes, and its samples."""
     import_torch()
     from ..explain.catalogue import row
-    from ..explain.lookup import closest, matching
     from ..registry import registry
     from ..samples import one_thread
 
     families = sorted({entry.family for entry in registry})
     if family is not None and family not in families:
         bad_usage(f"no family is named {family}; known are {', '.join(families)}", "--family")
-    entries = [e for e in matching(patterns or ()) if family in (None, e.family)]
+    entries = [e for e in registry.matching(patterns or ()) if family in (None, e.family)]
     with one_thread():
         rows = [row(e) for e in entries if placement is None or e.kind == placement.value]
     rows.sort(key=lambda r: (-v if isinstance(v := getattr(r, sort.value), int) else v, r.op))
@@ -64,9 +63,8 @@ def list_ops(
         )
     counts = Counter(r.placement for r in rows)
     total = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-    close = [] if rows else closest(patterns[0]) if patterns else []
-    hint = f"; ops that are spelt like it: {', '.join(close)}" if close else ""
-    typer.echo(f"{len(rows)} {'entry' if len(rows) == 1 else 'entries'}{': ' if total else ''}{total}{hint}", err=True)
+    close = hint(patterns[0]) if patterns and not rows else ""
+    typer.echo(f"{len(rows)} {'entry' if len(rows) == 1 else 'entries'}{': ' if total else ''}{total}{close}", err=True)
     answer(bool(rows))
 
 

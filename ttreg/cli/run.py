@@ -29,7 +29,7 @@ def run(program: list[str], module: bool, report: Path | None, strict: bool, **k
     try:
         chosen = Program(program[0], program[1:], is_module=module)
     except ValueError as error:
-        bad_usage(str(error), "PROGRAM")
+        bad_usage(str(error), "program")
     session, ending = chosen.run(block)
     made = session.report()
     errors().print(made)

@@ -167,15 +167,26 @@ def answer(yes: bool) -> NoReturn:
 
 def bad_usage(message: str, option: str) -> NoReturn:
     """Leave the command, saying what is wrong with an argument or option."""
-    raise typer.BadParameter(message, param_hint=option)
+    raise typer.BadParameter(message, param_hint=f"'{option}'")  # as typer's own errors show it
 
 
 def check_ops(patterns: Iterable[str]) -> None:
     """Leave the command if a pattern names no op that has a lowering, nor a family of them."""
-    from ..checking.verify import matching
+    from ..registry import registry
 
-    if unknown := [pattern for pattern in patterns if not matching([pattern])]:
-        bad_usage(f"no lowering or family is named {', '.join(unknown)}", "OPS")
+    for pattern in patterns:
+        if not registry.matching([pattern], "device"):
+            if others := registry.matching([pattern]):
+                bad_usage(f"{others[0].op} has no lowering: ttreg show {pattern} says why", "ops")
+            bad_usage(f"no lowering or family is named {pattern}{hint(pattern)}", "ops")
+
+
+def hint(pattern: str) -> str:
+    """What to append to a message that nothing is named `pattern`: ops that are spelt like it, if there are any."""
+    from ..explain.lookup import closest
+
+    close = closest(pattern)
+    return f"; ops that are spelt like it: {', '.join(close)}" if close else ""
 
 
 def log_to_stderr(level: int) -> None:

@@ -35,7 +35,7 @@ def show(
         with one_thread():
             details = [detail(entry) for entry in entries_of(op)]
     except UnknownOpError as error:
-        bad_usage(str(error), "OP")
+        bad_usage(str(error), "op")
     if figures is not None:
         details = _with_figures(details, figures)
     if json:

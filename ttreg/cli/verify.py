@@ -6,11 +6,16 @@ from typing import Annotated
 
 import typer
 
-from .shared import Command, Json, answer, bad_usage, check_ops, console, tracked
+from .shared import Command, Json, answer, bad_usage, check_ops, complete_op, console, tracked
 
 
 def verify(
-    ops: Annotated[list[str] | None, typer.Argument(help="Parts of op names, or families; all if none.")] = None,
+    ops: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Parts of op names, names with * and ?, or families; all if none.", autocompletion=complete_op
+        ),
+    ] = None,
     arch: Annotated[str, typer.Option(help="wormhole_b0, blackhole or both.")] = "both",
     json: Json = False,
 ) -> None:

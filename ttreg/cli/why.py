@@ -42,7 +42,7 @@ def why(
     try:
         found = find_op(op)
     except UnknownOpError as error:
-        bad_usage(str(error), "OP")
+        bad_usage(str(error), "op")
     try:
         said = Oracle().ask(found, *read(args))
     except ArgumentsError as error:

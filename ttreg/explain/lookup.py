@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import fnmatch
 import importlib
 import importlib.util
 from collections.abc import Iterable, Iterator
@@ -61,12 +60,6 @@ def entries_of(name: str) -> list[Entry]:
     return found
 
 
-def matching(patterns: Iterable[str]) -> list[Entry]:
-    """The entries that one of the patterns names: a family, a part of an op's name, or a name with * and ?."""
-    patterns = list(patterns)
-    return [entry for entry in registry if not patterns or any(_matches(entry, pattern) for pattern in patterns)]
-
-
 def closest(name: str) -> list[str]:
     """Names of ops, as one would type them, that are spelt like `name`; those that have entries first."""
     registered = list(dict.fromkeys(_names(_registered())))
@@ -90,13 +83,6 @@ def derived_forms(entry: Entry) -> list[OpOverload]:
     return found
 
 
-def _matches(entry: Entry, pattern: str) -> bool:
-    name = str(entry.op)
-    if any(sign in pattern for sign in "*?["):
-        return any(fnmatch.fnmatchcase(n, pattern) for n in (name, name.removeprefix("aten."), _short(name)))
-    return pattern.replace("::", ".") in name or pattern == entry.family
-
-
 def _registered() -> Iterator[str]:
     return (str(entry.op).replace(".", "::", 1) for entry in registry)
 
@@ -104,10 +90,6 @@ def _registered() -> Iterator[str]:
 def _names(qualified: Iterable[str]) -> Iterator[str]:
     """`aten::add.Tensor` as `add`, in the order of the alphabet."""
     return (name.partition(".")[0].removeprefix("aten::").replace("::", ".") for name in sorted(qualified))
-
-
-def _short(name: str) -> str:
-    return name.removeprefix("aten.").partition(".")[0]
 
 
 def _import_library(namespace: str) -> None:

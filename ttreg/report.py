@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, Field
 from rich.console import Console, ConsoleOptions, Group, RenderResult
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 from rich.text import Text
 
 from .conditions import Never, Refusal
@@ -148,13 +149,13 @@ class Report(BaseModel):
             rows = [row for row in self.ops if row.placement == placement]
             if not rows:
                 continue
-            table = Table("op", title=f"\n{title}", title_justify="left")
+            table = Table(Column("op", overflow="fold"), title=f"\n{title}", title_justify="left")
             table.add_column("calls", justify="right")
             table.add_column("ms", justify="right")
-            table.add_column("inputs" if placement == "device" else "why")
+            table.add_column("inputs" if placement == "device" else "why", overflow="fold")
             for row in rows[:_SHOWN]:
                 last = size(row.bytes) if placement == "device" else why(row) + there_and_back(row)
-                table.add_row(row.op, str(row.count), f"{row.seconds * 1e3:.1f}", last)
+                table.add_row(row.op, str(row.count), f"{row.seconds * 1e3:.1f}", escape(last))
             yield table
             if len(rows) > _SHOWN:
                 yield Text(f"and {len(rows) - _SHOWN} shorter rows, which model_dump_json() has", style="dim")

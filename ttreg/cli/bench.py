@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from ..errors import TtregError
-from .shared import Command, Json, answer, bad_usage, check_ops, complete_op, console, errors, print_json, tracked
+from .shared import (
+    Command,
+    Json,
+    answer,
+    bad_usage,
+    check_ops,
+    complete_op,
+    console,
+    errors,
+    print_json,
+    table,
+    tracked,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -107,14 +119,13 @@ def _draw(benchmark: Benchmark, path: Path) -> None:
 
 def _show(benchmark: Benchmark) -> None:
     from rich.markup import escape
-    from rich.table import Table
 
     title = f"µs a call and the quartiles' distance, {benchmark.rounds} rounds, {benchmark.arch}"
-    table = Table("op", "call", "plain CPU", "left to the host", "emulated", "mocked chip", title=title)
+    shown = table("op", "call", "plain CPU", "left to the host", "emulated", "mocked chip", title=title)
     for row in benchmark.rows:
         times = [row.error] if row.error else [_time(t) for t in (row.cpu, row.host, row.emulated, row.mock)]
-        table.add_row(row.op, escape(row.call), *map(escape, times))
-    console().print(table)
+        shown.add_row(row.op, escape(row.call), *map(escape, times))
+    console().print(shown)
 
 
 def _time(time: Time | None) -> str:
@@ -123,14 +134,13 @@ def _time(time: Time | None) -> str:
 
 def _show_changes(found: list[Change], calls: int, out: Console) -> None:
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table("op", "call", "on", "before ÷ CPU", "now ÷ CPU", "change", "noise")
+    shown = table("op", "call", "on", "before ÷ CPU", "now ÷ CPU", "change", "noise")
     for change in found:
-        shown = (f"{change.before:.2f}", f"{change.now:.2f}", f"× {change.factor:.2f}", f"× {1 + change.noise:.2f}")
-        table.add_row(change.op, escape(change.call), change.way, *shown)
+        figures = (f"{change.before:.2f}", f"{change.now:.2f}", f"× {change.factor:.2f}", f"× {1 + change.noise:.2f}")
+        shown.add_row(change.op, escape(change.call), change.way, *figures)
     if found:
-        out.print(table)
+        out.print(shown)
     out.print(f"{len(found)} changes beyond noise in {calls} calls that both runs have")
 
 

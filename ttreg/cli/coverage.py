@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .shared import INTERRUPTED, Command, Json, answer, bad_usage, console, print_json, tracked, working
+from .shared import INTERRUPTED, Command, Json, answer, bad_usage, console, print_json, table, tracked, working
 
 if TYPE_CHECKING:
     from ..coverage.measure import Coverage
@@ -123,7 +123,7 @@ def _ended(code: Any) -> str:
 
 
 def _show(made: Coverage) -> None:
-    from rich.table import Table
+    from rich.markup import escape
 
     from ..report import OpRow, size, why
 
@@ -137,28 +137,24 @@ def _show(made: Coverage) -> None:
         typer.secho(f"line {skipped.line} is not counted: {skipped.reason}", fg="red")
     if len(made.skipped) > _SHOWN:
         typer.secho(f"nor are {len(made.skipped) - _SHOWN} other lines, which --json has", fg="red")
-    refused = Table("op")
-    refused.add_column("calls", justify="right")
-    refused.add_column("inputs")
-    refused.add_column("why")
+    refused = table("op", "calls", "inputs", "why")
+    accepted = table("op", "calls", "inputs", "where")
+    for shown in (refused, accepted):
+        shown.columns[1].justify = "right"
     for one in made.refusals[:_SHOWN]:
         got = ", ".join(one.got[:_GOT]) + (", …" if len(one.got) > _GOT else "")
         row = OpRow(op=one.op, placement="host", condition=one.condition, reason=one.reason, got=got)
-        refused.add_row(one.op, str(one.count), size(one.bytes), why(row))
-    accepted = Table("op")
-    accepted.add_column("calls", justify="right")
-    accepted.add_column("inputs")
-    accepted.add_column("where")
+        refused.add_row(one.op, str(one.count), size(one.bytes), escape(why(row)))
     others = [row for row in made.ops if row.placement != "host"]
     for other in others[:_SHOWN]:
         accepted.add_row(other.op, str(other.count), size(other.bytes), other.placement)
-    for title, table, count in (
+    for title, shown, count in (
         ("not refused", accepted, len(others)),
         ("on the host, and why", refused, len(made.refusals)),
     ):
         if count:
             typer.echo(f"\n{title}")
-            console().print(table)
+            console().print(shown)
         if count > _SHOWN:
             typer.echo(f"and {count - _SHOWN} more, which --json has")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .shared import Command, Json, answer, console, print_json, tracked
+from .shared import Command, Json, answer, console, print_json, table, tracked
 
 
 def doctor(json: Json = False) -> None:
     """Look at what ttreg needs on this machine."""
-    from rich.table import Table
+    from rich.markup import escape
 
     from ..devices.doctor import examine
 
@@ -15,11 +15,13 @@ def doctor(json: Json = False) -> None:
     if json:
         print_json(lines)
     else:
-        table = Table("", "", "found", "what to do", box=None)
+        shown = table("", "", "found", "what to do", box=None)
         colours = {"ok": "green", "warn": "yellow", "fail": "red"}
         for line in lines:
-            table.add_row(f"[{colours[line.status]}]{line.status}[/]", line.name, line.found, line.advice)
-        console().print(table)
+            shown.add_row(
+                f"[{colours[line.status]}]{line.status}[/]", line.name, escape(line.found), escape(line.advice)
+            )
+        console().print(shown)
     answer(all(line.status != "fail" for line in lines))
 
 

@@ -19,6 +19,7 @@ from ..errors import TtregError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 YES, NO, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -84,6 +85,13 @@ def _console(stderr: bool) -> Console:
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = 1000
     return made
+
+
+def table(*headings: str, **options: Any) -> Table:
+    """An empty table whose cells are broken over lines where they do not fit: rich would cut them."""
+    from rich.table import Column, Table
+
+    return Table(*(Column(heading, overflow="fold") for heading in headings), **options)
 
 
 def tracked(items: Iterable[Item], what: str, total: float | None = None) -> Iterator[Item]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .shared import Command, Json, answer, bad_usage, check_ops, complete_op, console, tracked
+from .shared import Command, Json, answer, bad_usage, check_ops, complete_op, console, table, tracked
 
 
 def verify(
@@ -20,7 +20,7 @@ def verify(
     json: Json = False,
 ) -> None:
     """Make every accepted sample's ttnn calls on mocked chips."""
-    from rich.table import Table
+    from rich.markup import escape
 
     from ..checking.verify import verify as run
     from ..settings import ARCHS
@@ -35,11 +35,11 @@ def verify(
         for verdict in verdicts:
             typer.echo(verdict.model_dump_json())
     else:
-        table = Table("op", "sample", "arch", "what ttnn said")
+        shown = table("op", "sample", "arch", "what ttnn said")
         for v in refused:
-            table.add_row(v.op, str(v.sample), v.arch, v.error)
+            shown.add_row(v.op, str(v.sample), v.arch, escape(v.error))
         if refused:
-            console().print(table)
+            console().print(shown)
         accepted = sum(v.accepted for v in verdicts)
         typer.echo(f"{accepted - len(refused)} of {accepted} accepted samples passed, on {', '.join(archs)}")
     answer(not refused)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -69,6 +70,8 @@ def _op_infos(name: str) -> list[Any]:
     """PyTorch's op infos whose name says that they are about the op."""
     if not has_op_infos():
         return []
+    # It warns that there is no CUDA runtime, where PyTorch was built with one.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.testing._internal.common_methods_invocations import op_db
 
     wanted = name.strip("_")

@@ -21,7 +21,9 @@ def read_benchmark(path: Path) -> Benchmark:
     except OSError as error:
         raise TtregError(f"cannot read {path}: {error.strerror}") from error
     except ValidationError as error:
-        raise TtregError(f"{path} is not what ttreg bench --json prints: {error.errors()[0]['msg']}") from error
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"])) or "the file"
+        raise TtregError(f"{path} is not what ttreg bench --json prints ({where}: {fault['msg']})") from error
 
 
 def measured(benchmark: Benchmark, op: str) -> tuple[Measured, ...]:

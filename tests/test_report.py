@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
 import torch
+from rich.console import Console
 
 import ttreg
-from ttreg.conditions import FLOATS, Dtype, Is
-from ttreg.report import Report, there_and_back, why
+from ttreg.conditions import FLOATS, Dtype, Is, Never
+from ttreg.report import OpRow, Report, there_and_back, why
 
 X = torch.arange(12.0).reshape(3, 4) / 4
 
@@ -229,6 +231,20 @@ def test_printing_tells_what_went_where_and_why(twice, rows_of):
     assert "times == 2, got 3 (twice is twice)" in " ".join(text.split())
     assert "ttreg_tests.twice.default" in text
     assert text == str(report)
+
+
+def test_a_narrow_terminal_breaks_names_and_cuts_nothing(device):
+    with device as session:
+        pass
+    report = session.report()
+    op, reason = "aten._a_name_that_is_longer_than_a_column_of_forty.default", "no [self] of many words"
+    report.ops = [OpRow(op=op, placement="host", count=1, reason=reason, condition=str(Never()))]
+    console = Console(width=40, file=io.StringIO())
+    console.print(report)
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in console.file.getvalue().splitlines()]
+    rows = [row for row in rows if row]
+    assert "".join(row[0] for row in rows) == op
+    assert " ".join(row[-1] for row in rows if row[-1]) == reason
 
 
 def test_an_empty_report_prints(device):

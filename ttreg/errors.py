@@ -45,3 +45,8 @@ class AccuracyError(TtregError):
 
 class ValidationError(TtregError):
     """Real ttnn on the mocked chip refused a call, or reports another shape, dtype or layout than the emulation."""
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in a line; its type if it says nothing."""
+    return str(error).partition("\n")[0] or type(error).__name__

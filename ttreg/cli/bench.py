@@ -9,19 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from ..errors import TtregError
-from .shared import (
-    Command,
-    Json,
-    answer,
-    bad_usage,
-    check_ops,
-    complete_op,
-    console,
-    errors,
-    print_json,
-    table,
-    tracked,
-)
+from .shared import Command, Json, Ops, answer, bad_usage, check_ops, console, errors, print_json, table, tracked
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,12 +20,7 @@ if TYPE_CHECKING:
 
 
 def bench(
-    ops: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Parts of op names, names with * and ?, or families; all if none.", autocompletion=complete_op
-        ),
-    ] = None,
+    ops: Ops = None,
     shapes: Annotated[
         str, typer.Option(help="samples: the entries' own; real: what real models give them; both.")
     ] = "samples",

@@ -168,6 +168,12 @@ def complete_op(incomplete: str) -> list[str]:
     return sorted(name for name in names if name.startswith(incomplete.removeprefix("aten.")))
 
 
+Ops = Annotated[
+    list[str] | None,
+    typer.Argument(help="Parts of op names, names with * and ?, or families; all if none.", autocompletion=complete_op),
+]
+
+
 def answer(yes: bool) -> NoReturn:
     """Leave the command with the exit code for the answer."""
     raise typer.Exit(YES if yes else NO)

@@ -6,16 +6,11 @@ from typing import Annotated
 
 import typer
 
-from .shared import Command, Json, answer, bad_usage, check_ops, complete_op, console, table, tracked
+from .shared import Command, Json, Ops, answer, bad_usage, check_ops, console, table, tracked
 
 
 def verify(
-    ops: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Parts of op names, names with * and ?, or families; all if none.", autocompletion=complete_op
-        ),
-    ] = None,
+    ops: Ops = None,
     arch: Annotated[str, typer.Option(help="wormhole_b0, blackhole or both.")] = "both",
     json: Json = False,
 ) -> None:

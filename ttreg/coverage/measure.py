@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel
 from torch.utils._pytree import tree_map_only
 
+from ..errors import first_line
 from ..meta import Meta
 from ..report import Placed, Totals
 from ..runtime.ledger import Ledger
@@ -135,7 +136,7 @@ def cover_calls(name: str, calls: Iterable[Variation | Skipped], settings: Setti
         except ValuesNeeded:  # by what it is for, so it has been counted
             pass
         except Exception as error:  # of whatever type PyTorch chooses
-            skipped.append(Skipped(line=call.line, reason=f"{call.op}: {_first_line(error)}"))
+            skipped.append(Skipped(line=call.line, reason=f"{call.op}: {first_line(error)}"))
             continue
         counts.add(session.ledger)
     return counts.coverage(name, with_values=False, skipped=skipped)
@@ -150,7 +151,3 @@ def _ranked(rows: Iterable[CoverageRow]) -> list[Refused]:
         one.count += row.count
         one.bytes += row.bytes
     return sorted(refused.values(), key=lambda one: (-one.count, -one.bytes, one.op))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

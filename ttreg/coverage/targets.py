@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map_only
 
-from ..errors import TtregError
+from ..errors import TtregError, first_line
 
 FORMS = """\
 script.py, script.py:factory, package.module:factory, program.pt2 (from torch.export.save) or calls.jsonl"""
@@ -70,7 +70,7 @@ def from_export(path: Path) -> Target:
     try:
         program = torch.export.load(path)
     except Exception as error:  # of whatever type PyTorch and zipfile choose
-        raise TargetError(f"{path} is no file of torch.export.save: {_first_line(error)}") from None
+        raise TargetError(f"{path} is no file of torch.export.save: {first_line(error)}") from None
     inputs = program.example_inputs
     if inputs is None:
         raise TargetError(f"{path} has no example inputs: export it with torch.export.export(model, args), and save it")
@@ -132,7 +132,7 @@ def _theirs(what: str, run: Callable[[], Any]) -> Any:
     try:
         return run()
     except Exception as error:
-        raise TargetError(f"{what} raised {type(error).__name__}: {_first_line(error)}") from error
+        raise TargetError(f"{what} raised {type(error).__name__}: {first_line(error)}") from error
 
 
 def existing(place: str) -> Path:
@@ -141,7 +141,3 @@ def existing(place: str) -> Path:
     if not path.is_file():
         raise TargetError(f"there is no file {place} (in {os.getcwd()}); a target is {FORMS}")
     return path
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map_only
 
 from ..call import bind_arguments
 from ..devices.base import Device
+from ..errors import first_line
 from ..fallback import decompose
 from ..meta import Meta, intern, meta_of
 from ..runtime.cell import Cell
@@ -104,7 +105,7 @@ class Oracle:
             with torch.inference_mode(), mode:
                 decompose.run(op, (), tensors)
         except Exception as error:
-            return mode.parts, f"its other parts cannot be told without values: {_first_line(error)}"
+            return mode.parts, f"its other parts cannot be told without values: {first_line(error)}"
         return mode.parts, ""
 
 
@@ -165,7 +166,7 @@ def _of_parser(error: Exception) -> str:
     """The lines of PyTorch's message that say what was wrong with which argument, and what the op takes."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     wanted = [line for line in lines if "::" in line or line.startswith(("Value:", "Declaration:"))]
-    return "\n".join(wanted[:3]) or _first_line(error)
+    return "\n".join(wanted[:3]) or first_line(error)
 
 
 def _of_shape_function(op: OpOverload, arguments: dict[str, Any]) -> str:
@@ -173,9 +174,5 @@ def _of_shape_function(op: OpOverload, arguments: dict[str, Any]) -> str:
     try:
         op(**tree_map_only(Meta, Meta.on_meta, arguments))
     except Exception as error:
-        return _first_line(error)
+        return first_line(error)
     return "an output of another size than the tensor it is written to"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

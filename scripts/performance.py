@@ -13,11 +13,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ttreg.bench.ops import WAYS
+
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS, RESULTS = ROOT / "benchmarks", ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
 MARKS = "<!-- {} of what scripts/performance.py writes: {} -->"
-WAYS = {"cpu": "plain CPU", "host": "left to the host", "emulated": "emulated", "mock": "mocked chip"}
 
 
 def main() -> None:

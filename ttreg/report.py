@@ -25,7 +25,7 @@ class DeviceInfo(BaseModel):
     validated: bool
 
 
-class Placed(BaseModel):
+class PlacedAlike(BaseModel):
     """Calls of one op that are placed alike for one reason."""
 
     op: str
@@ -41,7 +41,7 @@ class Placed(BaseModel):
         return "" if self.reason == str(Refusal(self.condition, self.got)) else self.reason
 
 
-class OpRow(Placed):
+class OpRow(PlacedAlike):
     """Calls of one op that were placed alike for one reason."""
 
     seconds: float = 0.0

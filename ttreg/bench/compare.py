@@ -1,9 +1,12 @@
-"""What changed between two runs of `ttreg bench`, each in units of the plain CPU of its own run."""
+"""Runs of `ttreg bench` that were saved, and what changed between two, in units of the plain CPU of each run."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel
+from pathlib import Path
 
+from pydantic import BaseModel, ValidationError
+
+from ..errors import TtregError
 from .ops import WAYS, Benchmark, Row, Time
 
 # A smaller change is noise, as is one within the spread of what it is made of.
@@ -26,11 +29,27 @@ class Change(BaseModel):
         return self.now / self.before
 
 
+def read_benchmark(path: Path) -> Benchmark:
+    """The run whose `ttreg bench --json` the file is.
+
+    Raises TtregError where it cannot be read, or is something else.
+    """
+    try:
+        return Benchmark.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise TtregError(f"cannot read {path}: {error.strerror}") from error
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"])) or "the file"
+        raise TtregError(f"{path} is not what ttreg bench --json prints ({where}: {fault['msg']})") from error
+
+
 def changes(before: Benchmark, now: Benchmark) -> list[Change]:
     """The changes beyond noise of calls that both runs have, the worst first."""
     known = {(row.op, row.call): row for row in before.rows}
     pairs = [(known[row.op, row.call], row) for row in now.rows if (row.op, row.call) in known]
-    found = [change for old, new in pairs for way in WAYS[1:] if (change := _change(old, new, way)) is not None]
+    others = [way for way in WAYS if way != "cpu"]
+    found = [change for old, new in pairs for way in others if (change := _change(old, new, way)) is not None]
     return sorted(
         (change for change in found if max(change.factor, 1 / change.factor) > 1 + change.noise),
         key=lambda change: -change.factor,

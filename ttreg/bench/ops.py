@@ -27,7 +27,8 @@ from .timing import Way, interleaved, pinned, spread, under
 
 Arguments = tuple[list[Any], dict[str, Any]]
 
-WAYS = ("cpu", "host", "emulated", "mock")
+# By name in a row, what tables call them.
+WAYS = {"cpu": "plain CPU", "host": "left to the host", "emulated": "emulated", "mock": "mocked chip"}
 
 # Arguments that a model keeps on the host, and whose uploads and prepared forms a session keeps.
 _WEIGHTS = frozenset(("weight", "bias"))

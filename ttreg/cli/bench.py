@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from ..errors import TtregError
-from .shared import Command, Json, Ops, answer, bad_usage, check_ops, console, errors, print_json, table, tracked
+from .shared import (
+    Command,
+    Json,
+    Ops,
+    answer,
+    bad_usage,
+    check_ops,
+    check_writable,
+    console,
+    errors,
+    print_json,
+    table,
+    tracked,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,7 +82,7 @@ def bench(
 
 
 def _read(path: Path) -> Benchmark:
-    from ..explain.figures import read_benchmark
+    from ..bench.compare import read_benchmark
 
     try:
         return read_benchmark(path)
@@ -87,8 +100,7 @@ def _check(plot: Path) -> None:
         bad_usage("a plot needs matplotlib: pip install matplotlib", "--plot")
     if plot.suffix[1:].lower() not in known:
         bad_usage(f"cannot draw into {plot}: expected a name that ends in .svg, .png or .pdf", "--plot")
-    if plot.is_dir() or not plot.parent.is_dir():
-        bad_usage(f"{plot} cannot be written: name a file in a folder that exists", "--plot")
+    check_writable(plot, "--plot")
 
 
 def _draw(benchmark: Benchmark, path: Path) -> None:
@@ -103,8 +115,10 @@ def _draw(benchmark: Benchmark, path: Path) -> None:
 def _show(benchmark: Benchmark) -> None:
     from rich.markup import escape
 
+    from ..bench.ops import WAYS
+
     title = f"µs a call and the quartiles' distance, {benchmark.rounds} rounds, {benchmark.arch}"
-    shown = table("op", "call", "plain CPU", "left to the host", "emulated", "mocked chip", title=title)
+    shown = table("op", "call", *WAYS.values(), title=title)
     for row in benchmark.rows:
         times = [row.error] if row.error else [_time(t) for t in (row.cpu, row.host, row.emulated, row.mock)]
         shown.add_row(row.op, escape(row.call), *map(escape, times))

@@ -110,7 +110,7 @@ def _runs(target: Target) -> Callable[[AbstractContextManager[Any]], str]:
                 target.run()
         except SystemExit as request:
             return _ended(request.code)
-        except Exception as error:
+        except Exception as error:  # the program's own: what ran before it is shown all the same
             traceback.print_exception(error)
             return f"{type(error).__name__}: {error}".partition("\n")[0]
         return ""

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ..settings import Settings
-from .shared import NO, Command, bad_usage, errors
+from .shared import NO, Command, bad_usage, check_writable, errors
 
 
 def run(program: list[str], module: bool, report: Path | None, strict: bool, **keywords: Any) -> None:
@@ -19,8 +19,8 @@ def run(program: list[str], module: bool, report: Path | None, strict: bool, **k
 
     Its stdout, tracebacks and exit code are its own. Processes that it starts are not on the device.
     """
-    if report is not None and (report.is_dir() or not report.parent.is_dir()):
-        bad_usage(f"{report} cannot be written: name a file in a folder that exists", "--report")
+    if report is not None:
+        check_writable(report, "--report")
 
     from ..runtime.mode import device_mode
     from .program import Program

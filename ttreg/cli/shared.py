@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
@@ -182,6 +183,12 @@ def answer(yes: bool) -> NoReturn:
 def bad_usage(message: str, option: str) -> NoReturn:
     """Leave the command, saying what is wrong with an argument or option."""
     raise typer.BadParameter(message, param_hint=f"'{option}'")  # as typer's own errors show it
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Leave the command, before it does its work, if no file can be written there."""
+    if path.is_dir() or not path.parent.is_dir():
+        bad_usage(f"{path} cannot be written: name a file in a folder that exists", option)
 
 
 def check_ops(patterns: Iterable[str]) -> None:

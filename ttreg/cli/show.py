@@ -12,9 +12,7 @@ from ..errors import TtregError
 from .shared import Command, Json, bad_usage, complete_op, import_torch, print_fields, print_json
 
 if TYPE_CHECKING:
-    from ..explain.catalogue import Detail
-
-_WAYS = {"cpu": "plain CPU", "host": "left to the host", "emulated": "emulated", "mock": "mocked chip"}
+    from ..explain.catalogue import Detail, Measured
 
 
 def show(
@@ -48,7 +46,8 @@ def show(
 
 
 def _with_figures(details: list[Detail], path: Path) -> list[Detail]:
-    from ..explain.figures import measured, read_benchmark
+    from ..bench.compare import read_benchmark
+    from ..explain.figures import measured
 
     try:
         benchmark = read_benchmark(path)
@@ -71,9 +70,7 @@ def _show(one: Detail) -> None:
         fields.append(("sample", f"{sample.call}{': refused by ' if sample.refused else ''}{sample.refused}"))
     for limit in one.limits:
         fields.append(("ttnn", f"{limit.ttnn}: {limit.ttreg} (known from {limit.known_from})"))
-    for timed in one.measured:
-        times = ", ".join(f"{_WAYS[way]} {time:,.1f} µs" for way, time in timed.microseconds.items())
-        fields.append(("measured", f"{timed.call}: {times or 'failed'}"))
+    fields += [("measured", f"{timed.call}: {_times(timed)}") for timed in one.measured]
     fields.append(("on", one.measured[0].taken if one.measured else ""))
     if one.lowering is not None:
         fields.append(("lowering", f"{one.lowering.name} in {one.lowering.source}"))
@@ -81,6 +78,12 @@ def _show(one: Detail) -> None:
     print_fields(fields)
     if one.lowering is not None and one.lowering.code:
         typer.echo("\n" + "\n".join(f"    {line}".rstrip() for line in one.lowering.code.splitlines()))
+
+
+def _times(timed: Measured) -> str:
+    from ..bench.ops import WAYS
+
+    return ", ".join(f"{WAYS[way]} {time:,.1f} µs" for way, time in timed.microseconds.items()) or "failed"
 
 
 COMMAND = Command(

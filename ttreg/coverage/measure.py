@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map_only
 
 from ..errors import first_line
 from ..meta import Meta
-from ..report import Placed, Totals
+from ..report import PlacedAlike, Totals
 from ..runtime.ledger import Ledger
 from ..settings import Settings
 from .dry import DrySession, dry_run
@@ -25,7 +25,7 @@ from .variations import Skipped, Variation
 Runs = Callable[[AbstractContextManager[Any]], str]
 
 
-class CoverageRow(Placed):
+class CoverageRow(PlacedAlike):
     """Calls of one op that would be placed alike for one reason."""
 
     bytes: int = 0  # of the inputs

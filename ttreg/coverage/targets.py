@@ -131,7 +131,7 @@ def _theirs(what: str, run: Callable[[], Any]) -> Any:
     """`run()`, code of the user's, whose exception becomes the cause of a TargetError."""
     try:
         return run()
-    except Exception as error:
+    except Exception as error:  # theirs, whatever it is
         raise TargetError(f"{what} raised {type(error).__name__}: {first_line(error)}") from error
 
 

@@ -1,29 +1,9 @@
-"""What `ttreg bench` measured of an op, from a file that a user saved, for `ttreg show`."""
+"""What a run of `ttreg bench` measured of an op, for `ttreg show`."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from pydantic import ValidationError
-
 from ..bench.ops import WAYS, Benchmark, Row
-from ..errors import TtregError
 from .catalogue import Measured
-
-
-def read_benchmark(path: Path) -> Benchmark:
-    """The run whose `ttreg bench --json` the file is.
-
-    Raises TtregError where it cannot be read, or is something else.
-    """
-    try:
-        return Benchmark.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise TtregError(f"cannot read {path}: {error.strerror}") from error
-    except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(map(str, fault["loc"])) or "the file"
-        raise TtregError(f"{path} is not what ttreg bench --json prints ({where}: {fault['msg']})") from error
 
 
 def measured(benchmark: Benchmark, op: str) -> tuple[Measured, ...]:

@@ -41,11 +41,33 @@ def product(tt: Any, x: Any, matrix: torch.Tensor) -> Any:
     return tt.matmul(x, widen(tt, tt.constant(matrix)), compute_kernel_config=accurate(tt))
 
 
+# PyTorch has one kernel for small outputs, of so many rows and columns together, and another for large ones.
+SMALL_OUTPUT = 128
+
+
+def sources(op: Callable[..., torch.Tensor], dim: int, size: int, output: Any, scales: Any) -> tuple[int, ...]:
+    """Which elements `op`, which takes the nearest, takes along a dimension of `size`, counted from the first one that
+    it resamples; `output` and `scales` are the sizes and scales of all of these."""
+    return taken(op, dim, size, tuple(output), tuple(scales), 1)
+
+
+def sources_in_channels_last(
+    op: Callable[..., torch.Tensor], dim: int, size: int, output: Any, scales: Any
+) -> tuple[int, ...]:
+    """The same of a channels-last tensor of more than three channels, for which PyTorch has a kernel of its own."""
+    return taken(op, dim, size, tuple(output), tuple(scales), 4)
+
+
 @from_sizes
-def sources(op: Callable[..., torch.Tensor], size: int, out: int, scale: float | None) -> tuple[int, ...]:
-    """Which row `op`, which takes the nearest, takes for each of the `out` rows it makes of `size`."""
-    numbered = torch.arange(size).float().reshape(1, 1, size, 1)
-    return tuple(int(i) for i in op(numbered, [out, 1], scale, None).flatten())
+def taken(op: Callable[..., torch.Tensor], dim: int, size: int, output: tuple, scales: tuple, channels: int) -> tuple:
+    """What the op itself makes of numbered elements, in an output that is as small or large as the call's."""
+    sizes = [size if d == dim else 1 for d in range(len(output))]
+    outs = [out if d == dim else min(out, SMALL_OUTPUT) for d, out in enumerate(output)]
+    numbered = torch.arange(size).float().reshape(1, 1, *sizes).expand(1, channels, *sizes)
+    if channels > 1:
+        numbered = numbered.movedim(1, -1).contiguous().movedim(-1, 1)
+    result = op(numbered, outs, *scales).movedim(dim + 2, -1)
+    return tuple(map(int, result.reshape(-1, outs[dim])[0]))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -7,7 +7,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -27,6 +27,10 @@ _MOST_PARTS = 8
 
 _FEW_CELLS = 1024
 
+# How many bytes the values of views may take beside a cell's own, and as a multiple of those. The last few are kept
+# whatever they take: a program may go through all the rows of a tensor, which tiles make large, and of another view.
+_VIEWS_NBYTES, _VIEWS_PER_ROOT, _FEW_VIEWS = 1 << 20, 4, 4
+
 
 @dataclass(eq=False)
 class ViewOf:
@@ -34,7 +38,7 @@ class ViewOf:
 
     plan: Plan
     parent: Meta
-    above: ViewOf | None
+    above: ViewOf | None = field(repr=False)  # a chain may be long
 
     def chain(self) -> Iterator[ViewOf]:
         """The view, the view it is of, and so on."""
@@ -76,7 +80,7 @@ class Cell:
 
     `values` holds device values by the metadata they cover, all of the present content. While the host lacks it
     (`storage` is None), the value of `root`, whose metadata covers the whole storage, is among them; the others are
-    views', derived and kept until the next write. After writes to `parts`, that of `root` is out of date: it is kept as
+    views', derived and kept until the next write, or until newer ones need the room. After writes to `parts`, that of `root` is out of date: it is kept as
     `before`, and the host puts all together when someone asks for more than a part. A pinned cell stays on the host for
     good: someone may hold its memory (NumPy, DLPack, `data_ptr`, a plain tensor), so writes have to be made there.
     """
@@ -87,6 +91,8 @@ class Cell:
     parts: tuple[Meta, ...] = ()
     storage: torch.UntypedStorage | None = None
     _pinned = False
+    _views: deque[tuple[tuple[Meta, ...], int]] | None = None  # whose values are kept, by the call that made them
+    _views_nbytes = 0
 
     def __init__(self, home: Home | None, root: Meta, value: Value | None):
         self._home = home  # None once the cell needs none: it is pinned for good
@@ -136,7 +142,8 @@ class Cell:
         with self._lock:
             if not self._pinned:
                 self.host_view(self.root)
-                self._pinned, self.values = True, {}
+                self._pinned = True
+                self._replace_values({})
 
     def settle(self) -> None:
         """Pin the cell because its session ends, and let go of the session."""
@@ -146,27 +153,56 @@ class Cell:
     def host_written(self) -> None:
         """Take note that the host wrote to the memory, and perhaps resized it."""
         assert self.storage is not None
-        self.nbytes, self.values = self.storage.nbytes(), {}
+        self.nbytes = self.storage.nbytes()
+        self._replace_values({})
 
     def device_value(self, meta: Meta, view: ViewOf | None) -> Value | None:
         """The device value under `meta`, made from its parents' where need be; None if the device cannot make it."""
         self._compute_lazy()
-        value = self.values.get(meta)
-        if value is None and view is not None and view.plan.refusal is None and self.values:
-            parent = self.device_value(view.parent, view.above)
-            if parent is not None:
-                self.values.update(self.home.view_values(view, parent))
-                value = self.values.get(meta)
-        if value is None and self.root in self.values and can_relayout(self.root, meta, self.nbytes):
-            value = self.values[meta] = self.home.relaid(self.values[self.root], self.root, meta)
+        # By a loop: a chain of views may be longer than Python's calls can be deep.
+        to_make: list[tuple[Meta, ViewOf]] = []
+        while self.values and meta not in self.values and view is not None and view.plan.refusal is None:
+            to_make.append((meta, view))
+            meta, view = view.parent, view.above
+        value = self._kept_or_relaid(meta)
+        while to_make and value is None:
+            meta, _ = to_make.pop()
+            value = self._kept_or_relaid(meta)
+        for meta, view in reversed(to_make):
+            made = self.home.view_values(view, value)
+            self.keep_views(made)
+            value = made[meta]
         return value
+
+    def _kept_or_relaid(self, meta: Meta) -> Value | None:
+        value = self.values.get(meta)
+        if value is None and self.root in self.values and can_relayout(self.root, meta, self.nbytes):
+            value = self.home.relaid(self.values[self.root], self.root, meta)
+            self.keep_views({meta: value})
+        return value
+
+    def keep_views(self, made: dict[Meta, Value]) -> None:
+        """Keep the values that one call made of views, until the next write; the oldest give way to them."""
+        self.values.update(made)
+        nbytes = sum(meta.tiled_nbytes for meta in made)
+        self._views = self._views or deque()
+        self._views.append((tuple(made), nbytes))
+        self._views_nbytes += nbytes
+        most = max(_VIEWS_PER_ROOT * self.root.tiled_nbytes, _VIEWS_NBYTES)
+        while self._views_nbytes > most and len(self._views) > _FEW_VIEWS:
+            dropped, nbytes = self._views.popleft()
+            self._views_nbytes -= nbytes
+            for meta in dropped:
+                if meta is not self.root and meta not in self.parts:
+                    self.values.pop(meta, None)
 
     def device_write(self, meta: Meta, value: Value) -> None:
         """Replace the whole content by a device value; `meta` must cover the storage, which no one else may hold."""
         assert not self.pinned
         assert meta.covers(self.nbytes)
         self.lazy = None
-        self.root, self.values, self.storage = meta, {meta: value}, None
+        self.root, self.storage = meta, None
+        self._replace_values({meta: value})
         self.before, self.parts = None, ()
 
     def takes_part(self, meta: Meta) -> bool:
@@ -190,6 +226,11 @@ class Cell:
                 self.parts = (*(part for part in self.parts if part is not meta), meta)
             self.values = {kept: v for kept, v in self.values.items() if apart(kept, meta, self.root)}
             self.values[meta] = value
+
+    def _replace_values(self, values: dict[Meta, Value]) -> None:
+        self.values = values
+        if self._views:
+            self._views, self._views_nbytes = None, 0
 
     def _memory(self, download: Callable[[Value], torch.Tensor]) -> torch.UntypedStorage:
         self._compute_lazy()

@@ -135,7 +135,8 @@ class Session:
             plain = cell.host_view(meta)
             if meta.dtype is torch.int64 and dtype is not torch.int64:  # the values may be too large for int32
                 return self._uploaded(plain, dtype, carrier, row_major)
-            value = cell.values[meta] = self._upload(plain, self.carriers[meta.dtype], False)
+            value = self._upload(plain, self.carriers[meta.dtype], False)
+            cell.keep_views({meta: value})
         if carrier != self.carriers[meta.dtype]:
             value = self.tt.typecast(value, getattr(self.tt, carrier))
         return self.tt.to_layout(value, self.tt.ROW_MAJOR_LAYOUT) if row_major else value

@@ -78,10 +78,25 @@ def test_the_cause_of_a_lowering_error_is_kept(twice, device):
     assert isinstance(caught.value.__cause__, KeyError)
 
 
-def test_a_wrong_lowering_is_never_swallowed_by_on_device_error(twice):
+@pytest.mark.parametrize("lowering", WRONG, ids=lambda f: f.__name__)
+def test_a_wrong_lowering_falls_back_where_that_is_wanted_and_the_report_says_what_failed(lowering, twice):
+    entry(twice, lowering)
+    with ttreg.device_mode(device="emulated", min_upload_numel=0, on_device_error="fallback") as session:
+        x = session.to_device(X)
+        results = [twice(x), twice(x, 3), twice(x)]
+    assert [r.tolist() for r in results] == [(X * n).tolist() for n in (2, 3, 2)]
+    rows = [row for row in session.report().ops if row.op == "ttreg_tests.twice.default"]
+    assert {row.placement for row in rows} == {"host"}
+    assert sum(row.count for row in rows) == 3
+    assert f"{__name__}.{lowering.__name__} of ttreg_tests.twice.default failed" in rows[0].got
+    assert rows[0].condition == "the lowering does not fail"
+    assert session.report().totals.host_float == 3
+
+
+def test_a_wrong_lowering_is_a_fallback_that_on_fallback_forbids(twice):
     entry(twice, broken)
-    block = ttreg.device_mode(device="emulated", min_upload_numel=0, on_device_error="fallback")
-    with block, pytest.raises(ttreg.LoweringError):
+    mode = ttreg.device_mode(device="emulated", min_upload_numel=0, on_device_error="fallback", on_fallback="raise")
+    with mode, pytest.raises(ttreg.FallbackError, match="forgotten"):
         twice(X)
 
 
@@ -212,6 +227,36 @@ def test_an_output_that_cannot_be_made_later_is_told_of_each_time(function, read
                 read(second)
         del second
     assert first.tolist() == (X + 1).tolist()
+
+
+@pytest.mark.parametrize("function", LATE, ids=lambda f: f.__name__)
+def test_an_output_that_cannot_be_made_later_is_the_hosts_where_that_is_wanted(function, pair):
+    ttreg.lower(pair, samples=list, when=[Dtype("self", FLOATS)])(late(function))
+    with ttreg.device_mode(device="emulated", min_upload_numel=0, on_device_error="fallback") as session:
+        x = session.to_device(X)
+        first, second = pair(x)
+        x.add_(100)
+        results = [second + 0, second, first]
+    assert [r.tolist() for r in results] == [(X * 2).tolist(), (X * 2).tolist(), (X + 1).tolist()]
+    [row] = [row for row in session.report().ops if row.op.startswith("ttreg_tests.pair") and row.placement == "host"]
+    assert row.count == 1
+    assert LATE[function][1].replace("\\", "") in row.got
+
+
+def test_an_output_made_later_of_a_call_that_pytorch_refuses_raises_what_pytorch_raises(private_op, device):
+    def refusing(self):
+        if self.is_cpu:
+            raise IndexError("no pair of these")
+        return self + 1, self + 1
+
+    op = private_op("pair(Tensor self) -> (Tensor, Tensor)", refusing)
+    ttreg.lower(op, samples=list, when=[Dtype("self", FLOATS)])(late(late_key_error))
+    with device as session:
+        _, second = op(session.to_device(X))
+        for read in (lambda t: t.tolist(), lambda t: t + 1, repr):
+            with pytest.raises(IndexError, match="no pair of these"):
+                read(second)
+        del second
 
 
 def test_an_unread_output_that_cannot_be_made_does_not_cost_the_others(pair, device):

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 
 from .call import Call, describe
+from .errors import first_line
 from .meta import Meta, dtype_name
 
 FLOATS = (torch.bfloat16, torch.float32)
@@ -41,6 +42,14 @@ class Refusal:
         return f"{self.condition}{got}" + (f" ({self.because})" if self.because else "")
 
 
+UNJUDGED = "asking raised that, so the host takes the call"
+
+
+def unjudged(error: Exception, asked: str = "the entry can judge the call") -> Refusal:
+    """The refusal of a call about which something in the registry raises when it is `asked`: PyTorch may as well."""
+    return Refusal(asked, f"{type(error).__name__}: {first_line(error)}", UNJUDGED)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Condition:
     """Base of the vocabulary. A subclass names its arguments and says what it `got` when it refuses."""
@@ -60,7 +69,10 @@ class Condition:
 
     def refuse(self, call: Call) -> Refusal | None:
         """The refusal of `call`, or None."""
-        got = self.got(call)
+        try:
+            got = self.got(call)
+        except Exception as error:
+            return unjudged(error, str(self))
         return None if got is None else Refusal(str(self), got, self.because)
 
 

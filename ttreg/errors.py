@@ -17,11 +17,11 @@ class DeviceUnavailableError(TtregError):
     """The device that was asked for cannot be opened on this machine."""
 
 
-class DeviceError(TtregError):
+class DeviceError(TtregError, RuntimeError):
     """The device, or ttnn on its behalf, refused a call that a lowering made."""
 
 
-class LoweringError(TtregError):
+class LoweringError(TtregError, RuntimeError):
     """A lowering raised something of its own, or returned what the op's metadata does not say."""
 
 

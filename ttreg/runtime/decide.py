@@ -11,7 +11,7 @@ from torch._ops import OpOverload
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..call import Call, bind_arguments
-from ..conditions import Refusal
+from ..conditions import Refusal, unjudged
 from ..fallback import decompose
 from ..meta import Meta, dtype_name, meta_of
 from ..registry import Entry, registry
@@ -122,7 +122,10 @@ def _refuse(
     if outputs is None:
         return NO_META
     if entry.outputs is not None:
-        outputs = entry.outputs(Call.bind(plan.op, args, kwargs), outputs)
+        try:
+            outputs = entry.outputs(Call.bind(plan.op, args, kwargs), outputs)
+        except Exception as error:
+            return unjudged(error)
     plan.outputs = outputs
     form = functional_form(plan.op)
     if form is not None and not is_in_place(plan.op):
@@ -141,7 +144,8 @@ def _refuse(
     )
     if odd is not None:
         return NUMBERS.with_got(str(odd))
-    refusal = entry_refusal(session, entry, _functional_call(entry, Call.bind(plan.op, args, kwargs)))
+    call = _functional_call(entry, Call.bind(plan.op, args, kwargs))
+    refusal = entry_refusal(session, entry, call) or _set_bounds(plan, entry, call)
     if refusal is not None:
         return refusal
     for tensor in plan.targets(args, kwargs):
@@ -159,7 +163,21 @@ def _refuse(
 
 def entry_refusal(session: Session, entry: Entry, call: Call) -> Refusal | None:
     """Which condition of the entry refuses the call, in the dtypes that it would have on the device."""
-    return entry.refuse(promote(entry, call), session.carriers.narrow)
+    try:
+        promoted = promote(entry, call)
+    except Exception as error:
+        return unjudged(error)
+    return entry.refuse(promoted, session.carriers.narrow)
+
+
+def _set_bounds(plan: Plan, entry: Entry, call: Call) -> Refusal | None:
+    try:
+        for slot in plan.slots:
+            if slot.name in entry.indices:
+                slot.bound = entry.indices[slot.name](call)
+    except Exception as error:
+        return unjudged(error)
+    return None
 
 
 def _numbers(values: Iterable[Any]) -> Iterator[Any]:
@@ -196,8 +214,6 @@ def _prepare(session: Session, plan: Plan, entry: Entry | None, args: tuple, kwa
             slot.dtype = call["dtype"]
         slot.row_major = slot.name in entry.row_major
         slot.block_float = slot.name in entry.block_floats
-        if slot.name in entry.indices:
-            slot.bound = entry.indices[slot.name](call)
         slot.as_held = _is_as_held(session, slot, slot.of(args, kwargs))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,13 @@ from torch.profiler import record_function
 from ..call import Call
 from ..conditions import Refusal
 from ..devices.base import RefusedByDevice, Value
-from ..errors import DeviceError
+from ..errors import LoweringError, TtregError
 from ..fallback import decompose, host
 from .cell import ViewOf
 from .decide import decide
 from .parts import apart
-from .plan import PART_WRITTEN, Plan, Slot
+from .plan import NO_META, PART_WRITTEN, Plan, Slot
+from .refused import Later, raise_as_pytorch_would, raise_error, reason
 from .session import Session, TooLarge
 from .signature import signature
 from .tensor import DeviceTensor
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 DETACH = torch.ops.aten.detach.default
 INDEX_OUT_OF_RANGE = Refusal("indices within bounds", "", "the host raises what PyTorch raises")
-REFUSED_BY_TTNN = Refusal("ttnn accepts the call", "", 'on_device_error="fallback"')
 TOO_LARGE = Refusal("int64 values within int32's range", "", "the device carries no larger ones")
 OUT_OF_BOUNDS = Refusal("a view within its storage", "", "the host raises what PyTorch raises")
 OVERLAPPING = Refusal(
@@ -78,12 +79,21 @@ class Dispatcher:
 
     def _run_on_host(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         if self._complains and plan.host_float and plan.refusal is not None:
+            if plan.refusal is NO_META:
+                raise_as_pytorch_would(self.session, plan, args, kwargs)
             self.session.complain(plan.op, plan.refusal, lambda: str(Call.bind(plan.op, args, kwargs)))
         return host.run(self.session, plan, args, kwargs)
 
     def _run_decomposed(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
-        with self.again():
-            return decompose.run(plan.op, args, kwargs)
+        try:
+            with self.again():
+                return decompose.run(plan.op, args, kwargs)
+        except TtregError:
+            raise
+        except Exception:
+            # Decompositions that are written in Python raise other exceptions than the op.
+            raise_as_pytorch_would(self.session, plan, args, kwargs)
+            raise
 
     def _run_view(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         source = plan.slots[0].of(args, kwargs)
@@ -105,6 +115,7 @@ class Dispatcher:
             return self._run_on_host_instead(plan, OVERLAPPING, args, kwargs)
         if plan.writes_part and not _takes_part(*plan.targets(args, kwargs)):
             return self._run_on_host_instead(plan, PART_WRITTEN, args, kwargs)
+        values = None
         try:
             arguments = plan.constants.copy()
             for slot in plan.slots:
@@ -112,25 +123,43 @@ class Dispatcher:
                 if value is None:
                     value = self._slot_value(slot, args, kwargs)
                 if value is INDEX_OUT_OF_RANGE:
-                    return self._run_on_host_instead(plan, INDEX_OUT_OF_RANGE, args, kwargs)
+                    break
                 arguments[slot.name] = value
-            values = session.lower(plan, arguments)
+            else:
+                values = session.lower(plan, arguments)
+                if not all(plan.as_made) and any(map(callable, values)):
+                    values = self._with_later_ones(plan, arguments, values, args, kwargs)
         except TooLarge:
             return self._run_on_host_instead(plan, TOO_LARGE, args, kwargs)
-        except RefusedByDevice as refused:
-            if session.settings.on_device_error == "raise":
-                plan.count -= 1
-                raise DeviceError(f"{Call.bind(plan.op, args, kwargs)}: ttnn refused {refused}") from refused
-            return self._run_on_host_instead(plan, REFUSED_BY_TTNN.with_got(refused.message), args, kwargs)
+        except (RefusedByDevice, LoweringError) as failure:
+            if session.settings.on_device_error == "fallback":
+                return self._run_on_host_instead(plan, reason(failure), args, kwargs)
+            plan.count -= 1
+            raise_as_pytorch_would(self.session, plan, args, kwargs)
+            raise_error(failure, lambda: str(Call.bind(plan.op, args, kwargs)))
+        if values is None:
+            return self._run_on_host_instead(plan, INDEX_OUT_OF_RANGE, args, kwargs)
         if session.settings.check is not None:
             from ..checking.check import compare
 
             values = compare(session, plan, arguments, values, args, kwargs)
         return self._results(plan, values, args, kwargs)
 
+    def _with_later_ones(
+        self, plan: Plan, arguments: dict[str, Any], values: list[Value], args: tuple, kwargs: dict[str, Any]
+    ) -> list[Value]:
+        """The values, where functions make some of them later; at once if they are to be written."""
+        later = Later(self.session, plan, arguments, args, kwargs)
+        made = later.make
+        if plan.written:  # all of them, before anything is
+            return [made(n, value) if callable(value) else value for n, value in enumerate(values)]
+        return [partial(made, n, value) if callable(value) else value for n, value in enumerate(values)]
+
     def _run_on_host_instead(self, plan: Plan, refusal: Refusal, args: tuple, kwargs: dict[str, Any]) -> Any:
         """Run on the host a call whose plan was the device, for a reason that its signature does not show."""
         plan.count -= 1
+        if self.session.settings.on_fallback == "raise":
+            raise_as_pytorch_would(self.session, plan, args, kwargs)
         self.session.fell_back(plan.op, refusal, plan.floating, lambda: str(Call.bind(plan.op, args, kwargs)))
         return host.run(self.session, plan, args, kwargs)
 
@@ -149,7 +178,6 @@ class Dispatcher:
         if plan.written:
             targets: list[Any] = plan.targets(args, kwargs)
             for target, value in zip(targets, values, strict=True):
-                value = value() if callable(value) else value
                 if plan.writes_part:
                     target._cell.device_write_part(target._meta, value)
                 else:

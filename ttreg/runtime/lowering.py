@@ -61,9 +61,7 @@ def _later(
 ) -> Value:
     try:
         return _finish(tt, carriers, plan, make(), meta)
-    except RefusedByDevice as refused:  # too late for the host to run the op instead
-        raise DeviceError(f"an output of {plan.op}, when it was read: ttnn refused {refused}") from refused
-    except DeviceError:
+    except (RefusedByDevice, DeviceError):
         raise
     except Exception as error:
         raise _blamed(plan, arguments, error) from error

@@ -14,8 +14,8 @@ import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
 from ..conditions import Refusal
-from ..devices.base import Device, Value
-from ..errors import FallbackError
+from ..devices.base import Device, RefusedByDevice, Value
+from ..errors import FallbackError, LoweringError
 from ..meta import Meta, is_plain, meta_of
 from ..settings import Settings
 from .api import Api
@@ -26,6 +26,7 @@ from .indexing import Bound, bounded, joined
 from .ledger import Ledger
 from .lowering import run_lowering
 from .plan import Plan
+from .refused import raise_error, reason
 from .relayout import relayout
 from .tensor import DeviceTensor
 from .uploads import Uploads, is_parameter
@@ -104,7 +105,11 @@ class Session:
             meta = meta_of(tensor).at_start()
             if not meta.covers(tensor.nbytes):
                 meta = meta_of(tensor.contiguous()).at_start()
-            return self.new_tensor(meta, self._upload(tensor, self.carriers[tensor.dtype], False))
+            try:
+                value = self._upload(tensor, self.carriers[tensor.dtype], False)
+            except RefusedByDevice as refused:
+                raise_error(refused, lambda: f"to_device({meta})")
+            return self.new_tensor(meta, value)
 
     def value(
         self,
@@ -166,7 +171,13 @@ class Session:
         plan = view.plan
         arguments = plan.constants.copy()
         arguments[plan.slots[0].name] = parent
-        made = dict(zip(plan.outputs, self.lower(plan, arguments), strict=True))
+        try:
+            made = dict(zip(plan.outputs, self.lower(plan, arguments), strict=True))
+        except (RefusedByDevice, LoweringError) as failure:
+            if self.settings.on_device_error == "fallback":
+                plan.refusal = reason(failure)  # from now on such views are the host's
+                return {}
+            raise_error(failure, lambda: f"the view {plan.op} of {view.parent}, when it was needed")
         if self.settings.check is not None:
             from ..checking.check import compare_views
 
@@ -210,7 +221,10 @@ class Session:
         """Bring a device value to the host, and count it."""
         with self.device.lock:
             start = perf_counter()
-            plain = self.device.download(value)
+            try:
+                plain = self.device.download(value)
+            except RefusedByDevice as refused:
+                raise_error(refused, lambda: "reading a tensor of the device")
         self.ledger.moved("downloads", plain.nbytes, perf_counter() - start)
         return plain
 

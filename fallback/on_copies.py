@@ -1,0 +1,64 @@
+"""Makes a call on the host with copies of its arguments: what PyTorch says of it. The program sees nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_map_only
+
+from ..devices.base import RefusedByDevice
+from ..errors import TtregError
+from ..meta import meta_of
+from ..runtime.tensor import DeviceTensor
+
+Read = Callable[[torch.Tensor], torch.Tensor]
+
+
+def error_of(op: OpOverload, args: tuple, kwargs: dict[str, Any], read: Read) -> Exception | None:
+    """What PyTorch raises for the call; None if it accepts it, or if the arguments cannot be read.
+
+    `read` gives a plain tensor with the content of any other.
+    """
+    with _disable_current_modes():
+        try:
+            copied = _copied(args, kwargs, read)
+        except (RefusedByDevice, TtregError):
+            return None
+        try:
+            _made(op, *copied)
+        except Exception as error:
+            return error
+    return None
+
+
+def results(op: OpOverload, args: tuple, kwargs: dict[str, Any], read: Read) -> Any:
+    """What the op returns for copies of its arguments."""
+    with _disable_current_modes():
+        return _made(op, *_copied(args, kwargs, read))
+
+
+def _made(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        return op(*args, **kwargs)
+
+
+def _copied(args: tuple, kwargs: dict[str, Any], read: Read) -> tuple[tuple, dict[str, Any]]:
+    storages: dict[Any, torch.UntypedStorage] = {}
+
+    def copy(tensor: torch.Tensor) -> torch.Tensor:
+        # What shares memory does so again: PyTorch may refuse to write to it.
+        plain = read(tensor)
+        memory = plain.untyped_storage()
+        key: Any = memory._cdata
+        if isinstance(tensor, DeviceTensor) and tensor._cell.storage is None:  # then it was downloaded just now
+            key = tensor._cell
+        if key not in storages:
+            storages[key] = memory.clone()
+        return meta_of(plain).on_storage(storages[key])
+
+    args, kwargs = tree_map_only(torch.Tensor, copy, (args, kwargs))
+    return tree_map_only(torch.Generator, torch.Generator.clone_state, (args, kwargs))

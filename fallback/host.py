@@ -143,44 +143,50 @@ def _lazy_conjugation() -> AbstractContextManager[Any]:
 
 
 class _StandIns:
-    """The plain tensors that stand for the `DeviceTensor`s of one call, over the same memory."""
+    """The plain tensors that stand for the `DeviceTensor`s of one call, over the same memory.
+
+    The memory is noted as it was when the call began: while it runs, another thread may replace the content of a cell.
+    """
 
     def __init__(self, make: Callable[[DeviceTensor], torch.Tensor]):
         self._make = make
-        self._pairs: dict[int, tuple[DeviceTensor, torch.Tensor]] = {}
+        self._pairs: dict[int, tuple[DeviceTensor, torch.Tensor, torch.UntypedStorage]] = {}
 
     def __call__(self, tensor: DeviceTensor) -> torch.Tensor:
-        if id(tensor) not in self._pairs:
-            self._pairs[id(tensor)] = (tensor, self._make(tensor))
-        return self._pairs[id(tensor)][1]
+        pair = self._pairs.get(id(tensor))
+        if pair is None:
+            plain = self._make(tensor)
+            pair = self._pairs[id(tensor)] = (tensor, plain, plain.untyped_storage())
+        return pair[1]
 
     def written(self, tensor: DeviceTensor) -> None:
         """Note that the op wrote to what stood for `tensor`, and perhaps resized it or gave it other memory."""
-        plain, cell = self._pairs[id(tensor)][1], tensor._cell
-        if _same_memory(plain, cell):
+        _, plain, memory = self._pairs[id(tensor)]
+        cell = tensor._cell
+        if _in_memory(plain, memory):
             cell.host_written()
             if meta_of(plain) is not tensor._meta:
                 tensor.become(DeviceTensor.make_alike(tensor, cell, meta_of(plain)))
             return
-        others = [other._cell for other, _ in self._pairs.values() if _same_memory(plain, other._cell)]
+        others = [other._cell for other, _, memory in self._pairs.values() if _in_memory(plain, memory)]
         new_cell = others[0] if others else Cell.over(plain)
         new_cell.pin()
         tensor.become(DeviceTensor.make_alike(tensor, new_cell, meta_of(plain)))
 
     def pin_shared_with(self, plain: torch.Tensor) -> None:
         """Keep on the host what a plain tensor shares from now on, as after `plain.set_(tensor)`."""
-        for tensor, _ in self._pairs.values():
-            if _same_memory(plain, tensor._cell):
+        for tensor, _, memory in self._pairs.values():
+            if _in_memory(plain, memory):
                 tensor._cell.pin()
 
     def all_written(self) -> None:
         """Note that the op may have written to any of them."""
-        for tensor, _ in self._pairs.values():
+        for tensor, _, _ in self._pairs.values():
             self.written(tensor)
 
     def originals_in(self, result: Any) -> Any:
         """The op's result, in which a stand-in that the op returned is what it stood for."""
-        originals = {id(plain): tensor for tensor, plain in self._pairs.values()}
+        originals = {id(plain): tensor for tensor, plain, _ in self._pairs.values()}
         return tree_map_only(torch.Tensor, lambda t: originals.get(id(t), t), result)
 
     def aliases_in(self, result: Any, detached: bool = False) -> Any:
@@ -193,17 +199,17 @@ class _StandIns:
 
     def _alias(self, result: torch.Tensor, detached: bool) -> torch.Tensor:
         if not is_plain(result):  # a sparse tensor, say, may hold an argument's memory where it cannot be followed
-            for original, _ in self._pairs.values():
+            for original, _, _ in self._pairs.values():
                 original._cell.pin()
             return result
-        for original, plain in self._pairs.values():
+        for original, plain, _ in self._pairs.values():
             if result is plain:
                 return original
-        for original, _ in self._pairs.values():
-            if _same_memory(result, original._cell):
+        for original, _, memory in self._pairs.values():
+            if _in_memory(result, memory):
                 return DeviceTensor.make_alike(original, original._cell, meta_of(result), detached)
         return result
 
 
-def _same_memory(plain: torch.Tensor, cell: Cell) -> bool:
-    return cell.storage is not None and plain.untyped_storage()._cdata == cell.storage._cdata
+def _in_memory(plain: torch.Tensor, memory: torch.UntypedStorage) -> bool:
+    return plain.untyped_storage()._cdata == memory._cdata

@@ -105,7 +105,7 @@ def intern(dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], 
     if meta is None:
         if len(_INTERNED) >= _LIMIT:  # forgetting costs new decisions, never a wrong one
             _INTERNED.clear()
-        meta = _INTERNED[key] = Meta(dtype, tuple(shape), stride, offset)
+        meta = _INTERNED.setdefault(key, Meta(dtype, tuple(shape), stride, offset))
     return meta
 
 

@@ -80,9 +80,14 @@ class Cell:
 
     `values` holds device values by the metadata they cover, all of the present content. While the host lacks it
     (`storage` is None), the value of `root`, whose metadata covers the whole storage, is among them; the others are
-    views', derived and kept until the next write, or until newer ones need the room. After writes to `parts`, that of `root` is out of date: it is kept as
-    `before`, and the host puts all together when someone asks for more than a part. A pinned cell stays on the host for
-    good: someone may hold its memory (NumPy, DLPack, `data_ptr`, a plain tensor), so writes have to be made there.
+    views', derived and kept until the next write, or until newer ones need the room. After writes to `parts`, that of
+    `root` is out of date: it is kept as `before`, and the host puts all together when someone asks for more than a
+    part. A pinned cell stays on the host for good: someone may hold its memory (NumPy, DLPack, `data_ptr`, a plain
+    tensor), so writes have to be made there.
+
+    Threads may use one cell at once. What changes where the truth is holds the device's lock. A write, and a pin, puts
+    a new dict in the place of `values`, so that what another thread is deriving of the content before lands in the old
+    one, which no one asks any more.
     """
 
     # What a new cell starts with; of the class, since a cell is made for the result of every op.
@@ -119,7 +124,8 @@ class Cell:
     def pinned(self) -> bool:
         """Whether the memory has been given away, so that the truth stays on the host."""
         # PyTorch makes a storage unresizable as soon as NumPy shares it.
-        return self._pinned or (self.storage is not None and not self.storage.resizable())
+        storage = self.storage
+        return self._pinned or (storage is not None and not storage.resizable())
 
     def host_view(self, meta: Meta) -> torch.Tensor:
         """A plain CPU tensor over the cell's memory, which is brought to the host first. Only to be read."""
@@ -129,7 +135,8 @@ class Cell:
                 if self.storage is None:
                     self.storage = self._memory(self.home.download)
                     self.before, self.parts = None, ()
-            return meta.on_storage(self.storage)
+                storage = self.storage
+            return meta.on_storage(storage)
 
     def peek(self, meta: Meta) -> torch.Tensor:
         """The same values, without bringing the cell to the host or counting a download. Only to be read at once."""
@@ -152,54 +159,65 @@ class Cell:
 
     def host_written(self) -> None:
         """Take note that the host wrote to the memory, and perhaps resized it."""
-        assert self.storage is not None
-        self.nbytes = self.storage.nbytes()
-        self._replace_values({})
+        with self._lock:
+            if self.storage is not None:  # else another thread has since replaced the whole
+                self.nbytes = self.storage.nbytes()
+                self._replace_values({})
 
     def device_value(self, meta: Meta, view: ViewOf | None) -> Value | None:
         """The device value under `meta`, made from its parents' where need be; None if the device cannot make it."""
         self._compute_lazy()
+        values, home = self.values, self._home
+        if home is None:  # another thread has ended the session
+            return None
         # By a loop: a chain of views may be longer than Python's calls can be deep.
         to_make: list[tuple[Meta, ViewOf]] = []
-        while self.values and meta not in self.values and view is not None and view.plan.refusal is None:
+        while values and meta not in values and view is not None and view.plan.refusal is None:
             to_make.append((meta, view))
             meta, view = view.parent, view.above
-        value = self._kept_or_relaid(meta)
+        value = self._kept_or_relaid(meta, values, home)
         while to_make and value is None:
             meta, _ = to_make.pop()
-            value = self._kept_or_relaid(meta)
+            value = self._kept_or_relaid(meta, values, home)
         for meta, view in reversed(to_make):
-            made = self.home.view_values(view, value)
-            self.keep_views(made)
+            made = home.view_values(view, value)
+            self.keep_views(made, values)
             value = made[meta]
         return value
 
-    def _kept_or_relaid(self, meta: Meta) -> Value | None:
-        value = self.values.get(meta)
-        if value is None and self.root in self.values and can_relayout(self.root, meta, self.nbytes):
-            value = self.home.relaid(self.values[self.root], self.root, meta)
-            self.keep_views({meta: value})
+    def _kept_or_relaid(self, meta: Meta, values: dict[Meta, Value], home: Home) -> Value | None:
+        value, root = values.get(meta), self.root
+        whole = values.get(root) if value is None else None
+        if whole is not None and can_relayout(root, meta, self.nbytes):
+            value = home.relaid(whole, root, meta)
+            self.keep_views({meta: value}, values)
         return value
 
-    def keep_views(self, made: dict[Meta, Value]) -> None:
-        """Keep the values that one call made of views, until the next write; the oldest give way to them."""
-        self.values.update(made)
-        nbytes = sum(meta.tiled_nbytes for meta in made)
-        self._views = self._views or deque()
-        self._views.append((tuple(made), nbytes))
-        self._views_nbytes += nbytes
-        most = max(_VIEWS_PER_ROOT * self.root.tiled_nbytes, _VIEWS_NBYTES)
-        while self._views_nbytes > most and len(self._views) > _FEW_VIEWS:
-            dropped, nbytes = self._views.popleft()
-            self._views_nbytes -= nbytes
-            for meta in dropped:
-                if meta is not self.root and meta not in self.parts:
-                    self.values.pop(meta, None)
+    def keep_views(self, made: dict[Meta, Value], values: dict[Meta, Value]) -> None:
+        """Keep what one call made of `values`, until the next write; the oldest give way to them."""
+        with self._lock:
+            if self.values is not values:  # another thread has written, or taken the memory
+                return
+            values.update(made)
+            nbytes = sum(meta.tiled_nbytes for meta in made)
+            self._views = self._views or deque()
+            self._views.append((tuple(made), nbytes))
+            self._views_nbytes += nbytes
+            most = max(_VIEWS_PER_ROOT * self.root.tiled_nbytes, _VIEWS_NBYTES)
+            while self._views_nbytes > most and len(self._views) > _FEW_VIEWS:
+                dropped, nbytes = self._views.popleft()
+                self._views_nbytes -= nbytes
+                for meta in dropped:
+                    if meta is not self.root and meta not in self.parts:
+                        values.pop(meta, None)
+
+    def may_write(self, meta: Meta, a_part: bool) -> bool:
+        """Whether the device may write under `meta` still: another thread can have pinned or resized the memory."""
+        return not self.pinned and (a_part or meta.covers(self.nbytes))
 
     def device_write(self, meta: Meta, value: Value) -> None:
-        """Replace the whole content by a device value; `meta` must cover the storage, which no one else may hold."""
-        assert not self.pinned
-        assert meta.covers(self.nbytes)
+        """Replace the whole content by a device value, where that may be written; the caller holds the lock."""
+        assert self.may_write(meta, False)
         self.lazy = None
         self.root, self.storage = meta, None
         self._replace_values({meta: value})
@@ -219,13 +237,14 @@ class Cell:
     def device_write_part(self, meta: Meta, value: Value) -> None:
         """Replace a part that the cell takes by a device value."""
         with _without_modes(), self._lock:
-            if self.storage is not None:  # by now: an argument of the op came by way of the host
-                meta.on_storage(self.storage).copy_(self.home.download(value))
+            # By now an argument of the op may have come by way of the host, or another thread have written a part.
+            if self.storage is not None or not self.takes_part(meta):
+                self.host_view(meta).copy_(self.home.download(value))
             else:
                 self.before = self.before if self.parts else self.values[self.root]
                 self.parts = (*(part for part in self.parts if part is not meta), meta)
-            self.values = {kept: v for kept, v in self.values.items() if apart(kept, meta, self.root)}
-            self.values[meta] = value
+            kept = {k: v for k, v in list(self.values.items()) if apart(k, meta, self.root)}
+            self.values = {**kept, meta: value}
 
     def _replace_values(self, values: dict[Meta, Value]) -> None:
         self.values = values
@@ -243,8 +262,10 @@ class Cell:
 
     def _compute_lazy(self) -> None:
         if self.lazy is not None:
-            self.values[self.root] = self.lazy()
-            self.lazy = None
+            with self._lock:
+                if self.lazy is not None:  # still: another thread may have computed it
+                    self.values[self.root] = self.lazy()
+                    self.lazy = None
 
 
 class Cells:
@@ -275,4 +296,5 @@ class Cells:
 
     def clear(self) -> None:
         """Forget all."""
-        self._references.clear()
+        with self._lock:
+            self._references.clear()

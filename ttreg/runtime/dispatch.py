@@ -20,7 +20,7 @@ from ..fallback import decompose, host
 from .cell import ViewOf
 from .decide import decide
 from .parts import apart
-from .plan import NO_META, PART_WRITTEN, Plan, Slot
+from .plan import HOST_MEMORY, NO_META, PART_WRITTEN, Plan, Slot
 from .refused import Later, raise_as_pytorch_would, raise_error, reason
 from .session import Session, TooLarge
 from .signature import signature
@@ -58,17 +58,24 @@ class Dispatcher:
         key = signature(self.session, op, args, kwargs)
         if key is None:
             return self._pass_through(op, args, kwargs)
-        plan = self.session.ledger.find(key)
-        if plan is None:
-            plan = decide(self.session, op, args, kwargs)
-            self.session.ledger.keep(key, plan)
+        plan = self.session.ledger.find(key) or self._decide(key, op, args, kwargs)
         plan.count += 1
         start = perf_counter()
         run = self._run_profiled if profiler._is_profiler_enabled else self._runs[plan.placement]
         result = run(plan, args, kwargs)
         if plan.placement != "decomposed":  # its parts are timed themselves
-            plan.seconds += perf_counter() - start
+            seconds = perf_counter() - start
+            plan.seconds += seconds  # in one step, since other threads may count here
         return result
+
+    def _decide(self, key: tuple, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Plan:
+        """Decide a call, and keep the decision."""
+        while True:
+            plan = decide(self.session, op, args, kwargs)
+            now = signature(self.session, op, args, kwargs)
+            if now == key or now is None:
+                return self.session.ledger.keep(key, plan)
+            key = now  # meanwhile another thread has pinned a tensor: the decision may be of either state
 
     def _run_profiled(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         with record_function(f"ttreg::{plan.placement} {plan.op}"):
@@ -176,18 +183,30 @@ class Dispatcher:
 
     def _results(self, plan: Plan, values: list[Value], args: tuple, kwargs: dict[str, Any]) -> Any:
         if plan.written:
-            targets: list[Any] = plan.targets(args, kwargs)
-            for target, value in zip(targets, values, strict=True):
-                if plan.writes_part:
-                    target._cell.device_write_part(target._meta, value)
-                else:
-                    target._cell.device_write(target._meta, value)
-                    target._view = None
-            return tuple(targets) if plan.several else targets[0]
+            return self._written(plan, values, args, kwargs)
         new_tensor = self.session.new_tensor
         if not plan.several:
             return new_tensor(plan.outputs[0], values[0])
         return tuple(new_tensor(meta, value) for meta, value in zip(plan.outputs, values, strict=True))
+
+    def _written(self, plan: Plan, values: list[Value], args: tuple, kwargs: dict[str, Any]) -> Any:
+        """The call's targets, with the values in them.
+
+        If another thread has taken the memory of one since the call was decided, and may have written there, the values
+        are out of date: the host runs the call, as it does from now on.
+        """
+        targets: list[Any] = plan.targets(args, kwargs)
+        part = plan.writes_part
+        with self.session.device.lock:
+            if all(target._cell.may_write(target._meta, part) for target in targets):
+                for target, value in zip(targets, values, strict=True):
+                    if part:
+                        target._cell.device_write_part(target._meta, value)
+                    else:
+                        target._cell.device_write(target._meta, value)
+                        target._view = None
+                return tuple(targets) if plan.several else targets[0]
+        return self._run_on_host_instead(plan, HOST_MEMORY, args, kwargs)
 
 
 def _at_hand(argument: Any) -> Any:

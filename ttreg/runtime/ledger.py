@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -45,22 +46,29 @@ class Ledger:
     """Plans by signature, each with its own counters, and the totals of those that gave way to newer ones."""
 
     def __init__(self) -> None:
+        self._lock = threading.RLock()  # threads may share a session; counting the call of a kept plan needs none
         self._plans: OrderedDict[tuple, Plan] = OrderedDict()
         self.find = self._plans.get  # the kept decision for a signature, or None; every call asks
         self._tallies: _Tallies = {}
         self._conversions = {"dtype_conversions": 0, "layout_conversions": 0}
         self._moved = {what: _Moved() for what in ("uploads", "weight_uploads", "downloads")}
 
-    def keep(self, signature: tuple, plan: Plan) -> None:
-        """Keep a decision; the oldest ones give way, their counts stay."""
+    def keep(self, signature: tuple, plan: Plan) -> Plan:
+        """Keep a decision, unless another thread has kept one, and give the kept one.
+
+        The oldest ones give way, their counts stay.
+        """
         _log.debug("%s: %s%s", plan.op, plan.placement, f", {plan.refusal}" if plan.refusal is not None else "")
-        self._plans[signature] = plan
-        if len(self._plans) > _KEPT_PLANS:
-            _add(self._tallies, self._plans.popitem(last=False)[1])
+        with self._lock:
+            kept = self._plans.setdefault(signature, plan)
+            if len(self._plans) > _KEPT_PLANS:
+                _add(self._tallies, self._plans.popitem(last=False)[1])
+        return kept
 
     def tally(self, op: Any, placement: Placement, refusal: Refusal | None, *, floating: bool = False) -> None:
         """Count one call that follows no kept decision."""
-        _add(self._tallies, Plan(op, placement, refusal, floating=floating, count=1))
+        with self._lock:
+            _add(self._tallies, Plan(op, placement, refusal, floating=floating, count=1))
 
     def moved(self, what: str, nbytes: int, seconds: float) -> None:
         """Count a transfer: one of "uploads", "weight_uploads" and "downloads"."""
@@ -104,9 +112,10 @@ class Ledger:
         return sorted({op for (op, *_, host_float), tally in tallies if host_float and tally.count and op not in READS})
 
     def _all(self) -> _Tallies:
-        tallies = {key: replace(tally) for key, tally in self._tallies.items()}
-        for plan in self._plans.values():
-            _add(tallies, plan)
+        with self._lock:
+            tallies = {key: replace(tally) for key, tally in self._tallies.items()}
+            for plan in self._plans.values():
+                _add(tallies, plan)
         return tallies
 
     def transfers(self) -> Transfers:

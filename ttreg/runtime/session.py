@@ -87,9 +87,9 @@ class Session:
         """Whether the session can use and replace the tensor's device value: not a pinned one, nor one that a session
         on another device, or with another precision, has made."""
         cell = tensor._cell
-        if cell.pinned:
+        home = cell._home  # another thread may pin the cell, and end its session
+        if home is None or cell.pinned:
             return False
-        home = cell.home
         return home is self or (home.device is self.device and home.carriers.narrow == self.carriers.narrow)
 
     def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -125,7 +125,8 @@ class Session:
         """
         dtype = promote_to or tensor.dtype
         carrier = self.carriers[dtype]
-        if not (type(tensor) is DeviceTensor and self.holds(tensor)):
+        held = tensor._cell.values if type(tensor) is DeviceTensor else None  # of the content from here on
+        if held is None or not self.holds(tensor):
             plain = self.read(tensor)
             if block_float:
                 carrier = block_float_of(plain) or carrier
@@ -134,17 +135,20 @@ class Session:
         value = cell.device_value(meta, tensor._view)
         if value is None:
             view: ViewOf | None = tensor._view
-            if view is not None and cell.values:
+            if view is not None and held:
                 refusal = next((v.plan.refusal for v in view.chain() if v.plan.refusal is not None), REBUILT)
                 self.fell_back(view.plan.op, refusal, meta.dtype.is_floating_point, lambda: str(meta))
             plain = cell.host_view(meta)
             if meta.dtype is torch.int64 and dtype is not torch.int64:  # the values may be too large for int32
                 return self._uploaded(plain, dtype, carrier, row_major)
             value = self._upload(plain, self.carriers[meta.dtype], False)
-            cell.keep_views({meta: value})
-        if carrier != self.carriers[meta.dtype]:
-            value = self.tt.typecast(value, getattr(self.tt, carrier))
-        return self.tt.to_layout(value, self.tt.ROW_MAJOR_LAYOUT) if row_major else value
+            cell.keep_views({meta: value}, held)
+        if carrier == self.carriers[meta.dtype] and not row_major:
+            return value
+        with self.device.lock:
+            if carrier != self.carriers[meta.dtype]:
+                value = self.tt.typecast(value, getattr(self.tt, carrier))
+            return self.tt.to_layout(value, self.tt.ROW_MAJOR_LAYOUT) if row_major else value
 
     def fell_back(self, op: Any, refusal: Refusal, floating: bool, call: Callable[[], str]) -> None:
         """Count a call that turns out to be the host's, and complain as `on_fallback` says."""

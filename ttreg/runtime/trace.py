@@ -129,7 +129,8 @@ class TracedDispatcher(Dispatcher):
         try:
             return super().dispatch(op, args, kwargs)
         finally:
-            self.session.dispatch_seconds += (perf_counter_ns() - start - self._running) / 1e9
+            seconds = (perf_counter_ns() - start - self._running) / 1e9
+            self.session.dispatch_seconds += seconds  # in one step, since other threads may count here
             self._running = outer
 
     def _run_traced(self, run: Callable[..., Any], plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:

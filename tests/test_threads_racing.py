@@ -38,7 +38,7 @@ def meanwhile(monkeypatch):
         done.append(False)
         monkeypatch.setattr(session, name, compute_and_wait)
 
-    done: list[bool] = []
+    done = []
     yield arrange
     assert done == [False, True]
 

@@ -125,8 +125,9 @@ class Session:
         """
         dtype = promote_to or tensor.dtype
         carrier = self.carriers[dtype]
-        held = tensor._cell.values if type(tensor) is DeviceTensor else None  # of the content from here on
-        if held is None or not self.holds(tensor):
+        if type(tensor) is DeviceTensor:
+            held = tensor._cell.values  # before the next question: another thread may write to the tensor
+        if not (type(tensor) is DeviceTensor and self.holds(tensor)):
             plain = self.read(tensor)
             if block_float:
                 carrier = block_float_of(plain) or carrier

@@ -10,7 +10,7 @@ import torch
 from ..conditions import FLOATS, Dtype, SameDtype
 from ..registry import lower
 from ..samples import Sample, ints, rand
-from .elementwise import BF16, number, one_tensor
+from .elementwise import BF16, element, number, one_tensor
 
 aten = torch.ops.aten
 
@@ -138,12 +138,12 @@ def threshold(tt, self, threshold, value):
 
 @lower(aten.softshrink.default, samples=called({"lambd": 1.5}, {"lambd": 0}), when=[Dtype("self", FLOATS)])
 def softshrink(tt, self, lambd):
-    return tt.softshrink(self, lambd=float(lambd))
+    return tt.softshrink(self, lambd=element(tt, lambd, self))
 
 
 @lower(aten.hardshrink.default, samples=called({"lambd": 1.5}, {"lambd": 0}), when=[Dtype("self", FLOATS)])
 def hardshrink(tt, self, lambd):
-    return tt.hardshrink(self, lambd=float(lambd))
+    return tt.hardshrink(self, lambd=element(tt, lambd, self))
 
 
 def prelu_samples():

@@ -10,7 +10,7 @@ from ..conditions import FLOATS, Condition, Dtype, SameDtype
 from ..registry import lower
 from ..samples import Sample, rand
 from .activation import ELU_CALLS, gelu_variant, scaled
-from .elementwise import BF16, in_float32, number
+from .elementwise import BF16, element, in_float32, not_above
 
 aten = torch.ops.aten
 
@@ -36,6 +36,11 @@ def zero_where(tt: Any, mask: Any, grad: Any) -> Any:
     return tt.where(mask, 0.0, grad)
 
 
+def only_where(tt: Any, mask: Any, grad: Any) -> Any:
+    """The gradient where the mask is set, else 0. NaN is within no limits and beyond none: no mask is set there."""
+    return tt.where(mask, grad, 0.0)
+
+
 def one_float(*names: str) -> list[Condition]:
     """The conditions of gradients: floating point, and one dtype, as PyTorch has it."""
     return [Dtype(names, FLOATS), SameDtype(names)]
@@ -46,7 +51,7 @@ BOTH = one_float("grad_output", "self")
 
 @lower(aten.threshold_backward.default, samples=gradients((0,), (0.5,)), when=BOTH)
 def threshold_backward(tt, grad_output, self, threshold):
-    return zero_where(tt, tt.le(self, number(tt, threshold, self)), grad_output)
+    return zero_where(tt, tt.le(self, not_above(tt, threshold, self)), grad_output)
 
 
 def gelu_gradients():
@@ -67,7 +72,7 @@ def gelu_backward(tt, grad_output, self, approximate):
 )
 def sigmoid_backward(tt, grad_output, output):
     def gradient(grad, y):
-        return tt.multiply(grad, tt.multiply(y, tt.rsub(y, 1.0)))
+        return tt.multiply(tt.multiply(grad, tt.rsub(y, 1.0)), y)
 
     return in_float32(tt, gradient, grad_output, output)
 
@@ -86,15 +91,14 @@ def tanh_backward(tt, grad_output, output):
 
 @lower(aten.hardsigmoid_backward.default, samples=gradients(), when=BOTH)
 def hardsigmoid_backward(tt, grad_output, self):
-    outside = tt.ge(tt.abs(self), 3.0)
-    return zero_where(tt, outside, tt.multiply(grad_output, 1 / 6))
+    return only_where(tt, tt.lt(tt.abs(self), 3.0), tt.multiply(grad_output, 1 / 6))
 
 
 @lower(aten.hardswish_backward.default, samples=gradients(), when=BOTH)
 def hardswish_backward(tt, grad_output, self):
     def gradient(grad, x):
         inside = tt.multiply(grad, tt.add(tt.multiply(x, 1 / 3), 0.5))
-        return tt.where(tt.le(x, -3.0), 0.0, tt.where(tt.lt(x, 3.0), inside, grad))
+        return tt.where(tt.le(x, -3.0), 0.0, tt.where(tt.ge(x, 3.0), grad, inside))
 
     return in_float32(tt, gradient, grad_output, self)
 
@@ -115,9 +119,9 @@ def leaky_relu_backward(tt, grad_output, self, negative_slope, self_is_result):
     when=BOTH,
 )
 def hardtanh_backward(tt, grad_output, self, min_val, max_val):
-    below = tt.le(self, number(tt, min_val, self))
-    above = tt.ge(self, number(tt, max_val, self))
-    return zero_where(tt, tt.logical_or(below, above), grad_output)
+    above = tt.gt(self, not_above(tt, min_val, self))
+    below = tt.lt(self, -not_above(tt, -max_val, self))
+    return only_where(tt, tt.logical_and(above, below), grad_output)
 
 
 def elu_gradients():
@@ -136,11 +140,14 @@ def elu_gradients():
 )
 def elu_backward(tt, grad_output, alpha, scale, input_scale, is_result, self_or_result):
     def gradient(grad, x):
+        # In PyTorch's order, in which a large gradient overflows.
         if is_result:
-            slope = tt.multiply(tt.add(x, float(alpha * scale)), float(input_scale))
+            slope = tt.add(x, float(alpha * scale))
+            negative = tt.multiply(scaled(tt, grad, input_scale), slope)
         else:
-            slope = tt.multiply(tt.exp(scaled(tt, x, input_scale)), float(alpha * scale * input_scale))
-        return tt.where(tt.gtz(x), scaled(tt, grad, scale), tt.multiply(grad, slope))
+            slope = tt.exp(scaled(tt, x, input_scale))
+            negative = tt.multiply(scaled(tt, grad, alpha * scale * input_scale), slope)
+        return tt.where(tt.gtz(x), scaled(tt, grad, scale), negative)
 
     return in_float32(tt, gradient, grad_output, self_or_result)
 
@@ -172,13 +179,13 @@ def log_sigmoid_backward(tt, grad_output, self, buffer):
     return in_float32(tt, gradient, grad_output, self)
 
 
-def within(tt, value, limit):
-    return tt.le(tt.abs(value), number(tt, limit, value))
+def beyond(tt, value, limit):
+    return tt.gt(tt.abs(value), element(tt, limit, value))
 
 
 @lower(aten.softshrink_backward.default, samples=gradients((0.5,), (1,)), when=BOTH)
 def softshrink_backward(tt, grad_output, self, lambd):
-    return zero_where(tt, within(tt, self, lambd), grad_output)
+    return only_where(tt, beyond(tt, self, lambd), grad_output)
 
 
 @lower(
@@ -187,7 +194,7 @@ def softshrink_backward(tt, grad_output, self, lambd):
     when=one_float("grad_out", "self"),
 )
 def hardshrink_backward(tt, grad_out, self, lambd):
-    return zero_where(tt, within(tt, self, lambd), grad_out)
+    return only_where(tt, beyond(tt, self, lambd), grad_out)
 
 
 def prelu_gradients():

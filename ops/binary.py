@@ -12,7 +12,7 @@ from ..conditions import FLOATS, NUMBERS, Check, Dtype
 from ..meta import Meta
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
-from .elementwise import BF16, FITS, by_number, filled, int32, is_number, number, operand, two_tensors
+from .elementwise import BF16, FITS, by_number, element, filled, int32, is_number, operand, two_tensors
 
 aten = torch.ops.aten
 
@@ -86,29 +86,36 @@ NO_BOOL = Check("no bool is subtracted", _got_bool, because="PyTorch raises")
 ADDABLE = [Dtype(PAIR, NUMBERS), FITS]
 
 
-def scaled(tt: Any, value: Any, alpha: float) -> Any:
-    """The value (a tensor or a number) times alpha."""
+def summed(tt: Any, function: Callable[[Any, Any], Any], first: Any, second: Any, alpha: float) -> Any:
+    """The function (a sum or a difference) of `first` and alpha times `second`, rounded once."""
+    beside = second if is_number(first) else first
+    first, second = element(tt, first, beside), element(tt, second, beside)
     if alpha == 1:
-        return value
-    return value * alpha if is_number(value) else tt.multiply(value, number(tt, alpha, value))
+        return function(first, second)
+    alpha = element(tt, alpha, beside)
+    if beside.dtype != tt.bfloat16:
+        return function(first, second * alpha if is_number(second) else tt.multiply(second, alpha))
+    first = first if is_number(first) else tt.typecast(first, tt.float32)
+    second = second * alpha if is_number(second) else tt.multiply(tt.typecast(second, tt.float32), alpha)
+    return tt.typecast(function(first, second), tt.bfloat16)
 
 
 @lower(aten.add.Scalar, samples=added_numbers, promote=PAIR, when=[*ADDABLE, ALPHA])
 @lower(aten.add.Tensor, samples=add_samples, promote=PAIR, when=[*ADDABLE, ALPHA])
 def add(tt, self, other, alpha):
-    return tt.add(operand(tt, self, other), operand(tt, scaled(tt, other, alpha), self))
+    return summed(tt, tt.add, self, other, alpha)
 
 
 @lower(aten.sub.Scalar, samples=subtracted_numbers, promote=PAIR, when=[*ADDABLE, NO_BOOL, ALPHA])
 @lower(aten.sub.Tensor, samples=sub_samples, promote=PAIR, when=[*ADDABLE, NO_BOOL, ALPHA])
 def sub(tt, self, other, alpha):
-    return tt.subtract(filled(tt, self, other), operand(tt, scaled(tt, other, alpha), self))
+    return summed(tt, lambda a, b: tt.subtract(filled(tt, a, b), b), self, other, alpha)
 
 
 @lower(aten.rsub.Scalar, samples=subtracted_numbers, promote=PAIR, when=[*ADDABLE, NO_BOOL, ALPHA])
 @lower(aten.rsub.Tensor, samples=rsub_samples, promote=PAIR, when=[*ADDABLE, NO_BOOL, ALPHA])
 def rsub(tt, self, other, alpha):
-    return tt.rsub(scaled(tt, self, alpha), operand(tt, other, self))
+    return summed(tt, lambda a, b: tt.rsub(b, a), other, self, alpha)
 
 
 @lower(aten.mul.Scalar, samples=by_number(2.5, 3), promote=PAIR, when=ADDABLE)

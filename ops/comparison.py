@@ -10,7 +10,7 @@ import torch
 from ..conditions import FLOATS, MOVABLE, Dtype
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
-from .elementwise import BF16, FITS, by_number, filled, int32, operand, two_tensors
+from .elementwise import BF16, FITS, by_number, element, filled, int32, operand, two_tensors
 
 aten = torch.ops.aten
 
@@ -27,7 +27,7 @@ def into_bool(name: str) -> Callable[[Any, Any, Any], Any]:
     """The lowering to `ttnn.<name>`, whose 0 and 1 come in the dtype that carries bool."""
 
     def truth(tt, self, other):
-        return getattr(tt, name)(self, operand(tt, other, self), dtype=tt.carrier(torch.bool))
+        return getattr(tt, name)(self, element(tt, other, self), dtype=tt.carrier(torch.bool))
 
     truth.__name__ = name
     return truth

@@ -10,7 +10,7 @@ from ..call import Call
 from ..conditions import FLOATS, NUMBERS, Check, Dtype
 from ..registry import lower
 from ..samples import Sample, bools, rand
-from .elementwise import BF16, FITS, by_number, filled, int32, is_number, operand, two_tensors
+from .elementwise import BF16, FITS, by_number, element, filled, int32, is_number, operand, two_tensors
 
 aten = torch.ops.aten
 
@@ -118,13 +118,13 @@ def floor_divide(tt, self, other):
 @lower(aten.remainder.Scalar, samples=divided_by_numbers(), promote=PAIR, when=ROUNDED)
 @lower(aten.remainder.Tensor, samples=divided_by_tensors(), promote=PAIR, when=DIVIDED)
 def remainder(tt, self, other):
-    return tt.remainder(filled(tt, self, other), operand(tt, other, self))
+    return tt.remainder(filled(tt, self, other), element(tt, other, self))
 
 
 @lower(aten.fmod.Scalar, samples=divided_by_numbers(), promote=PAIR, when=ROUNDED)
 @lower(aten.fmod.Tensor, samples=divided_by_tensors(), promote=PAIR, when=DIVIDED)
 def fmod(tt, self, other):
-    return tt.fmod(filled(tt, self, other), operand(tt, other, self))
+    return tt.fmod(filled(tt, self, other), element(tt, other, self))
 
 
 def numbers_divided():

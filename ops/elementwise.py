@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -34,6 +35,40 @@ def number(tt: Any, value: float, beside: Any) -> float:
 def operand(tt: Any, value: Any, beside: Any) -> Any:
     """A tensor as it is, and a number as ttnn takes it beside the tensor."""
     return number(tt, value, beside) if is_number(value) else value
+
+
+def element(tt: Any, value: Any, beside: Any) -> Any:
+    """A tensor as it is, and a number as an element of the tensor's dtype would be.
+
+    PyTorch rounds numbers to bfloat16 beside such tensors in sums, comparisons, remainders, powers and shrinkage, but
+    not in other ops.
+    """
+    if not is_number(value):
+        return value
+    value = number(tt, value, beside)
+    return bfloat16(value) if beside.dtype == tt.bfloat16 else value
+
+
+def bfloat16(value: float) -> float:
+    """A number rounded to bfloat16."""
+    return _neighbours(value)[1] if value and math.isfinite(value) else value
+
+
+def not_above(tt: Any, value: float, beside: Any) -> float:
+    """The number, or the largest bfloat16 below it beside a bfloat16 tensor: the same elements are above either."""
+    value = number(tt, value, beside)
+    exact = not value or not math.isfinite(value) or beside.dtype != tt.bfloat16
+    return value if exact else _neighbours(value)[0]
+
+
+@functools.lru_cache(maxsize=1024)
+def _neighbours(value: float) -> tuple[float, float]:
+    """The largest bfloat16 that is not above a finite number, and the nearest bfloat16."""
+    nearest = torch.tensor(value, dtype=torch.float64).to(torch.float32).to(BF16)
+    below = nearest
+    if float(nearest) > value:
+        below = torch.nextafter(nearest, torch.tensor(-torch.inf, dtype=BF16))
+    return float(below), float(nearest)
 
 
 def filled(tt: Any, value: Any, beside: Any) -> Any:

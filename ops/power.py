@@ -8,7 +8,7 @@ from ..call import Call
 from ..conditions import FLOATS, NUMBERS, Check, Dtype
 from ..registry import lower
 from ..samples import Sample, rand
-from .elementwise import BF16, FITS, int32, number, two_tensors
+from .elementwise import BF16, FITS, element, int32, two_tensors
 
 aten = torch.ops.aten
 
@@ -49,7 +49,7 @@ def pow_number(tt, self, exponent):
             return tt.multiply(tt.square(self), self)
         if exponent in EXACT:
             return getattr(tt, EXACT[exponent])(self)
-    return tt.pow(self, number(tt, exponent, self))
+    return tt.pow(self, element(tt, exponent, self))
 
 
 def numbers():
@@ -61,7 +61,7 @@ def numbers():
 
 @lower(aten.pow.Scalar, samples=numbers, when=[Dtype("exponent", FLOATS)])
 def number_to_power(tt, self, exponent):
-    return tt.pow(number(tt, self, exponent), exponent)
+    return tt.pow(element(tt, self, exponent), exponent)
 
 
 @lower(aten.pow.Tensor_Tensor, samples=two_tensors(0.25, 2.0), promote=PAIR, when=[Dtype(PAIR, FLOATS)])

@@ -211,6 +211,8 @@ def clamp_max_tensor(tt, self, max):
 
 def special_values():
     for dtype in FLOATS:
+        for replaced in ((INF, 1.0, 2.0), (-INF, NAN, 0.0), (NAN, -INF, INF), (-0.0, -0.0, NAN)):
+            yield Sample(torch.tensor([NAN, INF, -INF, 0.5, -0.0], dtype=dtype), *replaced)
         yield Sample(torch.tensor([NAN, INF, -INF, 0.5], dtype=dtype))
         yield Sample(torch.tensor([NAN, INF, -INF, 0.5], dtype=dtype), 2.0, 3.0, -4.0)
     yield Sample(rand(2, 3, 40))
@@ -221,10 +223,11 @@ def special_values():
 def nan_to_num(tt, self, nan, posinf, neginf):
     # Infinities become the dtype's largest and smallest numbers, to which ttnn's numbers are cut.
     largest = torch.finfo(torch.float32).max
+    result = self
     for test, value in (
-        (tt.isnan, 0.0 if nan is None else nan),
-        (tt.isposinf, largest if posinf is None else posinf),
         (tt.isneginf, -largest if neginf is None else neginf),
+        (tt.isposinf, largest if posinf is None else posinf),
+        (tt.isnan, 0.0 if nan is None else nan),
     ):
-        self = tt.where(test(self), number(tt, value, self), self)
-    return self
+        result = tt.where(test(self), number(tt, value, self), result)
+    return result

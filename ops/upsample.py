@@ -108,7 +108,7 @@ def lower_nearest_volume(op):
     def nearest(tt, self, output_size, scales_d, scales_h, scales_w):
         *outer, depth, height, width = self.shape
         scales = scales_d, scales_h, scales_w
-        deep, high, _ = output_size
+        deep = output_size[0]
         planes = as_shape(tt, self, [*outer, depth, height * width])
         planes = take(tt, planes, -2, sources(op, 0, depth, output_size, scales))
         rows = as_shape(tt, planes, [*outer, deep, height, width])

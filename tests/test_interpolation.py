@@ -54,7 +54,7 @@ def both(x, **keywords):
     return given, expected
 
 
-@pytest.mark.parametrize("dims, in_last", [(1, False), (2, False), (2, True), (3, False), (3, True)])
+@pytest.mark.parametrize(("dims", "in_last"), [(1, False), (2, False), (2, True), (3, False), (3, True)])
 @pytest.mark.parametrize("mode", NEAREST)
 def test_the_nearest_elements_are_cpus(mode, dims, in_last):
     for x, keywords in calls(dims, 25, in_last):

@@ -201,7 +201,7 @@ def add_symbiote(figures: dict[str, Any]) -> None:
 
 
 def _run(*command: object) -> str:
-    environment = {"LOGURU_LEVEL": "ERROR", "TT_METAL_LOGGER_LEVEL": "FATAL", **os.environ}
+    environment = {"LOGURU_LEVEL": "ERROR", "TT_METAL_LOGGER_LEVEL": "OFF", **os.environ}
     done = subprocess.run(
         [str(part) for part in command], env=environment, capture_output=True, text=True, check=True, timeout=600
     )

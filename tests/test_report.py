@@ -72,6 +72,93 @@ def test_host_float_counts_the_calls_that_a_better_registry_could_win(twice, row
     assert (totals.calls, totals.host, totals.host_float) == (2, 2, 1)
 
 
+def test_draws_and_fills_and_writes_to_the_hosts_memory_count_as_nothing_to_win(device):
+    with device as session, torch.no_grad():
+        layer = torch.nn.Linear(40, 40)
+        layer.weight.uniform_(-1, 1).mul_(3).clamp_(-2, 2)
+        torch.nn.init.zeros_(layer.bias)
+        torch.empty(40).bernoulli_(0.5)
+        on_device = layer(torch.ones(2, 40))
+        (
+            torch.rand_like(on_device),
+            torch.zeros_like(on_device, dtype=torch.int64),
+            on_device.new_ones(3, dtype=torch.int32),
+        )
+    totals = session.report().totals
+    assert totals.host > 5
+    assert (totals.host_float, totals.share) == (0, 1.0)
+    with device as session:
+        torch.ones(40, 40).cholesky_inverse()  # reads its input
+    assert session.report().totals.host_float == 1
+
+
+def test_building_a_model_is_no_fallback_to_complain_of():
+    with ttreg.device_mode(device="emulated", on_fallback="raise"):
+        layer = torch.nn.Linear(40, 40)
+        torch.nn.init.kaiming_normal_(layer.weight)
+        with torch.no_grad():
+            layer.weight.mul_(2).sub_(1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_calls_in_dtypes_that_ttnn_lacks_are_named_apart(device, dtype):
+    with device as session:
+        scores = torch.ones(40, 40) @ torch.ones(40, 40)
+        scores.to(dtype).softmax(1).sum()
+        torch.linalg.qr(scores)
+    totals = session.report().totals
+    assert (totals.device, totals.host_float, totals.host_no_dtype) == (1, 4, 3)
+    assert (totals.share, totals.share_of_ttnns_dtypes) == (1 / 5, 1 / 2)
+    assert "without 3 in float64 or float16, which ttnn does not have: 50.0% on the device" in str(session.report())
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda x: x[x > 0.5],
+        lambda x: x[:, torch.tensor([True, False, True, False])],
+        lambda x: torch.argwhere(x),
+    ],
+)
+def test_a_shape_that_depends_on_the_data_is_said_to(device, program):
+    with device as session:
+        program(session.to_device(X))
+    said = {why(row) for row in session.report().ops if row.placement == "host" and "item" not in row.op}
+    assert any("depends on the data" in reason or "for each element" in reason for reason in said), said
+    assert not any("without values" in reason for reason in said)
+
+
+def test_a_wrong_call_is_said_to_be_refused_by_pytorch(device):
+    with device as session, pytest.raises(RuntimeError):
+        session.to_device(X) @ session.to_device(X)
+    assert [row.condition for row in session.report().ops] == ["accepted by PyTorch without values"]
+
+
+def test_rows_that_say_nothing_are_left_out_of_the_tables(device):
+    with device as session:
+        with torch.profiler.record_function("a range"):
+            x = torch.ones(40, 40) + 1
+        torch.empty(3).set_(torch.ones(3).untyped_storage())
+        x.is_pinned()
+        torch.ones(3, dtype=torch.float64).sum().item()
+    report = session.report()
+    hidden = ("profiler._record_function_enter_new", "profiler._record_function_exit", "aten.set_.source_Storage")
+    kept = ("aten.add.Tensor", "aten.sum.default", "aten._local_scalar_dense.default")
+    for name in (*hidden, *kept):
+        assert any(name in row.op for row in report.ops), name
+    text, html = str(report), report._repr_html_()
+    for shown in (text, html):
+        assert not any(name in shown for name in hidden)
+        assert all(name in shown for name in kept)
+
+
+def test_a_write_to_the_hosts_memory_is_not_said_to_be_one_to_the_device(device):
+    with device as session:
+        torch.ones(40, 40).mul_(2)
+    (said,) = {why(row) for row in session.report().ops if row.op == "aten.mul_.Tensor"}
+    assert said == "what it writes to lies on the device, got a tensor of the host (others may see that memory)"
+
+
 def test_totals_are_the_sums_of_the_rows(twice, rows_of):
     def program(session):
         x = session.to_device(X)

@@ -136,6 +136,12 @@ def test_strict_fails_where_floating_point_calls_fall_back(in_process):
     assert "--strict: the host ran floating-point calls of aten.linalg_qr.default" in done.stderr
 
 
+def test_a_report_that_is_piped_is_at_most_120_columns_wide(in_process):
+    done = in_process("program.py", "decompose")
+    assert "aten.linalg_qr.default" in done.stderr
+    assert max(map(len, done.stderr.splitlines())) <= 120
+
+
 def test_options_are_the_keywords_of_device_mode(in_process):
     done = in_process("--on-fallback", "raise", "--min-upload-numel", "1000000", "program.py", "decompose")
     assert done.exit_code == 1

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from .conditions import Never, Refusal
 from .runtime.plan import Placement
+from .schema import is_bookkeeping, overload
 
 _SHOWN = 20  # rows of a printed table
 
@@ -34,6 +35,12 @@ class PlacedAlike(BaseModel):
     reason: str = ""
     got: str = ""
     count: int = 0
+
+    @property
+    def is_bookkeeping(self) -> bool:
+        """Whether calls of the op compute nothing, so that tables leave the row out."""
+        op = overload(self.op)
+        return op is not None and is_bookkeeping(op)
 
     @property
     def because(self) -> str:
@@ -70,12 +77,18 @@ class Transfers(BaseModel):
 
 
 class Totals(BaseModel):
-    """Calls by placement; `host_float` are those of host that had a floating-point tensor among their inputs."""
+    """Calls by placement.
+
+    `host_float` are those of host that read a floating-point tensor: what a better registry could still win. A call
+    that only fills one (`zero_`, `uniform_`) reads none, and one that writes to the host's own memory belongs there.
+    `host_no_dtype` are those of host_float in a dtype that ttnn does not have (float64, float16).
+    """
 
     calls: int = 0
     device: int = 0
     host: int = 0
     host_float: int = 0
+    host_no_dtype: int = Field(default=0, exclude_if=lambda count: not count)
     local: int = 0
     decomposed: int = 0
     view: int = 0
@@ -86,12 +99,22 @@ class Totals(BaseModel):
         floating = self.device + self.host_float
         return self.device / floating if floating else None
 
+    @property
+    def share_of_ttnns_dtypes(self) -> float | None:
+        """The same without the calls in dtypes that ttnn does not have."""
+        floating = self.device + self.host_float - self.host_no_dtype
+        return self.device / floating if floating else None
+
     def __str__(self) -> str:
         share = "" if self.share is None else f" ({self.share:.1%} of the floating-point calls)"
-        return (
+        counts = (
             f"{self.calls} calls: {self.device} on the device{share}, {self.host} on the host, {self.local} local, "
             f"{self.decomposed} decomposed, {self.view} views"
         )
+        if not self.host_no_dtype:
+            return counts
+        without = "none" if self.share_of_ttnns_dtypes is None else f"{self.share_of_ttnns_dtypes:.1%} on the device"
+        return f"{counts}\nwithout {self.host_no_dtype} in float64 or float16, which ttnn does not have: {without}"
 
 
 class TracePart(BaseModel):
@@ -146,7 +169,7 @@ class Report(BaseModel):
 
     def _tables(self) -> Iterator[Table | Text]:
         for title, placement in (("on the device", "device"), ("on the host, and why", "host")):
-            rows = [row for row in self.ops if row.placement == placement]
+            rows = [row for row in self.ops if row.placement == placement and not row.is_bookkeeping]
             if not rows:
                 continue
             table = Table(Column("op", overflow="fold"), title=f"\n{title}", title_justify="left")

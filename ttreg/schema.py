@@ -25,6 +25,18 @@ _UNANNOTATED_VIEWS = frozenset(
 
 
 @cache
+def overload(name: str) -> OpOverload | None:
+    """The overload that `str` gives this name, such as "aten.add.Tensor"; None if PyTorch has no such op here."""
+    found: object = torch.ops
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except (AttributeError, RuntimeError):
+            return None
+    return found if isinstance(found, OpOverload) else None
+
+
+@cache
 def argument_names(op: OpOverload) -> tuple[str, ...]:
     """Names of the op's arguments, in schema order."""
     return tuple(argument.name for argument in op._schema.arguments)
@@ -41,6 +53,38 @@ def written_arguments(op: OpOverload) -> tuple[str, ...]:
     """Names of the arguments whose memory the op writes to, also where the schema does not say so."""
     annotated = [a.name for a in op._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
     return (*annotated, *_UNANNOTATED_WRITES.get(op, ()))
+
+
+# Ops that fill their argument `self`, or draw into it. `bernoulli` with no other argument reads it.
+_FILLS = frozenset(
+    (
+        *("fill", "zero", "copy", "uniform", "normal", "normal_functional", "random", "exponential", "cauchy"),
+        *("log_normal", "geometric", "bernoulli.float", "bernoulli.p", "bernoulli.Tensor"),
+    )
+)
+
+
+@cache
+def unread_arguments(op: OpOverload) -> frozenset[str]:
+    """Names of the arguments whose values the op does not read.
+
+    They are `out`, a tensor that is filled (`zero_`, `uniform_`), and one that another is made like (`zeros_like`).
+    """
+    unread = {argument.name for argument in op._schema.arguments if argument.is_out}
+    name = op._schema.name.partition("::")[2].rstrip("_").removeprefix("_foreach_")
+    if not _FILLS.isdisjoint((name, f"{name}.{op._overloadname}")) or name.startswith("new_") or name.endswith("_like"):
+        unread.update({"self"} & set(tensor_arguments(op)))
+    return frozenset(unread)
+
+
+@cache
+def is_bookkeeping(op: OpOverload) -> bool:
+    """Whether the op computes nothing and reads no value: it opens a profiler's range, say, or asks for a size."""
+    if op._schema.name in ("aten::set_", "aten::lift_fresh"):
+        return True
+    gives_tensors = any("Tensor" in str(returned.type) for returned in op._schema.returns)
+    reads = torch.Tag.data_dependent_output in op.tags or "assert" in op._schema.name
+    return not (gives_tensors or reads or written_arguments(op))
 
 
 @cache

@@ -145,7 +145,7 @@ def _show(made: Coverage) -> None:
         got = ", ".join(one.got[:_GOT]) + (", …" if len(one.got) > _GOT else "")
         row = OpRow(op=one.op, placement="host", condition=one.condition, reason=one.reason, got=got)
         refused.add_row(one.op, str(one.count), size(one.bytes), escape(why(row)))
-    others = [row for row in made.ops if row.placement != "host"]
+    others = [row for row in made.ops if row.placement != "host" and not row.is_bookkeeping]
     for other in others[:_SHOWN]:
         accepted.add_row(other.op, str(other.count), size(other.bytes), other.placement)
     for title, shown, count in (

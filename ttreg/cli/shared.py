@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+WIDTH = 120  # columns of a table where the output is no terminal
+
 YES, NO, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 Item = TypeVar("Item")
@@ -68,7 +70,7 @@ class Commands(TyperGroup):
 
 
 def console() -> Console:
-    """The console on stdout, as wide as the terminal; piped, it has no colour, and lines are as long as they are."""
+    """The console on stdout, as wide as the terminal; piped, it has no colour, and tables have at most 120 columns."""
     return _console(stderr=False)
 
 
@@ -77,14 +79,14 @@ def errors() -> Console:
     return _console(stderr=True)
 
 
-def _console(stderr: bool) -> Console:
+def _console(stderr: bool, piped_width: int = WIDTH) -> Console:
     import os
 
     from rich.console import Console
 
     made = Console(stderr=stderr, highlight=False)
     if not made.is_terminal and "COLUMNS" not in os.environ:
-        made.width = 1000
+        made.width = piped_width
     return made
 
 
@@ -215,5 +217,6 @@ def log_to_stderr(level: int) -> None:
     from rich.logging import RichHandler
 
     logger = logging.getLogger("ttreg")
-    logger.handlers = [RichHandler(console=errors(), show_path=False)]
+    console = _console(stderr=True, piped_width=1000)  # a record stays in one line
+    logger.handlers = [RichHandler(console=console, show_path=False)]
     logger.setLevel(level)

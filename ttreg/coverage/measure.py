@@ -94,7 +94,7 @@ class _Counts:
             share=self.totals.share,
             totals=self.totals,
             ops=rows,
-            refusals=_ranked(row for row in rows if row.placement == "host"),
+            refusals=_ranked(row for row in rows if row.placement == "host" and not row.is_bookkeeping),
             **how,
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any, NoReturn
 
 import torch
@@ -10,7 +9,6 @@ from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
-    FakeTensorMode,
     UnsupportedFakeTensorException,
     UnsupportedOperatorException,
 )
@@ -21,12 +19,13 @@ from ..call import bind_arguments
 from ..conditions import Refusal
 from ..devices.base import Value
 from ..fallback import host
-from ..meta import Meta, intern, meta_of
+from ..meta import Meta, intern
 from ..runtime.cell import ViewOf
+from ..runtime.fakes import run_on_fakes
 from ..runtime.indexing import Bound, Places
 from ..runtime.plan import Plan
 from ..runtime.tensor import DeviceTensor
-from ..schema import is_composite, is_view
+from ..schema import is_composite, is_view, unread_arguments
 from ..settings import Settings
 from .dry import NO_VALUE
 from .host_values import HostDispatcher, HostSession
@@ -39,19 +38,6 @@ _NEEDS_VALUES = (
     DynamicOutputShapeException,
     UnsupportedFakeTensorException,
     UnsupportedOperatorException,
-)
-_FAKE_LOG = logging.getLogger("torch._subclasses.fake_tensor")
-
-# Ops that take only metadata from their first argument: what they give is known.
-_READ_NOTHING = frozenset(
-    getattr(packet, overload)
-    for packet in (
-        *(aten.zeros_like, aten.ones_like, aten.full_like, aten.empty_like),
-        *(aten.rand_like, aten.randn_like, aten.randint_like),
-        *(aten.new_zeros, aten.new_ones, aten.new_full, aten.new_empty, aten.new_empty_strided),
-    )
-    for overload in packet.overloads()
-    if overload != "out" and "Tensor" not in overload
 )
 
 # Ops whose results have a shape that depends on the values of one argument alone.
@@ -81,8 +67,9 @@ class ShapeDispatcher(HostDispatcher):
     def _without_values(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         """What the host gives for known arguments, and unknown tensors like it for others."""
         op, unknown = plan.op, self.session.unknown
-        depends_on = bind_arguments(op, args, kwargs)[_SHAPE_FROM[op]] if op in _SHAPE_FROM else (args, kwargs)
-        if op in _READ_NOTHING or not unknown.any_of(args, kwargs):
+        arguments = bind_arguments(op, args, kwargs)
+        depends_on = arguments[_SHAPE_FROM[op]] if op in _SHAPE_FROM else arguments
+        if not unknown.any_of([value for name, value in arguments.items() if name not in unread_arguments(op)]):
             return host.run(self.session, plan, args, kwargs)
         dynamic = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(op.tags)
         if plan.written or is_view(op) or is_composite(op) or not unknown.any_of(depends_on):
@@ -101,22 +88,12 @@ class ShapeDispatcher(HostDispatcher):
         for tensor in tree_leaves((args, kwargs)):
             if isinstance(tensor, DeviceTensor):
                 tensor._cell.host_view(tensor._meta)  # where it is from then on
-        metas = tree_map_only(
-            torch.Tensor, lambda t: t._meta if isinstance(t, DeviceTensor) else meta_of(t), (args, kwargs)
-        )
-        logged, _FAKE_LOG.disabled = _FAKE_LOG.disabled, True  # it logs the errors that it raises
         try:
-            with FakeTensorMode():
-                fake_args, fake_kwargs = tree_map_only(
-                    Meta, lambda m: torch.empty_strided(m.shape, m.stride, dtype=m.dtype), metas
-                )
-                results = op(*fake_args, **fake_kwargs)
+            results = run_on_fakes(op, args, kwargs)
         except _NEEDS_VALUES:
             self.session.stop(f"{op} reads values")
         except Exception:  # whatever it is, the host raises it again, in PyTorch's own words
             return False, None
-        finally:
-            _FAKE_LOG.disabled = logged
         return True, tree_map_only(torch.Tensor, self._like, results)
 
     def _like(self, fake: torch.Tensor) -> torch.Tensor:

@@ -61,7 +61,7 @@ def run(output: Path, console: Console | None = None, parts: list[Part] | None =
             parts.append(part())
             show(parts[-1], console)
 
-    console.print(f"The device's faces are drawn in {output / 'faces.png'}")
+    console.print(f"The device's faces are drawn in {output / 'faces.png'}", soft_wrap=True)
     return 0 if all(part.agreed for part in parts) else 1
 
 

@@ -79,6 +79,7 @@ def _shown(report: Report) -> dict[str, Any]:
     calls = report.totals.model_dump()
     return {
         "report": report,
+        "rows": [row for row in report.ops if not row.is_bookkeeping],
         "counts": [(placement, calls[placement]) for placement in PLACEMENTS if calls[placement]],
         "reasons": _reasons(report.ops),
         "floats": report.totals.device + report.totals.host_float,
@@ -89,7 +90,7 @@ def _reasons(rows: list[OpRow]) -> list[Reason]:
     """Why the host ran what it ran: a condition is one reason, whatever it met."""
     alike: dict[tuple[str, str], list[OpRow]] = {}
     for row in rows:
-        if row.placement == "host":
+        if row.placement == "host" and not row.is_bookkeeping:
             alike.setdefault((row.condition, row.because), []).append(row)
     found = []
     for (condition, because), those in alike.items():

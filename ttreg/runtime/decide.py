@@ -23,10 +23,13 @@ from ..schema import (
     is_tracked,
     is_view,
     leaves_counting,
+    unread_arguments,
     view_form,
     written_arguments,
 )
+from .fakes import no_meta
 from .plan import (
+    DATA_DEPENDENT,
     EMPTY,
     HOST_MEMORY,
     LEFT_FOR_LATER,
@@ -62,7 +65,8 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
     # A batch norm writes to its running statistics in training only.
     writes = written_arguments(op) if constants.get("training", True) else ()
     tensors = [t for slot in slots for t in slot.tensors(args, kwargs)]
-    metas = [t._meta if isinstance(t, DeviceTensor) else meta_of(t) for t in tensors]
+    metas = [_meta(t) for t in tensors]
+    read = [t.dtype for slot in slots if slot.name not in unread_arguments(op) for t in slot.tensors(args, kwargs)]
     plan = Plan(
         op,
         "host",
@@ -72,7 +76,8 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
         written=[slot for slot in slots if slot.name in writes],
         uncounted=leaves_counting(op),
         elementwise=torch.Tag.pointwise in (functional_form(op) or op).tags,
-        floating=any(meta.dtype.is_floating_point for meta in metas),
+        floating=any(dtype.is_floating_point for dtype in read),
+        no_dtype=any(_no_dtype(session, dtype) for dtype in (*read, *constants.values())),
         complex=any(meta.dtype.is_complex for meta in metas),
         nbytes=sum(meta.nbytes for meta in metas),
         plain=not any(isinstance(leaf, DeviceTensor) for leaf in tree_leaves((args, kwargs))),
@@ -83,7 +88,7 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
     plan.form = form = view_form(op)
     if form is not None:
         if outputs_on_meta(form, args, kwargs)[0] is None:
-            plan.refusal = NO_META
+            plan.refusal = no_meta(op, args, kwargs)
         else:
             plan.placement = "view"
         return plan
@@ -97,14 +102,14 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
     elif entry.kind == "decomposed" and not decompose.can_run(op):
         plan.refusal = NO_DECOMPOSITION
     elif entry.kind == "decomposed" and outputs_on_meta(op, args, kwargs)[0] is None:
-        plan.refusal = NO_META  # its parts would raise something else than the op
+        plan.refusal = no_meta(op, args, kwargs)  # its parts would raise something else than the op
     else:
         plan.refusal = entry.conditions[0].refuse(Call.bind(op, args, kwargs))
     if plan.refusal is None:
         plan.placement = "device" if _worth_uploading(session, tensors, metas or plan.outputs) else "local"
         _prepare(session, plan, entry, args, kwargs)
     elif entry is not None and entry.kind == "decomposed":
-        plan.placement = "host" if plan.refusal in (NO_DECOMPOSITION, NO_META) else "decomposed"
+        plan.placement = "host" if plan.refusal in (NO_DECOMPOSITION, NO_META, DATA_DEPENDENT) else "decomposed"
     elif is_composite(op) and (entry is None or entry.kind == "device"):
         plan.placement = "decomposed"
     return plan
@@ -120,7 +125,7 @@ def _refuse(
     """Why the device does not run the call, or None after filling in the plan's outputs."""
     outputs, plan.several = outputs_on_meta(plan.op, args, kwargs)
     if outputs is None:
-        return NO_META
+        return no_meta(plan.op, args, kwargs)
     if entry.outputs is not None:
         try:
             outputs = entry.outputs(Call.bind(plan.op, args, kwargs), outputs)
@@ -132,7 +137,7 @@ def _refuse(
         bound = bind_arguments(plan.op, args, kwargs)
         results, _ = outputs_on_meta(form, (), {name: bound[name] for name in argument_names(form)})
         if results is None:
-            return NO_META
+            return no_meta(form, (), {name: bound[name] for name in argument_names(form)})
         odd_out = next((o.dtype for o, r in zip(outputs, results, strict=True) if o.dtype is not r.dtype), None)
         if odd_out is not None:  # its shape functions take dtypes that its kernels do not
             return OUT_DTYPE.with_got(dtype_name(odd_out))
@@ -178,6 +183,11 @@ def _set_bounds(plan: Plan, entry: Entry, call: Call) -> Refusal | None:
     except Exception as error:
         return unjudged(error)
     return None
+
+
+def _no_dtype(session: Session, value: Any) -> bool:
+    """Whether a dtype is of floating point and ttnn has none for it: float64 and float16."""
+    return isinstance(value, torch.dtype) and value.is_floating_point and value not in session.carriers
 
 
 def _numbers(values: Iterable[Any]) -> Iterator[Any]:
@@ -245,7 +255,7 @@ def _decide_view(
         return plan
     outputs, plan.several = outputs_on_meta(plan.op, args, kwargs)
     if outputs is None:
-        plan.placement, plan.refusal = "host", NO_META
+        plan.placement, plan.refusal = "host", no_meta(plan.op, args, kwargs)
         return plan
     plan.outputs, plan.reach = outputs, max((meta.end for meta in outputs), default=0)
     if plan.entry is None:
@@ -259,6 +269,10 @@ def _decide_view(
     return plan
 
 
+def _meta(tensor: torch.Tensor) -> Meta:
+    return tensor._meta if isinstance(tensor, DeviceTensor) else meta_of(tensor)
+
+
 def outputs_on_meta(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tuple[list[Meta] | None, bool]:
     """Metadata of the op's outputs as CPU gives them, and whether it returns several.
 
@@ -266,7 +280,7 @@ def outputs_on_meta(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tupl
     """
 
     def on_meta(tensor: torch.Tensor) -> torch.Tensor:
-        return (tensor._meta if isinstance(tensor, DeviceTensor) else meta_of(tensor)).on_meta()
+        return _meta(tensor).on_meta()
 
     meta_args, meta_kwargs = tree_map_only(torch.Tensor, on_meta, (args, kwargs))
     meta_args, meta_kwargs = tree_map_only(torch.device, lambda _: torch.device("meta"), (meta_args, meta_kwargs))

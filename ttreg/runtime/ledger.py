@@ -39,7 +39,7 @@ class _Moved:
     seconds: float = 0.0
 
 
-_Tallies = dict[tuple[str, Placement, str, str, str, bool], _Tally]
+_Tallies = dict[tuple[str, Placement, str, str, str, bool, bool], _Tally]
 
 
 class Ledger:
@@ -93,10 +93,11 @@ class Ledger:
         tallies = self._all()
         rows: dict[tuple, OpRow] = {}
         totals = Totals()
-        for (op, placement, condition, reason, got, host_float), tally in tallies.items():
+        for (op, placement, condition, reason, got, host_float, no_dtype), tally in tallies.items():
             totals.calls += tally.count
             setattr(totals, placement, getattr(totals, placement) + tally.count)
             totals.host_float += tally.count if host_float else 0
+            totals.host_no_dtype += tally.count if host_float and no_dtype else 0
             new = OpRow(op=op, placement=placement, condition=condition, reason=reason, got=got)
             row = rows.setdefault((op, placement, condition, reason, got), new)
             row.count += tally.count
@@ -109,7 +110,9 @@ class Ledger:
     def floating_fallbacks(self) -> list[str]:
         """The ops of which the host ran calls with floating-point tensors, but for reading a number from one."""
         tallies = self._all().items()
-        return sorted({op for (op, *_, host_float), tally in tallies if host_float and tally.count and op not in READS})
+        return sorted(
+            {op for (op, *_, host_float, _), tally in tallies if host_float and tally.count and op not in READS}
+        )
 
     def _all(self) -> _Tallies:
         with self._lock:
@@ -139,7 +142,8 @@ class Ledger:
 def _add(tallies: _Tallies, plan: Plan) -> None:
     r = plan.refusal or Refusal("")
     tally = tallies.setdefault(
-        (str(plan.op), plan.placement, r.condition, r.because or str(r), r.got, plan.host_float), _Tally()
+        (str(plan.op), plan.placement, r.condition, r.because or str(r), r.got, plan.host_float, plan.no_dtype),
+        _Tally(),
     )
     tally.count += plan.count
     tally.seconds += plan.seconds

@@ -61,7 +61,8 @@ class Plan:
     elementwise: bool = False  # whether an op that writes may be given what it writes to a second time
     form: OpOverload | None = None  # of a view op that works in place: the one that returns the view
     reach: int = 0  # bytes that the storage has to have for a view's outputs to lie in it
-    floating: bool = False  # whether an input is of floating point
+    floating: bool = False  # whether it reads a tensor of floating point
+    no_dtype: bool = False  # whether one that it reads or makes is of a floating-point dtype that ttnn lacks
     plain: bool = False  # whether no argument is a DeviceTensor
     complex: bool = False  # whether an input is complex
     nbytes: int = 0
@@ -73,7 +74,8 @@ class Plan:
     @property
     def host_float(self) -> bool:
         """Whether the host runs what a better registry could bring to the device."""
-        return self.floating and self.placement == "host"
+        in_host_memory = self.plain and self.refusal is HOST_MEMORY
+        return self.floating and self.placement == "host" and not in_host_memory
 
     def targets(self, args: tuple, kwargs: dict[str, Any]) -> list[torch.Tensor]:
         """The tensors of a call that the op writes to."""
@@ -83,7 +85,7 @@ class Plan:
 NO_ENTRY = Refusal("no entry", "", "the registry does not have this op")
 NO_DECOMPOSITION = Refusal("PyTorch has a decomposition", "", "it has one of the functional form only")
 EMPTY = Refusal("no empty tensor", "", "there is nothing to compute")
-HOST_MEMORY = Refusal("writes to a tensor of the device", "", "the memory is the host's, where others may see it")
+HOST_MEMORY = Refusal("what it writes to lies on the device", "a tensor of the host", "others may see that memory")
 PART_WRITTEN = Refusal(
     "writes to a whole storage, or to a block that the host has not seen",
     "",
@@ -95,6 +97,7 @@ WRITES_BY_PARTS = Refusal(
 OUT_DTYPE = Refusal("out has the dtype of the result", "", "PyTorch casts to some others, and says to which")
 LEFT_FOR_LATER = Refusal("no lazy conjugate or negative", "", "PyTorch notes on the tensor what is left to do")
 NO_META = Refusal("accepted by PyTorch without values", "", "its shape function raises, so the host runs it or raises")
+DATA_DEPENDENT = Refusal("the shape of the result is known beforehand", "", "it depends on the data")
 NUMBERS = Refusal("numbers are real and within float32's range", "", "ttnn takes no others")
 NOT_CARRIED = Refusal("the device carries the output's dtype", "", "ttnn has no such dtype")
 

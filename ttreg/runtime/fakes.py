@@ -1,0 +1,53 @@
+"""What PyTorch's fake tensors say of a call: the metadata of its results, or that they depend on values."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch.utils._pytree import tree_map_only
+
+from ..conditions import Refusal
+from ..meta import Meta, meta_of
+from .plan import DATA_DEPENDENT, NO_META
+from .tensor import DeviceTensor
+
+_LOG = logging.getLogger("torch._subclasses.fake_tensor")
+
+
+def run_on_fakes(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """The op's results as fake tensors, for arguments that have only metadata.
+
+    Raises what PyTorch raises: DataDependentOutputException or DynamicOutputShapeException where values decide.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode  # it takes a while to import
+
+    def meta(tensor: torch.Tensor) -> Meta:
+        return tensor._meta if isinstance(tensor, DeviceTensor) else meta_of(tensor)
+
+    def fake(meta: Meta) -> torch.Tensor:
+        return torch.empty_strided(meta.shape, meta.stride, dtype=meta.dtype, device="cpu")
+
+    metas = tree_map_only(torch.Tensor, meta, (args, kwargs))
+    logged, _LOG.disabled = _LOG.disabled, True  # it logs the errors that it raises
+    try:
+        with FakeTensorMode():
+            fake_args, fake_kwargs = tree_map_only(Meta, fake, metas)
+            return op(*fake_args, **fake_kwargs)
+    finally:
+        _LOG.disabled = logged
+
+
+def no_meta(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Refusal:
+    """Why PyTorch's shape function gives no metadata for a call: the data decide, or the call is wrong."""
+    from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+
+    try:
+        run_on_fakes(op, args, kwargs)
+    except (DataDependentOutputException, DynamicOutputShapeException):
+        return DATA_DEPENDENT
+    except Exception:  # whatever it is, the host raises it again, in PyTorch's own words
+        return NO_META
+    return NO_META

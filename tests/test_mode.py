@@ -263,6 +263,45 @@ def test_other_modes_inside_and_outside_the_block_see_their_calls(device):
     with device as session, Counting() as inside:
         result = X + 1
     assert (inside.count, rows(session), result.tolist()) == (1, 1, (X + 1).tolist())
+    with Counting() as outside, ttreg.device_mode(device="emulated") as session:
+        result = X + 1
+    assert (outside.count, rows(session), result.tolist()) == (1, 1, (X + 1).tolist())
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_modes_outside_the_block_see_the_programs_calls_and_not_the_devices(device, nested):
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils.flop_counter import FlopCounterMode
+
+    class Noting(TorchDispatchMode):
+        def __init__(self):
+            super().__init__()
+            self.ops = []
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.ops.append(func)
+            return func(*args, **(kwargs or {}))
+
+    image, weight, matrix = torch.rand(1, 2, 6, 6), torch.rand(3, 2, 3, 3), torch.rand(48, 5)
+
+    def program():
+        features = torch.nn.functional.conv2d(image, weight).relu().flatten(1)
+        with torch.no_grad():
+            return (features @ matrix).softmax(1), torch.linalg.qr(matrix).R, features.double()
+
+    with FlopCounterMode(display=False) as flops, Noting() as notes:
+        expected = program()
+    with FlopCounterMode(display=False) as counted, Noting() as noted, device as session:
+        if nested:
+            with ttreg.device_mode(device="emulated", min_upload_numel=0) as session:
+                results = program()
+        else:
+            results = program()
+    assert counted.get_total_flops() == flops.get_total_flops() > 0
+    assert noted.ops == notes.ops
+    assert session.report().totals.device > 2
+    for result, wanted in zip(results, expected, strict=True):
+        torch.testing.assert_close(torch.tensor(result.tolist()), wanted.float())
 
 
 @pytest.mark.parametrize("guard", [torch.no_grad, torch.inference_mode, torch.enable_grad], ids=lambda g: g.__name__)

@@ -11,7 +11,13 @@ from typing import Any
 import torch
 from torch._C._dynamo import eval_frame
 from torch._ops import HigherOrderOperator, OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _disable_current_modes,
+    _get_current_dispatch_mode_stack,
+    _pop_mode,
+    _push_mode,
+)
 
 from ..devices import open_device
 from ..hooks import higher_order
@@ -166,6 +172,8 @@ class _Dispatch(TorchDispatchMode):
             return func(*args, **(kwargs or {}))
         if type(func) is not OpOverload and isinstance(func, HigherOrderOperator):  # a slow question
             return higher_order.run(func, args, kwargs or {}, self)
+        if _count_of_modes() and (others := _other_modes()):
+            return self._below(others, func, args, kwargs or {})
         of_thread.dispatching = True
         try:
             return self._dispatcher.dispatch(func, args, kwargs or {})
@@ -177,6 +185,21 @@ class _Dispatch(TorchDispatchMode):
         eval_frame._FrameExecStrategy(eval_frame._FrameAction.SKIP, eval_frame._FrameAction.SKIP),
     )
 
+    def _below(self, others: list[TorchDispatchMode], func: Any, args: Any, kwargs: Any) -> Any:
+        """Run the call under the modes that were entered before the block, with this mode as the last of them.
+
+        They see the program's calls, as they do without a block: a counter of FLOPs would else count what the device
+        does to carry them out.
+        """
+        with _disable_current_modes():
+            for mode in (self, *others):
+                _push_mode(mode)
+            try:
+                return func(*args, **kwargs)
+            finally:
+                for _ in (self, *others):
+                    _pop_mode()
+
     @contextmanager
     def _again(self) -> Iterator[None]:
         """Dispatch the calls that the present one is made of."""
@@ -186,6 +209,10 @@ class _Dispatch(TorchDispatchMode):
                 yield
         finally:
             _of_thread.dispatching = True
+
+
+def _other_modes() -> list[TorchDispatchMode]:
+    return [mode for mode in _get_current_dispatch_mode_stack() if not isinstance(mode, _Dispatch)]
 
 
 def _tracing() -> bool:

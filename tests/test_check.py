@@ -152,7 +152,7 @@ def test_right_views_of_every_kind_pass(checked):
 
 
 def test_a_storage_taken_under_other_strides_is_compared(checked, monkeypatch):
-    monkeypatch.setattr("ttreg.runtime.session.relayout", lambda tt, value, source, target: tt.permute(value, [1, 0]))
+    monkeypatch.setattr("ttreg.runtime.session.relayout", lambda tt, value, way: tt.permute(value, [1, 0]))
     with checked as session:
         x = session.to_device(X)
         with pytest.raises(ttreg.AccuracyError, match=r"as_strided.*relayout made"):

@@ -7,7 +7,7 @@ import gc
 import pytest
 import torch
 
-from ttreg.runtime.cell import ViewOf
+from ttreg.runtime.chains import ViewOf
 
 
 def nbytes(values) -> int:

@@ -10,9 +10,10 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from ..checking.reproduce import spread
 from ..devices.base import Value
 from ..meta import Meta
-from ..runtime.cell import ViewOf
+from ..runtime.chains import ViewOf
 from ..runtime.dispatch import Dispatcher
 from ..runtime.plan import Plan
+from ..runtime.relayout import Route
 from .dry import DrySession
 
 
@@ -50,7 +51,7 @@ class HostSession(DrySession):
         """What the view's outputs show of its input."""
         return {meta: _shown(parent, view.parent, meta) for meta in view.plan.outputs}
 
-    def relaid(self, value: Value, source: Meta, target: Meta) -> Value:
+    def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> Value:
         """What the storage shows under other metadata."""
         return _shown(value, source, target)
 

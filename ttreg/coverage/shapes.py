@@ -20,10 +20,11 @@ from ..conditions import Refusal
 from ..devices.base import Value
 from ..fallback import host
 from ..meta import Meta, intern
-from ..runtime.cell import ViewOf
+from ..runtime.chains import ViewOf
 from ..runtime.fakes import run_on_fakes
 from ..runtime.indexing import Bound, Places
 from ..runtime.plan import Plan
+from ..runtime.relayout import Route
 from ..runtime.tensor import DeviceTensor
 from ..schema import is_composite, is_view, unread_arguments
 from ..settings import Settings
@@ -156,9 +157,9 @@ class ShapeSession(HostSession):
         """What the view's outputs show of its input, if that is known."""
         return dict.fromkeys(view.plan.outputs, NO_VALUE) if parent is NO_VALUE else super().view_values(view, parent)
 
-    def relaid(self, value: Value, source: Meta, target: Meta) -> Value:
+    def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> Value:
         """What the storage shows under other metadata, if that is known."""
-        return NO_VALUE if value is NO_VALUE else super().relaid(value, source, target)
+        return NO_VALUE if value is NO_VALUE else super().relaid(value, source, target, way)
 
     def indices(self, argument: Any, bound: Bound) -> Any:
         """As `Session.indices`; unknown ones come to the host too, and count as within bounds."""

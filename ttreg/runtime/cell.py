@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
@@ -16,11 +15,9 @@ from torch.utils._python_dispatch import _disable_current_modes
 from ..devices.base import Device, Value
 from ..meta import Meta, meta_of
 from .carry import Carriers
+from .chains import ViewOf, is_better, to_make
 from .parts import apart, block
-from .relayout import can_relayout
-
-if TYPE_CHECKING:
-    from .plan import Plan
+from .relayout import Route, route
 
 # Each costs a download when the whole is asked for.
 _MOST_PARTS = 8
@@ -30,22 +27,6 @@ _FEW_CELLS = 1024
 # How many bytes the values of views may take beside a cell's own, and as a multiple of those. The last few are kept
 # whatever they take: a program may go through all the rows of a tensor, which tiles make large, and of another view.
 _VIEWS_NBYTES, _VIEWS_PER_ROOT, _FEW_VIEWS = 1 << 20, 4, 4
-
-
-@dataclass(eq=False)
-class ViewOf:
-    """How a view's device value is made from its parent's: by the view op's lowering, unless that was refused."""
-
-    plan: Plan
-    parent: Meta
-    above: ViewOf | None = field(repr=False)  # a chain may be long
-
-    def chain(self) -> Iterator[ViewOf]:
-        """The view, the view it is of, and so on."""
-        view: ViewOf | None = self
-        while view is not None:
-            yield view
-            view = view.above
 
 
 class Home(Protocol):
@@ -62,8 +43,8 @@ class Home(Protocol):
         """The device values of a view op's outputs, from that of its input."""
         ...
 
-    def relaid(self, value: Value, source: Meta, target: Meta) -> Value:
-        """The device value of a whole storage under other metadata."""
+    def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> Value:
+        """The device value of a view, from that of the whole storage."""
         ...
 
 
@@ -170,27 +151,43 @@ class Cell:
         values, home = self.values, self._home
         if home is None:  # another thread has ended the session
             return None
-        # By a loop: a chain of views may be longer than Python's calls can be deep.
-        to_make: list[tuple[Meta, ViewOf]] = []
-        while values and meta not in values and view is not None and view.plan.refusal is None:
-            to_make.append((meta, view))
-            meta, view = view.parent, view.above
-        value = self._kept_or_relaid(meta, values, home)
-        while to_make and value is None:
-            meta, _ = to_make.pop()
-            value = self._kept_or_relaid(meta, values, home)
-        for meta, view in reversed(to_make):
+        value = values.get(meta)
+        if value is None and values:
+            value = self._derived(meta, view, values, home)
+        return value
+
+    def _derived(self, meta: Meta, view: ViewOf | None, values: dict[Meta, Value], home: Home) -> Value | None:
+        root, before, parts = self.root, self.before, self.parts
+        whole = values.get(root) if root.nbytes == self.nbytes else None
+        if whole is not None:
+            parts = ()
+        elif before is not None:  # good for what sees no part that was written since
+            whole = before
+
+        def way_to(meta: Meta) -> Route | None:
+            seen = whole is not None and all(apart(part, meta, root) for part in parts)
+            return route(root, meta) if seen else None
+
+        def by_way(meta: Meta, way: Route) -> Value:
+            value = home.relaid(whole, root, meta, way)
+            self.keep_views({meta: value}, values)
+            return value
+
+        way = way_to(meta)
+        steps = to_make(meta, view, values.__contains__, way_to)
+        if steps is None:
+            return None if way is None else by_way(meta, way)
+        parent = steps[-1][1].parent
+        value = values.get(parent)
+        first = way_to(parent) if value is None else None
+        if way is not None and is_better(way, steps, first):
+            return by_way(meta, way)
+        if first is not None:
+            value = by_way(parent, first)
+        for meta, view in reversed(steps):
             made = home.view_values(view, value)
             self.keep_views(made, values)
             value = made[meta]
-        return value
-
-    def _kept_or_relaid(self, meta: Meta, values: dict[Meta, Value], home: Home) -> Value | None:
-        value, root = values.get(meta), self.root
-        whole = values.get(root) if value is None else None
-        if whole is not None and can_relayout(root, meta, self.nbytes):
-            value = home.relaid(whole, root, meta)
-            self.keep_views({meta: value}, values)
         return value
 
     def keep_views(self, made: dict[Meta, Value], values: dict[Meta, Value]) -> None:

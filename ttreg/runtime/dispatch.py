@@ -17,7 +17,7 @@ from ..conditions import Refusal
 from ..devices.base import RefusedByDevice, Value
 from ..errors import LoweringError, TtregError
 from ..fallback import decompose, host
-from .cell import ViewOf
+from .chains import ViewOf
 from .decide import decide
 from .parts import apart
 from .plan import HOST_MEMORY, NO_META, PART_WRITTEN, Plan, Slot

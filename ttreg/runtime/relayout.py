@@ -1,35 +1,215 @@
-"""Turns a device value that covers a storage under one metadata into the value under another that covers it too."""
+"""Turns the device value of a whole storage into that of a view of it, in as few and as small ttnn calls as there are.
+
+A chain of views says only where its elements lie, so that none of the views in between has to be made: PyTorch's einsum
+makes many that end in dimensions of 1, for each of which a tile of 32 × 32 would be held.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
 from typing import Any
 
+import torch
+
 from ..devices.base import Value
-from ..meta import Meta
+from ..meta import Meta, intern
+from .elements import Dim, Part, placed
+from .padding import WASTEFUL, tiled
 
-# ttnn's permute and reshape were tried up to this rank.
-_MAX_RANK = 6
+# ttnn's permute, reshape, slice and repeat were tried up to this rank.
+_MAX_RANK = 8
 
-
-def can_relayout(source: Meta, target: Meta, nbytes: int) -> bool:
-    """Whether both cover a storage of `nbytes` with one dtype, in ranks that ttnn permutes."""
-    same = source.dtype == target.dtype and max(source.ndim, target.ndim) <= _MAX_RANK
-    return same and source.covers(nbytes) and target.covers(nbytes)
-
-
-def relayout(tt: Any, value: Value, source: Meta, target: Meta) -> Value:
-    """The value under `target` of the storage that `value` fills under `source`, both covering it."""
-    by_memory, wanted = _memory_order(source), _memory_order(target)
-    if by_memory != sorted(by_memory):
-        value = tt.permute(value, by_memory)
-    shape = [target.shape[dim] for dim in wanted]
-    if list(value.shape) != shape:
-        value = tt.reshape(value, shape)
-    if wanted != sorted(wanted):
-        value = tt.permute(value, [wanted.index(dim) for dim in range(target.ndim)])
-    return value
+# How many elements of a row ttnn's slice and repeat can keep in L1, in any dtype.
+_ROW = 131072
 
 
-def _memory_order(meta: Meta) -> list[int]:
-    """The dimensions from the outermost in memory to the innermost."""
-    return sorted(range(meta.ndim), key=lambda dim: (-meta.stride[dim], dim))
+@dataclass(frozen=True)
+class Step:
+    """One ttnn call on the value, and the shape of what it gives."""
+
+    call: str
+    arguments: tuple[list[int], ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Route:
+    """The ttnn calls that lead from one value to another, and the bytes of the largest value that they make."""
+
+    steps: tuple[Step, ...]
+    largest: int
+
+    @property
+    def calls(self) -> int:
+        """How many ttnn calls it takes."""
+        return len(self.steps)
+
+
+@lru_cache(maxsize=1 << 14)
+def route(source: Meta, target: Meta, shape: tuple[int, ...] | None = None) -> Route | None:
+    """How to come from the value under `source`, which covers a storage, to that under `target`, if there is a way.
+
+    With `shape`, to the elements of `target` in their order in that shape.
+    """
+    if source.dtype != target.dtype or not target.numel or not source.covers(source.nbytes):
+        return None
+    steps: list[Step] = []
+    found = placed(source, target)
+    if found is None:  # its dimensions go otherwise through those of the source
+        order = sorted(range(source.ndim), key=lambda dim: (-source.stride[dim], dim))
+        if order != sorted(order):
+            _permute(steps, source.shape, order)
+        found = placed(intern(source.dtype, (source.numel,), (1,)), target)
+    if found is None:
+        return None
+    dims, ordered = found
+    lie = steps[-1].shape if steps else source.shape
+    if any(dim.count != dim.size for dim in dims):
+        if _too_wide(dims):
+            return None
+        _reach(steps, lie, tuple(dim.size for dim in dims))
+        steps.append(_slice(dims))
+        lie = steps[-1].shape
+    unexpanded = tuple(1 if stride == 0 else size for size, stride in zip(target.shape, target.stride, strict=True))
+    wanted = shape if shape is not None and unexpanded == target.shape else unexpanded
+    steps.extend(_arranged(dims, ordered, lie, wanted, target.dtype))
+    if unexpanded != target.shape:
+        if unexpanded[-1] > _ROW:
+            return None
+        repeats = [size // have for size, have in zip(target.shape, unexpanded, strict=True)]
+        steps.append(Step("repeat", (repeats,), target.shape))
+        if shape is not None:
+            _reach(steps, target.shape, shape)
+    if any(len(step.shape) > _MAX_RANK for step in steps):
+        return None
+    return Route(tuple(steps), max((tiled(step.shape, target.dtype) for step in steps), default=0))
+
+
+def relayout(tt: Any, value: Value, way: Route) -> Value:
+    """The value at the end of the route."""
+    narrow = value.dtype in (tt.uint8, tt.uint16) and bool(way.steps)  # which ttnn neither reshapes nor tilizes
+    dtype = value.dtype
+    if narrow:
+        value = tt.typecast(value, tt.int32)
+    for step in way.steps:
+        value = getattr(tt, step.call)(value, *step.arguments)
+    return tt.typecast(value, dtype) if narrow else value
+
+
+def _reach(steps: list[Step], have: Sequence[int], wanted: Sequence[int]) -> None:
+    if tuple(have) != tuple(wanted):
+        steps.append(Step("reshape", (list(wanted),), tuple(wanted)))
+
+
+def _too_wide(dims: Sequence[Dim]) -> bool:
+    last = dims[-1]
+    return last.size > _ROW and (last.count != last.size or any(dim.step != 1 for dim in dims))
+
+
+def _slice(dims: Sequence[Dim]) -> Step:
+    starts, steps = [dim.start for dim in dims], [dim.step for dim in dims]
+    stops = [dim.start + (dim.count - 1) * dim.step + 1 for dim in dims]
+    return Step("slice", (starts, stops, steps), tuple(dim.count for dim in dims))
+
+
+def _arranged(
+    dims: Sequence[Dim], ordered: Sequence[Part], have: tuple[int, ...], wanted: tuple[int, ...], dtype: torch.dtype
+) -> list[Step]:
+    """The calls that bring the parts, which lie as `have`, in order, and into the shape that is wanted."""
+    lying = [part for dim in dims for part in dim.parts]
+    order = [lying.index(part) for part in ordered]
+    if order == sorted(order):
+        steps: list[Step] = []
+        _reach(steps, have, wanted)
+        return steps
+    ways = [_by_merged(lying, order, have, wanted), _by_dims(dims, ordered, have, wanted)]
+    ways.append(_by_wanted(lying, ordered, have, wanted))
+    smallest = prod(have) * dtype.itemsize
+
+    def cost(way: list[Step]) -> tuple[bool, int, int]:
+        made = [tiled(step.shape, dtype) for step in way]
+        return max(made) > WASTEFUL * smallest, len(way), sum(made)
+
+    return min((way for way in ways if way is not None), key=cost)
+
+
+def _by_merged(lying: list[Part], order: list[int], have: tuple[int, ...], wanted: tuple[int, ...]) -> list[Step]:
+    """Reshaped to what stays together, permuted, reshaped."""
+    runs: list[list[int]] = []
+    for place in order:
+        if runs and place == runs[-1][-1] + 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    by_place = sorted(runs)
+    sizes = [prod(lying[place].size for place in run) for run in by_place]
+    steps: list[Step] = []
+    _reach(steps, have, sizes)
+    _permute(steps, sizes, [by_place.index(run) for run in runs])
+    _reach(steps, steps[-1].shape, wanted)
+    return steps
+
+
+def _by_dims(
+    dims: Sequence[Dim], ordered: Sequence[Part], have: tuple[int, ...], wanted: tuple[int, ...]
+) -> list[Step] | None:
+    """The dimensions permuted as they are, if none is taken apart, with those of 1 where they are wanted."""
+    order: list[int] = []
+    place = 0
+    while place < len(ordered):
+        dim = next(d for d, dim in enumerate(dims) if ordered[place] in dim.parts)
+        if tuple(ordered[place : place + len(dims[dim].parts)]) != tuple(dims[dim].parts):
+            return None
+        order.append(dim)
+        place += len(dims[dim].parts)
+    ones = [d for d in range(len(dims)) if d not in order]
+    counts = [dim.count for dim in dims]
+    steps: list[Step] = []
+    _reach(steps, have, counts)
+    _permute(steps, counts, _with_ones(order, ones, counts, wanted))
+    _reach(steps, steps[-1].shape, wanted)
+    return steps
+
+
+def _with_ones(order: list[int], ones: list[int], have: Sequence[int], wanted: Sequence[int]) -> list[int]:
+    """The order with the dimensions of 1 as wanted, or in front of the others."""
+    placed_so, rest, left = [], list(order), list(ones)
+    for size in wanted:
+        from_ = left if size == 1 else rest
+        if not from_ or have[from_[0]] != size:
+            return ones + order
+        placed_so.append(from_.pop(0))
+    return placed_so if not rest and not left else ones + order
+
+
+def _by_wanted(
+    lying: list[Part], ordered: Sequence[Part], have: tuple[int, ...], wanted: tuple[int, ...]
+) -> list[Step] | None:
+    """Reshaped to the dimensions that are wanted, and permuted, if each lies together."""
+    places: list[int] = []
+    place = 0
+    for size in wanted:
+        if size == 1:
+            places.append(-1)  # in front
+            continue
+        start, run = place, 1
+        while run < size and place < len(ordered):
+            run *= ordered[place].size
+            place += 1
+        if run != size or any(
+            lying.index(ordered[i]) + 1 != lying.index(ordered[i + 1]) for i in range(start, place - 1)
+        ):
+            return None
+        places.append(lying.index(ordered[start]))
+    by_place = sorted(range(len(wanted)), key=lambda d: places[d])
+    steps: list[Step] = []
+    _reach(steps, have, [wanted[d] for d in by_place])
+    _permute(steps, [wanted[d] for d in by_place], [by_place.index(d) for d in range(len(wanted))])
+    return steps
+
+
+def _permute(steps: list[Step], have: Sequence[int], order: list[int]) -> None:
+    steps.append(Step("permute", (order,), tuple(have[d] for d in order)))

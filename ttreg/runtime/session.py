@@ -21,13 +21,14 @@ from ..settings import Settings
 from .api import Api
 from .block_floats import block_float_of
 from .carry import Carriers
-from .cell import Cell, Cells, ViewOf
+from .cell import Cell, Cells
+from .chains import ViewOf
 from .indexing import Bound, bounded, joined
 from .ledger import Ledger
 from .lowering import run_lowering
 from .plan import Plan
 from .refused import raise_error, reason
-from .relayout import relayout
+from .relayout import Route, relayout
 from .tensor import DeviceTensor
 from .uploads import Uploads, is_parameter
 
@@ -189,10 +190,10 @@ class Session:
             compare_views(self, plan, parent, view.parent, made)
         return made
 
-    def relaid(self, value: Value, source: Meta, target: Meta) -> Value:
-        """The device value of a whole storage under other metadata."""
+    def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> Value:
+        """The device value of a view, from that of the whole storage."""
         with self.device.lock:
-            made = relayout(self.tt, value, source, target)
+            made = relayout(self.tt, value, way)
         if self.settings.check is not None:
             from ..checking.check import compare_relaid
 

@@ -15,7 +15,8 @@ from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.utils._python_dispatch import _disable_current_modes
 
 from ..meta import Meta, meta_of
-from .cell import Cell, ViewOf
+from .cell import Cell
+from .chains import ViewOf
 
 _make_wrapper = torch.Tensor._make_wrapper_subclass
 _throw_on_mutable_data_ptr = torch._C._set_throw_on_mutable_data_ptr

@@ -21,9 +21,10 @@ from ..devices.base import Device, Value
 from ..fallback import host
 from ..meta import Meta, meta_of
 from ..settings import Settings
-from .cell import ViewOf
+from .chains import ViewOf
 from .dispatch import Dispatcher
 from .plan import Placement, Plan
+from .relayout import Route
 from .session import Session
 from .trace_file import TraceFile
 
@@ -90,10 +91,10 @@ class TracedSession(Session):
         with self.event(f"{view.plan.op}, when its data is needed", LANES["device"], "view", args):
             return super().view_values(view, parent)
 
-    def relaid(self, value: Value, source: Meta, target: Meta) -> Value:
-        """The device value of a whole storage under other metadata."""
+    def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> Value:
+        """The device value of a view, from that of the whole storage."""
         with self.event("relayout", LANES["device"], "view", {"inputs": [str(source)], "outputs": [str(target)]}):
-            return super().relaid(value, source, target)
+            return super().relaid(value, source, target, way)
 
     def close(self) -> None:
         """As `Session.close`; the file is complete then."""

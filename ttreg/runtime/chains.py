@@ -1,0 +1,75 @@
+"""Chains of views: how the value of one is made from its parent's, and when all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..meta import Meta
+from .padding import WASTEFUL
+from .relayout import Route
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+_TAKES_OUT = (torch.ops.aten.select.int, torch.ops.aten.unbind.int)
+
+
+@dataclass(eq=False)
+class ViewOf:
+    """How a view's device value is made from its parent's: by the view op's lowering, unless that was refused."""
+
+    plan: Plan
+    parent: Meta
+    above: ViewOf | None = field(repr=False)  # a chain may be long
+
+    def chain(self) -> Iterator[ViewOf]:
+        """The view, the view it is of, and so on."""
+        view: ViewOf | None = self
+        while view is not None:
+            yield view
+            view = view.above
+
+    @property
+    def calls(self) -> int:
+        """How many ttnn calls the lowering makes for one of the op's outputs, or about so many."""
+        if self.plan.outputs == [self.parent]:
+            return 0
+        return 2 if self.plan.op in _TAKES_OUT else 1
+
+
+def to_make(
+    meta: Meta, view: ViewOf | None, at_hand: Callable[[Meta], bool], way_to: Callable[[Meta], Route | None]
+) -> list[tuple[Meta, ViewOf]] | None:
+    """The views from this one up to one whose parent is at hand, or has a way from the whole storage.
+
+    None if there is no such parent, or if the device does not make one of the views.
+    """
+    steps: list[tuple[Meta, ViewOf]] = []
+    for step in view.chain() if view is not None else ():
+        if step.plan.refusal is not None:
+            return None
+        steps.append((meta, step))
+        meta = step.parent
+        if at_hand(meta) or way_to(meta) is not None:
+            return steps
+    return None
+
+
+def is_better(way: Route, steps: list[tuple[Meta, ViewOf]], first: Route | None) -> bool:
+    """Whether the way to a view is better than to make the views above it, the first of them by `first`.
+
+    It is if it takes fewer ttnn calls, or if its values take far less in tiles.
+    """
+    made = [meta for _, view in steps for meta in view.plan.outputs]
+    largest = max(first.largest if first is not None else 0, *(meta.tiled_nbytes for meta in made))
+    if way.largest != largest and max(way.largest, largest) > WASTEFUL * max(meta.nbytes for meta in made):
+        return way.largest < largest
+    calls = float(first.calls) if first is not None else 0.0
+    for _, view in reversed(steps):
+        calls = calls / len(view.plan.outputs) + view.calls  # the others find what is made for the first
+    alone = len(steps) == 1 and first is None  # then no value in between is saved
+    return way.calls < calls if alone else way.calls <= calls

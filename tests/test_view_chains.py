@@ -1,0 +1,130 @@
+"""Chains of views are made from the value of the storage at once: what each gives, and in which ttnn calls."""
+
+import random
+from math import prod
+
+import pytest
+import torch
+
+import ttreg
+from ttreg.meta import meta_of
+from ttreg.runtime.relayout import route
+
+
+def turned(x, rng):
+    """Some view of a tensor."""
+    dim = rng.randrange(x.ndim) if x.ndim else 0
+    size = x.shape[dim] if x.ndim else 1
+    start = rng.randrange(size)
+    views = {
+        "permute": lambda: x.permute(rng.sample(range(x.ndim), x.ndim)),
+        "unsqueeze": lambda: x.unsqueeze(dim),
+        "squeeze": x.squeeze,
+        "slice": lambda: x.narrow(dim, start, rng.randrange(start, size) + 1 - start),
+        "steps": lambda: x[(slice(None),) * dim + (slice(start, None, rng.choice((2, 3))),)],
+        "select": lambda: x.select(dim, start),
+        "unflatten": lambda: x.unflatten(dim, (-1, rng.choice([n for n in range(1, size + 1) if size % n == 0]))),
+        "flatten": lambda: x.flatten(dim) if x.is_contiguous() else x,
+        "expand": lambda: x.expand([3 if size == 1 and rng.random() < 0.5 else size for size in x.shape]),
+        "windows": lambda: x.unfold(dim, rng.randrange(1, size + 1), 2),
+    }
+    name = rng.choice([name for name in views if x.ndim or name in ("unsqueeze", "squeeze", "expand")])
+    return views[name]() if x.numel() < 4096 else x
+
+
+def along(way, value):
+    """What torch's functions of those names make of a value, along a route."""
+    functions = {
+        "reshape": lambda x, shape: x.reshape(shape),
+        "permute": lambda x, order: x.permute(order),
+        "slice": lambda x, starts, stops, steps: x[tuple(map(slice, starts, stops, steps))],
+        "repeat": lambda x, repeats: x.repeat(repeats),
+    }
+    for step in way.steps:
+        value = functions[step.call](value, *step.arguments)
+        assert tuple(value.shape) == step.shape
+    return value
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_route_gives_what_the_view_shows(seed):
+    rng = random.Random(seed)
+    without = 0
+    for _ in range(1000):
+        shape = [rng.choice((1, 2, 3, 4, 6, 8)) for _ in range(rng.randrange(5))]
+        whole = torch.arange(prod(shape)).view(shape).permute(rng.sample(range(len(shape)), len(shape)))
+        view = whole
+        for _ in range(rng.randrange(1, 6)):
+            view = turned(view, rng)
+        if view.ndim > 7:
+            continue
+        for flat in (None, (view.numel(),)):
+            way = route(meta_of(whole), meta_of(view), flat)
+            if way is None:
+                without += 1
+            else:
+                assert along(way, whole).equal(view if flat is None else view.reshape(flat))
+    assert without < 200  # overlapping windows, and slices that no dimension of the whole has
+
+
+def calls(function):
+    shape = torch.empty(function.shape, device="meta")
+    way = route(meta_of(shape), meta_of(function(shape)))
+    return [step.call for step in way.steps]
+
+
+@pytest.mark.parametrize(
+    ("shape", "view", "wanted"),
+    [
+        ((2, 40, 12, 64), lambda x: x.transpose(1, 2), ["permute"]),
+        ((1, 40, 12, 64), lambda x: x.transpose(1, 2), ["permute"]),
+        ((2, 40, 768), lambda x: x.view(2, 40, 12, 64).transpose(1, 2), ["reshape", "permute"]),
+        ((2, 3, 4, 5), lambda x: x.permute(2, 3, 0, 1).permute(2, 3, 0, 1), []),
+        ((2, 40, 64), lambda x: x[:, 1:7, 3:9].unsqueeze(1).transpose(1, 2).squeeze(2), ["slice"]),
+        ((8, 128), lambda x: x.view(8, 64, 2)[..., 1], ["slice"]),
+        ((3, 40), lambda x: x.unsqueeze(1).expand(3, 7, 40), ["reshape", "repeat"]),
+        ((16, 64, 32), lambda x: x.unsqueeze(0).unsqueeze(3).permute(0, 1, 3, 2, 4).view(16, 64, 32), []),
+    ],
+)
+def test_no_more_ttnn_calls_than_a_view_needs(shape, view, wanted):
+    whole = torch.empty(shape, device="meta")
+    way = route(meta_of(whole), meta_of(view(whole)))
+    assert [step.call for step in way.steps] == wanted
+
+
+def rope(x, turns):
+    pairs = x.float().reshape(*x.shape[:-1], -1, 1, 2)
+    return (turns[..., 0] * pairs[..., 0] + turns[..., 1] * pairs[..., 1]).reshape(x.shape)
+
+
+PROGRAMS = {
+    "attention": (lambda a, v: torch.einsum("b h i j, b h j d -> b h i d", a, v), ((1, 4, 33, 33), (1, 4, 33, 16))),
+    "scores": (lambda q, k: torch.einsum("bihd,bjhd->bhij", q, k), ((2, 33, 4, 16), (2, 40, 4, 16))),
+    "Gram": (lambda a, b: torch.einsum("ci,cj->ij", a, b), ((33, 40), (33, 40))),
+    "Gram of a batch": (lambda x: torch.einsum("bci,bdi->bcd", x, x), ((2, 8, 50),)),
+    "bilinear": (lambda a, w, b: torch.einsum("bi,oij,bj->bo", a, w, b), ((5, 8), (3, 8, 9), (5, 9))),
+    "outer": (lambda a, b: torch.einsum("i,j->ij", a, b), ((33,), (40,))),
+    "sums": (lambda x: torch.einsum("bij->bj", x), ((3, 33, 40),)),
+    "batch of vectors": (lambda a, b: torch.einsum("bi,bi->b", a, b), ((5, 40), (5, 40))),
+    "rotary pairs": (rope, ((1, 20, 4, 16), (1, 20, 1, 8, 2, 2))),
+    "windows": (
+        lambda x: x.view(2, 4, 8, 4, 8, 3).permute(0, 1, 3, 2, 4, 5).reshape(-1, 8, 8, 3) + 1,
+        ((2, 32, 32, 3),),
+    ),
+    "patches": (
+        lambda x: x.view(2, 3, 4, 8, 4, 8).permute(0, 2, 4, 3, 5, 1).reshape(2, 16, 192) + 1,
+        ((2, 3, 32, 32),),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_of_many_views_are_cpus(name):
+    program, shapes = PROGRAMS[name]
+    torch.manual_seed(0)
+    inputs = [torch.rand(shape) for shape in shapes]
+    wanted = program(*inputs)
+    with ttreg.device_mode(device="emulated", validate=True, min_upload_numel=0) as session:
+        got = program(*(session.to_device(x) for x in inputs))
+        assert session.report().totals.host == 0
+        torch.testing.assert_close(got.host(), wanted, rtol=1e-4, atol=1e-4)

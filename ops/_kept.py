@@ -47,5 +47,7 @@ def _keep(key: tuple, result: Any) -> None:
 
 
 def _size(result: Any) -> int:
-    """About how many bytes it takes; a tuple holds numbers."""
-    return 100 + (result.nbytes if isinstance(result, torch.Tensor) else 32 * len(result or ()))
+    """About how many bytes it takes, with all that lies in it."""
+    if isinstance(result, torch.Tensor):
+        return 100 + result.nbytes
+    return 100 + sum(map(_size, result)) if isinstance(result, tuple) else 32

@@ -1,45 +1,16 @@
-"""What resamples each of the last two dimensions by itself: the rows that are taken, or the weights they are given."""
+"""Interpolation that takes the nearest elements, along each of the last two dimensions by itself."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from ._compute import accurate, cast, widen
+from ._gathers import Places, places_of, read
 from ._kept import from_sizes
-from .embedding import rows_of
 from .views import as_shape, cut
-
-
-@from_sizes
-def weights(op: Callable[..., torch.Tensor], size: int, out: int, *arguments: Any) -> torch.Tensor | None:
-    """The matrix (size, out) by which `op`, linear in rows and in columns, multiplies the rows; None for the identity.
-
-    It is what the op makes of the unit vectors, so that every border and rounding is PyTorch's own.
-    """
-    units = torch.eye(size)
-    matrix = op(units[None, None], [out, size], *arguments)[0, 0].mT.contiguous()
-    return None if torch.equal(matrix, units) else matrix
-
-
-def weigh(tt: Any, x: Any, rows: torch.Tensor | None, columns: torch.Tensor | None) -> Any:
-    """`x` with its columns (the last dimension) and its rows each multiplied by a matrix of `weights`."""
-    result = widen(tt, x)
-    if columns is not None:
-        result = product(tt, result, columns)
-    if rows is not None:
-        result = tt.transpose(product(tt, tt.transpose(result, -2, -1), rows), -2, -1)
-    return cast(tt, result, x.dtype)
-
-
-def product(tt: Any, x: Any, matrix: torch.Tensor) -> Any:
-    """`x` times a host matrix, in float32."""
-    return tt.matmul(x, widen(tt, tt.constant(matrix)), compute_kernel_config=accurate(tt))
-
 
 # PyTorch has one kernel for small outputs, of so many rows and columns together, and another for large ones.
 SMALL_OUTPUT = 128
@@ -70,8 +41,7 @@ def taken(op: Callable[..., torch.Tensor], dim: int, size: int, output: tuple, s
     return tuple(map(int, result.reshape(-1, outs[dim])[0]))
 
 
-@functools.lru_cache(maxsize=1024)
-def as_repeat(size: int, indices: tuple[int, ...]) -> tuple[int, int, int] | None:
+def as_repeat(indices: tuple[int, ...]) -> tuple[int, int, int] | None:
     """(repeat, start, step) if the indices are what a slice takes of a row whose elements are repeated; else None."""
     first, last, steps = indices[0], indices[-1], max(len(indices) - 1, 1)
     for repeat in range(1, 5):
@@ -83,18 +53,44 @@ def as_repeat(size: int, indices: tuple[int, ...]) -> tuple[int, int, int] | Non
     return None
 
 
-def take(tt: Any, x: Any, dim: int, indices: tuple[int, ...]) -> Any:
-    """The elements of `x` at `indices` along the last dimension (-1) or the one before it (-2), exactly."""
-    plan = as_repeat(x.shape[dim], indices)
-    if dim == -1 and (plan is None or plan[0] > 1):
-        return tt.transpose(take(tt, tt.transpose(x, -2, -1), -2, indices), -2, -1)
-    if plan is not None:
-        repeat, start, step = plan
-        x = repeated(tt, x, len(x.shape) + dim, repeat)
-        return cut(tt, x, dim, start, start + (len(indices) - 1) * step + 1, step)
-    *outer, height, width = x.shape
-    index = tt.typecast(tt.constant(rows(prod(outer), height, indices)), tt.uint32)
-    return as_shape(tt, rows_of(tt, as_shape(tt, x, [-1, width]), index), [*outer, len(indices), width])
+class Moves(NamedTuple):
+    """How elements are taken: from a slice of what is repeated, or gathered where they are not repeated."""
+
+    repeat: int
+    start: int
+    step: int
+    places: Places | None
+
+
+@from_sizes
+def moves(
+    op: Callable[..., torch.Tensor], along: int, dim: int, size: int, output: tuple, scales: tuple
+) -> Moves | None:
+    """How to take what `sources` names, along the last dimension (-1) or the one before it; None if that is all."""
+    indices = sources(op, along, size, output, scales)
+    if indices == tuple(range(size)):
+        return None
+    plan = as_repeat(indices) if dim == -2 else None
+    if plan is not None and plan[0] > 1:
+        return Moves(*plan, None)
+    return Moves(1, 0, 1, places_of(torch.tensor(indices, dtype=torch.int32, device="cpu"), dim))
+
+
+def take(tt: Any, x: Any, dim: int, op: Callable[..., torch.Tensor], along: int, output: Any, scales: Any) -> Any:
+    """The elements of `x` that `op`, which takes the nearest, takes along the last dimension (-1) or the one before it
+    (-2); of those that it resamples, this is number `along`."""
+    plan = moves(op, along, dim, x.shape[dim], tuple(output), tuple(scales))
+    if plan is None:
+        return x
+    shape = list(x.shape)
+    shape[dim] = output[along]
+    x = as_shape(tt, x, [prod(shape[:-2]), *list(x.shape)[-2:]])
+    if plan.places is not None:
+        return as_shape(tt, read(tt, x, dim, plan.places), shape)
+    x = repeated(tt, x, 3 + dim, plan.repeat)
+    return as_shape(
+        tt, cut(tt, x, 3 + dim, plan.start, plan.start + (shape[dim] - 1) * plan.step + 1, plan.step), shape
+    )
 
 
 def repeated(tt: Any, x: Any, dim: int, times: int) -> Any:
@@ -108,10 +104,3 @@ def repeated(tt: Any, x: Any, dim: int, times: int) -> Any:
     parts = as_shape(tt, x, [prod(shape[: dim + 1]), prod(shape[dim + 1 : -1]), shape[-1]])
     shape[dim] *= times
     return as_shape(tt, tt.concat([parts] * times, 1), shape)
-
-
-@from_sizes
-def rows(images: int, height: int, indices: tuple[int, ...]) -> torch.Tensor:
-    """The `indices` of the rows of each image, counted through all of them."""
-    first = torch.arange(0, images * height, height, dtype=torch.int32)
-    return (first[:, None] + torch.tensor(indices, dtype=torch.int32)).flatten()

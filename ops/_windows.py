@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from ._resample import from_sizes
+from ._kept import from_sizes
 from .views import cut
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from ..conditions import FLOATS, Dtype
+from ..conditions import FLOATS, Check, Dtype
 from ..registry import cpu_only, lower
 from ..samples import Sample, rand
 from ._compute import cast, widen
-from ._resample import from_sizes, weigh, weights
+from ._kept import from_sizes
+from ._weighed import MOST_GATHERED, averaged, pooled_at_once
 from ._windows import padded, slide, windows
 from .max_pooling import LARGEST_KERNEL, ROWS_PADDED
 from .pad import PADDED_ROW
@@ -58,16 +59,32 @@ def adaptive_avg_pool_samples():
         yield Sample(rand(3, 33, 40, dtype=dtype), [1, 1])
         yield Sample(rand(1, 3, 7, 7, dtype=dtype), [7, 12])
     yield Sample(rand(1, 2, 6, 6).double(), [2, 2])
+    yield Sample(rand(1, 2, 50, 44), [7, 4])
+    yield Sample(rand(1, 2, 1, 301), [1, 29])
+    yield Sample(rand(1, 1, 1).expand(64, 64, 40001), [64, 1000])
 
 
-@lower(aten._adaptive_avg_pool2d.default, samples=adaptive_avg_pool_samples, when=[Dtype("self", FLOATS)])
+def too_much(call):
+    *outer, height, width = call["self"].shape
+    rows, columns = call["output_size"]
+    held = pooled_at_once((*outer, height, width), -1, columns), pooled_at_once((*outer, height, columns), -2, rows)
+    return str(max(held)) if max(held) > MOST_GATHERED else None
+
+
+@lower(
+    aten._adaptive_avg_pool2d.default,
+    samples=adaptive_avg_pool_samples,
+    when=[
+        Dtype("self", FLOATS),
+        Check(f"at most {MOST_GATHERED} elements in windows", too_much, because="all windows are held at once"),
+    ],
+)
 def adaptive_avg_pool2d(tt, self, output_size):
     if list(output_size) == [1, 1]:
         return cast(tt, reduce(tt, "mean", widen(tt, self), [-2, -1], keepdim=True), self.dtype)
-    op = aten._adaptive_avg_pool2d.default
-    return weigh(
-        tt, self, *(weights(op, size, out) for size, out in zip(list(self.shape)[-2:], output_size, strict=True))
-    )
+    rows, columns = output_size
+    x = averaged(tt, widen(tt, self), -1, columns)
+    return cast(tt, averaged(tt, x, -2, rows), self.dtype)
 
 
 def volumes():

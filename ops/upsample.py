@@ -1,4 +1,4 @@
-"""Interpolation of sequences and images: nearest by moving elements, linear and cubic by two matrix products."""
+"""Interpolation of sequences and images: nearest by moving elements, linear and cubic by weighted sums."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from ..call import Call
 from ..conditions import FLOATS, Check, Dtype
 from ..registry import lower
 from ..samples import Sample, rand
-from ._resample import sources, sources_in_channels_last, take, weigh, weights
+from ._compute import cast, widen
+from ._resample import sources, sources_in_channels_last, take
+from ._taps import antialiased_cubic, antialiased_linear, cubic, linear
+from ._weighed import MOST_GATHERED, held_at_once, weighed
 from .views import as_shape
 
 aten = torch.ops.aten
@@ -61,9 +64,7 @@ def lower_nearest(op):
     @lower(op, samples=nearest_samples, when=[*FLOATING, of_other_kernel(op, ("scales_h", "scales_w"))])
     def nearest(tt, self, output_size, scales_h, scales_w):
         scales = scales_h, scales_w
-        *_, height, width = self.shape
-        x = take(tt, self, -2, sources(op, 0, height, output_size, scales))
-        return take(tt, x, -1, sources(op, 1, width, output_size, scales))
+        return take(tt, take(tt, self, -2, op, 0, output_size, scales), -1, op, 1, output_size, scales)
 
 
 lower_nearest(aten.upsample_nearest2d.default)
@@ -79,7 +80,7 @@ def nearest_row_samples():
 def lower_nearest_row(op):
     @lower(op, samples=nearest_row_samples, when=FLOATING)
     def nearest(tt, self, output_size, scales):
-        return take(tt, self, -1, sources(op, 0, self.shape[-1], output_size, (scales,)))
+        return take(tt, self, -1, op, 0, output_size, (scales,))
 
 
 lower_nearest_row(aten.upsample_nearest1d.default)
@@ -110,10 +111,10 @@ def lower_nearest_volume(op):
         scales = scales_d, scales_h, scales_w
         deep = output_size[0]
         planes = as_shape(tt, self, [*outer, depth, height * width])
-        planes = take(tt, planes, -2, sources(op, 0, depth, output_size, scales))
+        planes = take(tt, planes, -2, op, 0, output_size, scales)
         rows = as_shape(tt, planes, [*outer, deep, height, width])
-        rows = take(tt, rows, -2, sources(op, 1, height, output_size, scales))
-        return take(tt, rows, -1, sources(op, 2, width, output_size, scales))
+        rows = take(tt, rows, -2, op, 1, output_size, scales)
+        return take(tt, rows, -1, op, 2, output_size, scales)
 
 
 lower_nearest_volume(aten.upsample_nearest3d.default)
@@ -134,18 +135,56 @@ def interpolation_samples(dtypes=FLOATS):
     return samples
 
 
-def lower_interpolation(op, dtypes=FLOATS, because=""):
-    @lower(op, samples=interpolation_samples(dtypes), when=[Dtype("self", dtypes, because=because)])
+def too_much(make):
+    """The condition that no more is gathered at once than `weighed` may hold."""
+
+    def more(call):
+        *outer, height, width = call["self"].shape
+        high, wide = call["output_size"]
+        first = rows_first(call["self"].shape, call["output_size"])
+        options = make, call["align_corners"]
+        most = max(
+            held_at_once((*outer, height, width if first else wide), -2, high, *options, call["scales_h"]),
+            held_at_once((*outer, high if first else height, width), -1, wide, *options, call["scales_w"]),
+        )
+        return str(most) if most > MOST_GATHERED else None
+
+    return Check(f"at most {MOST_GATHERED} elements to weigh", more, because="those of all outputs are held at once")
+
+
+def rows_first(shape, output_size):
+    """Whether the rows shrink more than the columns do."""
+    return output_size[0] * shape[-1] < output_size[1] * shape[-2]
+
+
+def lower_interpolation(op, make, dtypes=FLOATS, because="", more=(), samples=interpolation_samples):
+    @lower(op, samples=samples(dtypes), when=[Dtype("self", dtypes, because=because), *more])
     def interpolation(tt, self, output_size, align_corners, scales_h, scales_w):
-        *_, height, width = self.shape
-        rows = weights(op, height, output_size[0], align_corners, scales_h, None)
-        return weigh(tt, self, rows, weights(op, width, output_size[1], align_corners, scales_w, None))
+        rows = -2, output_size[0], make, align_corners, scales_h
+        columns = -1, output_size[1], make, align_corners, scales_w
+        x = widen(tt, self)
+        for along in (rows, columns) if rows_first(self.shape, output_size) else (columns, rows):
+            x = weighed(tt, x, *along)
+        return cast(tt, x, self.dtype)
 
 
-lower_interpolation(aten.upsample_bilinear2d.default)
-lower_interpolation(aten.upsample_bicubic2d.default)
-for antialiased in (aten._upsample_bilinear2d_aa.default, aten._upsample_bicubic2d_aa.default):
-    lower_interpolation(antialiased, (torch.float32,), because="on CPU it is not implemented for bfloat16")
+def wide_samples(dtypes):
+    def samples():
+        yield from interpolation_samples(dtypes)()
+        yield Sample(rand(1, 2, 40, 50), [3, 4], False)
+        yield Sample(rand(1, 1, 1, 1).expand(1, 64, 40000, 40), [400, 40], False)
+
+    return samples
+
+
+lower_interpolation(aten.upsample_bilinear2d.default, linear)
+lower_interpolation(aten.upsample_bicubic2d.default, cubic)
+for antialiased, make in (
+    (aten._upsample_bilinear2d_aa.default, antialiased_linear),
+    (aten._upsample_bicubic2d_aa.default, antialiased_cubic),
+):
+    because = "on CPU it is not implemented for bfloat16"
+    lower_interpolation(antialiased, make, (torch.float32,), because, [too_much(make)], wide_samples)
 
 
 def linear_samples():
@@ -156,5 +195,24 @@ def linear_samples():
 
 @lower(aten.upsample_linear1d.default, samples=linear_samples, when=FLOATING)
 def upsample_linear1d(tt, self, output_size, align_corners, scales):
-    bilinear = aten.upsample_bilinear2d.default
-    return weigh(tt, self, None, weights(bilinear, self.shape[-1], output_size[0], align_corners, scales, None))
+    return cast(tt, weighed(tt, widen(tt, self), -1, output_size[0], linear, align_corners, scales), self.dtype)
+
+
+def volume_samples():
+    for dtype in FLOATS:
+        yield Sample(rand(2, 3, 2, 5, 7, dtype=dtype), [4, 10, 14], False)
+        yield Sample(rand(1, 2, 5, 3, 33, dtype=dtype), [7, 3, 20], True)
+        yield Sample(rand(1, 2, 4, 7, 6, dtype=dtype), [6, 10, 15], False, 1.6, 1.5, 2.6)
+    yield Sample(rand(1, 3, 2, 6, 7), [2, 6, 7], False)
+    yield Sample(rand(1, 1, 3, 6, 7).double(), [6, 12, 14], False)
+
+
+@lower(aten.upsample_trilinear3d.default, samples=volume_samples, when=FLOATING)
+def upsample_trilinear3d(tt, self, output_size, align_corners, scales_d, scales_h, scales_w):
+    *outer, depth, height, width = self.shape
+    deep, high, wide = output_size
+    planes = as_shape(tt, widen(tt, self), [*outer, depth, height * width])
+    planes = weighed(tt, planes, -2, deep, linear, align_corners, scales_d)
+    rows = as_shape(tt, planes, [*outer, deep, height, width])
+    rows = weighed(tt, rows, -2, high, linear, align_corners, scales_h)
+    return cast(tt, weighed(tt, rows, -1, wide, linear, align_corners, scales_w), self.dtype)

@@ -116,3 +116,40 @@ def test_gradients_of_interpolated_elements_are_cpus(mode):
                 (out * out).sum().backward()
             gradients.append(leaf.grad)
         torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "resample",
+    [
+        lambda x: F.interpolate(x, scale_factor=0.5, mode="linear"),
+        lambda x: F.interpolate(x, size=116788, mode="linear"),
+        lambda x: F.interpolate(x, size=116788),
+        lambda x: F.adaptive_avg_pool1d(x, 10),
+        lambda x: F.interpolate(x, size=999, mode="area"),
+    ],
+)
+def test_ten_seconds_of_audio_are_resampled_as_ttnn_takes_it(resample):
+    """A matrix for so long a signal takes a hundred gigabytes."""
+    x = torch.rand(2, 1, 160_000)
+    expected = resample(x)
+    with ttreg.device_mode(device="emulated", validate=True, on_fallback="raise") as session:
+        result = resample(session.to_device(x))
+    torch.testing.assert_close(session.read(result), expected)
+
+
+@pytest.mark.parametrize(
+    "shrink",
+    [
+        lambda x: F.interpolate(x, size=(30, 100), mode="bilinear"),
+        lambda x: F.interpolate(x, size=(9, 7), mode="bicubic", antialias=True),
+        lambda x: F.adaptive_avg_pool2d(x, (11, 30)),
+    ],
+)
+def test_an_infinity_stays_where_it_is_read(shrink):
+    x = torch.rand(1, 1, 23, 170)
+    x[0, 0, 5, 7] = torch.inf
+    expected = shrink(x)
+    assert set(expected.isfinite().flatten().tolist()) == {True, False}
+    with ttreg.device_mode(device="emulated", min_upload_numel=0) as session:
+        result = shrink(session.to_device(x))
+    torch.testing.assert_close(session.read(result), expected, equal_nan=True)

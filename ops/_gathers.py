@@ -1,0 +1,65 @@
+"""Elements at places known from sizes alone, along one of the last two of three dimensions, moved as they are."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+
+from .views import ROW, cut
+
+# How many places are gathered by one call: of a wider row, ttnn.gather reads the whole for each tile of places.
+MOST_AT_ONCE = 2**15
+
+
+class Piece(NamedTuple):
+    """Places that are gathered by one call."""
+
+    first: int  # of the elements that they lie among, at the border of a tile
+    end: int
+    within: torch.Tensor  # uint32, counted from the first
+
+
+class Places(NamedTuple):
+    """Places along a dimension."""
+
+    start: int  # of a slice that takes the same elements
+    step: int  # of that slice; 0 if there is none
+    total: int
+    pieces: tuple[Piece, ...]
+
+
+def places_of(index: torch.Tensor, dim: int) -> Places:
+    """The places along the last dimension (-1) or the one before it (-2)."""
+    pieces, parts = [], index.split(MOST_AT_ONCE)
+    for part in parts:
+        first = int(part.min()) // 32 * 32 if len(parts) > 1 else 0
+        part_index = (part - first).to(torch.uint32).view([1, 1, -1] if dim == -1 else [1, -1, 1])
+        pieces.append(Piece(first, int(part.max()) + 1, part_index))
+    return Places(*as_slice(index.tolist()), len(index), tuple(pieces))
+
+
+def as_slice(index: list[int]) -> tuple[int, int]:
+    """The start and the step of a slice that takes these elements; a step of 0 if there is none."""
+    step = index[1] - index[0] if len(index) > 1 else 1
+    same = step > 0 and index == list(range(index[0], index[-1] + 1, step))
+    return index[0], step if same else 0
+
+
+def read(tt: Any, x: Any, dim: int, places: Places) -> Any:
+    """The elements of `x`, of three dimensions, at the places along the last (-1) or the one before it (-2)."""
+    start, step, count, pieces = places
+    if step == 1 or (step and x.shape[-1] <= ROW):
+        return cut(tt, x, 3 + dim, start, start + (count - 1) * step + 1, step)
+    if len(pieces) == 1:
+        return gathered(tt, x, 3 + dim, tt.constant(pieces[0].within))
+    dim += 3
+    parts = [gathered(tt, cut(tt, x, dim, first, end), dim, tt.constant(index)) for first, end, index in pieces]
+    return tt.concat(parts, dim)
+
+
+def gathered(tt: Any, x: Any, dim: int, index: Any) -> Any:
+    """The slices of `x` at the places that `index`, uint32 and of size 1 in all other dimensions, names."""
+    shape = list(x.shape)
+    shape[dim] = index.shape[dim]
+    return tt.gather(x, dim, index=index if list(index.shape) == shape else tt.expand(index, tuple(shape)))

@@ -1,0 +1,122 @@
+"""Which elements an interpolation or an uneven pool reads for each of its outputs, and what weight each of them has.
+
+All in float32, in which PyTorch finds places and weights too, and by its formulas: which elements have a weight of
+zero, and so make NaN of an infinity, is the same then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from ._kept import from_sizes
+
+
+class Taps(NamedTuple):
+    """What each output along a dimension is the weighted sum of."""
+
+    places: torch.Tensor  # (taps, outputs); the dimension's size where an output has fewer taps than others
+    weight: torch.Tensor  # (taps, outputs)
+
+
+def numbers(count: int) -> torch.Tensor:
+    return torch.arange(count, dtype=torch.float32, device="cpu")
+
+
+def step(size: int, out: int, align_corners: bool, scale: float | None) -> float:
+    """How far apart, in elements, two neighbouring outputs lie."""
+    if align_corners:
+        return (size - 1) / (out - 1) if out > 1 else 0.0
+    return 1 / scale if scale else size / out
+
+
+def centers(size: int, out: int, align_corners: bool, scale: float | None) -> torch.Tensor:
+    """Where the outputs lie between the elements."""
+    apart, places = torch.tensor(step(size, out, align_corners, scale), dtype=torch.float32, device="cpu"), numbers(out)
+    return apart * places if align_corners else apart * (places + 0.5) - 0.5
+
+
+@from_sizes
+def linear(size: int, out: int, align_corners: bool, scale: float | None) -> Taps | None:
+    """The element before and the one behind each output; None if the size stays, whatever the scale."""
+    if size == out:
+        return None
+    at = centers(size, out, align_corners, scale).clamp(min=0.0)
+    before = at.floor().clamp(max=size - 1)
+    share = (at - before).clamp(0.0, 1.0)
+    index = torch.stack([before, (before + 1).clamp(max=size - 1)]).int()
+    return Taps(index, torch.stack([1 - share, share]))
+
+
+def near(distance: torch.Tensor, a: float) -> torch.Tensor:
+    """The cubic kernel up to a distance of 1."""
+    return ((a + 2) * distance - (a + 3)) * distance * distance + 1
+
+
+def far(distance: torch.Tensor, a: float) -> torch.Tensor:
+    """The cubic kernel at distances from 1 to 2."""
+    return ((distance - 5) * distance + 8) * distance * a - 4 * a
+
+
+@from_sizes
+def cubic(size: int, out: int, align_corners: bool, scale: float | None) -> Taps | None:
+    """Two elements before and two behind each output; None if they are the elements themselves."""
+    if size == out and step(size, out, align_corners, scale) == 1:
+        return None
+    at = centers(size, out, align_corners, scale)
+    before = at.floor().clamp(max=size - 1)
+    share, a = (at - before).clamp(0.0, 1.0), -0.75
+    index = torch.stack([before - 1, before, before + 1, before + 2]).clamp(0, size - 1).int()
+    weight = torch.stack([far(share + 1, a), near(share, a), near(1 - share, a), far(2 - share, a)])
+    return Taps(index, weight)
+
+
+def triangle(distance: torch.Tensor) -> torch.Tensor:
+    return (1 - distance).clamp(min=0.0)
+
+
+def smooth(distance: torch.Tensor) -> torch.Tensor:
+    return torch.where(distance < 1, near(distance, -0.5), torch.where(distance < 2, far(distance, -0.5), 0.0))
+
+
+def antialiased(
+    size: int, out: int, align_corners: bool, scale: float | None, reach: int, kernel: Callable[..., torch.Tensor]
+) -> Taps | None:
+    """The elements under a kernel that is as wide as the outputs lie apart; None if the size stays."""
+    if size == out:
+        return None
+    apart = step(size, out, align_corners, scale)
+    wide = max(apart, 1.0)
+    middle = apart * (numbers(out) + 0.5)
+    first = (middle - reach * wide + 0.5).int().clamp(min=0)
+    end = (middle + reach * wide + 0.5).int().clamp(max=size)
+    return within(size, first, end, lambda places: kernel(((places - middle + 0.5) / wide).abs()))
+
+
+def within(size: int, first: torch.Tensor, end: torch.Tensor, weigh: Callable[[torch.Tensor], torch.Tensor]) -> Taps:
+    """The elements from `first` up to `end` of each output, with weights that add up to 1."""
+    places = first + torch.arange(int((end - first).max()), dtype=torch.int32, device="cpu")[:, None]
+    weight = torch.where(places < end, weigh(places), 0.0)
+    return Taps(torch.where(places < end, places, size), weight / weight.sum(0))
+
+
+@from_sizes
+def antialiased_linear(size: int, out: int, align_corners: bool, scale: float | None) -> Taps | None:
+    return antialiased(size, out, align_corners, scale, 1, triangle)
+
+
+@from_sizes
+def antialiased_cubic(size: int, out: int, align_corners: bool, scale: float | None) -> Taps | None:
+    return antialiased(size, out, align_corners, scale, 2, smooth)
+
+
+@from_sizes
+def mean_windows(size: int, out: int) -> Taps | None:
+    """The windows of an adaptive pool, which overlap or differ in length where the sizes are no multiples."""
+    if size == out:
+        return None
+    places = torch.arange(out, dtype=torch.int64, device="cpu")
+    first, end = places * size // out, -(-(places + 1) * size // out)
+    return within(size, first.int(), end.int(), lambda at: torch.ones_like(at, dtype=torch.float32))

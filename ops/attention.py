@@ -84,10 +84,7 @@ WHEN = [
 @lower(attention_op, samples=attention_samples, when=WHEN)
 def attention(tt, query, key, value, is_causal, attn_mask, scale):
     scores = masked_scores(tt, query, key, is_causal, attn_mask, scale)
-    weights = tt.softmax(scores, dim=-1, numeric_stable=True, compute_kernel_config=accurate(tt))
-    if attn_mask is not None:
-        weights = tt.where(nothing_seen(tt, scores), 0.0, weights)
-    weights = cast(tt, by_key_head(tt, weights, key), value.dtype)
+    weights = cast(tt, by_key_head(tt, weights_of(tt, scores, attn_mask), key), value.dtype)
     output = tt.reshape(product(tt, weights, value), [*list(query.shape)[:3], value.shape[3]])
 
     def logsumexp():
@@ -107,6 +104,12 @@ def masked_scores(tt, query, key, is_causal, attn_mask, scale):
     if is_causal:
         scores = tt.where(tt.constant(causal(query.shape[2], key.shape[2])), scores, -INF)
     return scores if attn_mask is None else tt.add(scores, attn_mask)
+
+
+def weights_of(tt, scores, attn_mask):
+    """How much of each value each query takes, in float32."""
+    weights = tt.softmax(scores, dim=-1, numeric_stable=True, compute_kernel_config=accurate(tt))
+    return weights if attn_mask is None else tt.where(nothing_seen(tt, scores), 0.0, weights)
 
 
 def by_key_head(tt, rows, key):
@@ -145,7 +148,10 @@ def backward_samples():
 )
 def attention_backward(tt, grad_out, query, key, value, out, logsumexp, is_causal, attn_mask, scale):
     scores = masked_scores(tt, query, key, is_causal, attn_mask, scale)
-    weights = tt.exp(tt.subtract(scores, tt.reshape(widen(tt, logsumexp), [*list(query.shape)[:3], 1])))
+    if logsumexp.dtype == tt.float32:
+        weights = tt.exp(tt.subtract(scores, tt.reshape(logsumexp, [*list(query.shape)[:3], 1])))
+    else:  # rounded to bfloat16 it makes all weights of a row too large, or too small, by some percent
+        weights = weights_of(tt, scores, attn_mask)
     gradient = by_key_head(tt, grad_out, key)
     by_weight = product(tt, gradient, value, transpose_b=True, dtype=tt.float32)
     by_weight = tt.reshape(by_weight, scores.shape)

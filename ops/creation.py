@@ -25,7 +25,7 @@ PLAIN = [
 
 def constant(tt, size, value, dtype):
     """A tensor of one value, made when the device needs it: what is written to it in between stays on the device."""
-    return lambda: tt.constant(torch.full(size, value, dtype=dtype))
+    return lambda: tt.constant(torch.full(size, value, dtype=dtype), result=True)
 
 
 def sized_samples(*value):
@@ -158,7 +158,7 @@ def scalar_tensor(tt, s, dtype, layout, device, pin_memory):
 
 @lower(aten.eye.m, samples=made_samples((4, 5), (40, 3), (1, 33)), when=MADE)
 def eye(tt, n, m, dtype, layout, device, pin_memory):
-    return lambda: tt.constant(torch.eye(n, m, dtype=dtype))
+    return lambda: tt.constant(torch.eye(n, m, dtype=dtype), result=True)
 
 
 @lower(aten.eye.default, samples=made_samples((4,), (33,)), when=MADE)
@@ -172,7 +172,7 @@ def square_eye(tt, n, dtype, layout, device, pin_memory):
     when=MADE,
 )
 def arange(tt, start, end, step, dtype, layout, device, pin_memory):
-    return lambda: tt.constant(torch.arange(start, end, step, dtype=dtype))
+    return lambda: tt.constant(torch.arange(start, end, step, dtype=dtype), result=True)
 
 
 @lower(aten.arange.start, samples=made_samples((2, 8), (-0.5, 40.25)), when=MADE)

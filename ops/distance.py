@@ -7,7 +7,7 @@ from math import prod
 import torch
 
 from ..call import Call
-from ..conditions import FLOATS, Check, Dtype, OneOf, Rank, SizeAtMost
+from ..conditions import FLOATS, Check, Dtype, OneOf, ProgramDtype, Rank, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, rand
 from ._compute import cast, widen
@@ -70,7 +70,7 @@ def row_samples():
     aten._cdist_forward.default,
     samples=row_samples,
     when=[
-        Dtype(("x1", "x2"), (torch.float32,), because=ON_CPU),
+        ProgramDtype(("x1", "x2"), (torch.float32,), because=ON_CPU),
         OneOf("compute_mode", (None, 0, 1, 2)),
         Rank("x1", range(2, 6), because="the pairs take another dimension"),
         Rank("x2", range(2, 6), because="the pairs take another dimension"),
@@ -83,9 +83,10 @@ def cdist(tt, x1, x2, p, compute_mode):
     ones = as_shape(tt, x1, [*lead, rows, 1, size])
     *lead, rows, size = x2.shape
     others = as_shape(tt, x2, [*lead, 1, rows, size])
-    apart = tt.subtract(ones, others)
+    apart = tt.subtract(widen(tt, ones), widen(tt, others))
     # PyTorch's largest difference leaves out NaN here, if not among the pairs of one tensor.
-    return row_norm(tt, tt.where(tt.isnan(apart), 0.0, apart) if p == INF else apart, p)
+    norms = row_norm(tt, tt.where(tt.isnan(apart), 0.0, apart) if p == INF else apart, p)
+    return cast(tt, norms, x1.dtype)
 
 
 def row_norm(tt, differences, p):
@@ -116,7 +117,7 @@ def pair_samples():
     aten._pdist_forward.default,
     samples=pair_samples,
     when=[
-        Dtype("self", (torch.float32,), because=ON_CPU),
+        ProgramDtype("self", (torch.float32,), because=ON_CPU),
         SizeAtMost("self", 0, 256, because="the rows of all pairs are held at once"),
         SizeAtMost("self", 1, 512, because="the rows of all pairs are held at once"),
     ],
@@ -126,4 +127,4 @@ def pdist(tt, self, p):
     rows = rows_of(tt, self, both)
     count = rows.shape[0] // 2
     first, second = (tt.slice(rows, [start, 0], [start + count, rows.shape[1]]) for start in (0, count))
-    return row_norm(tt, tt.subtract(first, second), p)
+    return cast(tt, row_norm(tt, tt.subtract(widen(tt, first), widen(tt, second)), p), self.dtype)

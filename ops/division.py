@@ -10,17 +10,12 @@ from ..call import Call
 from ..conditions import FLOATS, NUMBERS, Check, Dtype
 from ..registry import lower
 from ..samples import Sample, bools, rand
+from ._compute import cast, widen
 from .elementwise import BF16, FITS, by_number, element, filled, int32, is_number, operand, two_tensors
 
 aten = torch.ops.aten
 
 PAIR = ("self", "other")
-
-
-def floating(tt: Any, value: Any) -> Any:
-    """The value, with integers in the dtype that carries torch.float32."""
-    is_integer = not is_number(value) and value.dtype == tt.int32
-    return tt.typecast(value, tt.carrier(torch.float32)) if is_integer else value
 
 
 def div_samples():
@@ -36,8 +31,11 @@ def div_samples():
 @lower(aten.div.Scalar, samples=by_number(2.5, 3), promote=PAIR, when=[Dtype("self", NUMBERS)])
 @lower(aten.div.Tensor, samples=div_samples, promote=PAIR, when=[Dtype(PAIR, NUMBERS)])
 def div(tt, self, other):
-    self, other = floating(tt, self), floating(tt, other)
-    return tt.divide(filled(tt, self, other), operand(tt, other, self))
+    integers = any(not is_number(value) and value.dtype == tt.int32 for value in (self, other))
+    if integers:
+        self, other = (value if is_number(value) else widen(tt, value) for value in (self, other))
+    result = tt.divide(filled(tt, self, other), operand(tt, other, self))
+    return cast(tt, result, tt.carrier(torch.float32)) if integers else result
 
 
 def _got_no_divisor(call: Call) -> str | None:

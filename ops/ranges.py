@@ -55,7 +55,7 @@ def spaced(tt, start, end, steps, dtype):
 
     def rounded(value):
         if is_number(value):
-            value = tt.constant(as_tensor(value, dtype))
+            value = tt.constant(as_tensor(value, dtype), result=True)
         return widen(tt, cast(tt, as_shape(tt, value, [1]), tt.carrier(dtype)))
 
     if steps == 1:

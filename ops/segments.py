@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from ..call import Call
-from ..conditions import INDICES, Check, Dtype, Is, OneOf
+from ..conditions import INDICES, Check, Dtype, Is, OneOf, ProgramDtype
 from ..registry import lower
 from ..runtime.indexing import Segments
 from ..samples import Sample, rand
+from ._compute import cast
 from ._places import MOST_PAIRS, between, reduced, too_many_pairs
 from .elementwise import number
 from .views import as_shape
@@ -86,7 +87,7 @@ def segment_samples():
         "offsets": lambda call: Segments(elements(call), offsets=True),
     },
     when=[
-        Dtype("data", (torch.float32,), because="in bfloat16 PyTorch rounds after each element"),
+        ProgramDtype("data", (torch.float32,), because="in bfloat16 PyTorch rounds after each element"),
         Dtype(("lengths", "offsets"), INDICES),
         Is("indices", None, because="PyTorch does not support them yet"),
         OneOf("reduce", tuple(HOW)),
@@ -110,4 +111,5 @@ def segment_reduce(tt, data, reduce, lengths, offsets, axis, unsafe, initial):
     if reduce == "mean":
         # Without elements a segment has its initial value, or NaN.
         total = tt.divide(total, hits if initial is None else tt.clamp(hits, min=1.0))
-    return as_shape(tt, tt.permute(total, [0, 2, 1]), [*shape[:axis], here.shape[2], *shape[axis + 1 :]])
+    total = cast(tt, tt.permute(total, [0, 2, 1]), data.dtype)
+    return as_shape(tt, total, [*shape[:axis], here.shape[2], *shape[axis + 1 :]])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from ..call import Call
-from ..conditions import FLOATS, Check, Dtype
+from ..conditions import FLOATS, Check, Dtype, ProgramDtype
 from ..registry import lower
 from ..samples import Sample, rand
 from ._compute import cast, widen
@@ -158,7 +158,7 @@ def rows_first(shape, output_size):
 
 
 def lower_interpolation(op, make, dtypes=FLOATS, because="", more=(), samples=interpolation_samples):
-    @lower(op, samples=samples(dtypes), when=[Dtype("self", dtypes, because=because), *more])
+    @lower(op, samples=samples(dtypes), when=[ProgramDtype("self", dtypes, because=because), *more])
     def interpolation(tt, self, output_size, align_corners, scales_h, scales_w):
         rows = -2, output_size[0], make, align_corners, scales_h
         columns = -1, output_size[1], make, align_corners, scales_w

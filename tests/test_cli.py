@@ -24,7 +24,7 @@ def verdict(**changes):
 def verdicts(monkeypatch):
     """What `verify` finds, in place of half a minute on mocked chips."""
     found = [verdict(accepted=True), verdict(accepted=False), verdict(accepted=True)]
-    monkeypatch.setattr(verify, "verify", lambda arch, patterns: iter(found))
+    monkeypatch.setattr(verify, "verify", lambda arch, patterns, precision: iter(found))
     return found
 
 
@@ -58,6 +58,12 @@ def test_verify_refuses_a_chip_it_does_not_know():
     done = runner.invoke(cli.app, ["verify", "--arch", "grayskull"])
     assert done.exit_code == 2
     assert "wormhole_b0" in done.stderr
+
+
+def test_verify_refuses_a_precision_it_does_not_know():
+    done = runner.invoke(cli.app, ["verify", "add", "--precision", "int8"])
+    assert done.exit_code == 2
+    assert "'preserve', 'bfloat16'" in done.stderr
 
 
 def test_verify_says_that_no_entry_has_the_name():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 import ttreg
 from ttreg.call import Call
@@ -13,8 +13,10 @@ from ttreg.checking.trial import decision, trial
 from ttreg.conditions import Never
 from ttreg.meta import meta_of
 from ttreg.registry import Entry, registry
+from ttreg.samples import Sample
 
 ENTRIES = list(registry)
+MOST_NARROWED = 8  # samples of an entry; `ttreg verify --precision bfloat16` takes them all
 LOWERED = [entry for entry in ENTRIES if entry.kind == "device"]
 
 
@@ -47,6 +49,24 @@ def test_accepted_samples_equal_cpu(entry):
             difference = largest_difference(output.values, expected.values)
             assert close(output.values, expected.values), f"sample {number} differs by {difference}"
     assert accepted, "no sample is accepted"
+
+
+def has_float32(sample: Sample) -> bool:
+    return any(isinstance(leaf, torch.Tensor) and leaf.dtype is torch.float32 for leaf in tree_leaves(sample.args)) or (
+        sample.kwargs.get("dtype") is torch.float32
+    )
+
+
+@pytest.mark.parametrize("entry", LOWERED, ids=names)
+def test_samples_of_float32_equal_cpu_when_they_are_carried_in_bfloat16(entry, session):
+    samples = [sample for sample in entry.samples() if has_float32(sample)]
+    accepted = [sample for sample in samples if decision(session, entry, sample) is None]
+    for sample in accepted[:: len(accepted) // MOST_NARROWED + 1]:
+        mode = ttreg.device_mode(device="emulated", precision="bfloat16", min_upload_numel=0, on_fallback="raise")
+        with mode as narrow:
+            result = trial(narrow, entry, sample)
+        assert result.refusal is None, "what is accepted does not depend on what carries it"
+        assert not result.wrong(), f"{sample.args} {sample.kwargs}: {result.wrong()}"
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=names)

@@ -90,7 +90,12 @@ def entries_on_ttnn(arch):
     return tried(lambda: ttreg.device_mode(device="mock", arch=arch, min_upload_numel=0))
 
 
-@pytest.mark.parametrize("how", ["entries", "entries_on_ttnn"])
+@finding
+def entries_in_bfloat16(arch):
+    return tried(lambda: validated(arch, precision="bfloat16"))
+
+
+@pytest.mark.parametrize("how", ["entries", "entries_on_ttnn", "entries_in_bfloat16"])
 def test_ttnn_accepts_a_sample_of_the_entries_calls(how, found):
     assert found(how)["errors"] == []
     assert found(how)["accepted"] >= len(registry.matching((), "device"))
@@ -140,13 +145,49 @@ def transformer() -> Callable[[], torch.Tensor]:
     return lambda: model(input_ids=tokens, attention_mask=attention).last_hidden_state
 
 
-def compared(arch: str, run: Callable[[], torch.Tensor]) -> dict:
+def decoder() -> Callable[[], torch.Tensor]:
+    """Tokens behind padding, then one more beside what is kept of them."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=100,
+        hidden_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=128,
+    )
+    model, tokens = LlamaForCausalLM(config).eval(), torch.randint(0, 100, (2, 12))
+    attention = torch.ones(2, 12, dtype=torch.int64)
+    attention[1, :5] = 0
+
+    def run():
+        first = model(tokens, use_cache=True)
+        more = model(tokens[:, -1:], past_key_values=first.past_key_values).logits
+        return torch.cat([first.logits, more, model(tokens, attention_mask=attention).logits[:, 5:]], 1)
+
+    return run
+
+
+def trained() -> Callable[[], torch.Tensor]:
+    """The gradients of causal attention."""
+    inputs = [torch.randn(2, 4, 9, 16, requires_grad=True) for _ in range(3)]
+
+    def run():
+        with torch.enable_grad():
+            loss = F.scaled_dot_product_attention(*inputs, is_causal=True).square().sum()
+            return torch.stack(torch.autograd.grad(loss, inputs))
+
+    return run
+
+
+def compared(arch: str, run: Callable[[], torch.Tensor], tolerance: float = 1e-3, **keywords) -> dict:
     with torch.no_grad():
         expected = run()
-        with validated(arch) as session:
+        with validated(arch, **keywords) as session:
             result = run()
     report = session.report()
-    close = torch.allclose(torch.tensor(result.tolist()), expected, rtol=1e-3, atol=1e-3)
+    close = torch.allclose(torch.tensor(result.tolist()), expected, rtol=tolerance, atol=tolerance)
     return {"close": close, "validated": report.device.validated, **report.totals.model_dump(), "report": str(report)}
 
 
@@ -160,7 +201,34 @@ def bert(arch):
     return compared(arch, transformer())
 
 
-@pytest.mark.parametrize("model", ["a_cnn", "bert"])
+# A rounding to bfloat16 changes a number by up to 0.4 %; a few come together in a model of a few layers.
+IN_BFLOAT16 = {"precision": "bfloat16", "tolerance": 2e-2}
+
+
+@finding
+def a_cnn_in_bfloat16(arch):
+    return compared(arch, convolutional(), **IN_BFLOAT16)
+
+
+@finding
+def bert_in_bfloat16(arch):
+    return compared(arch, transformer(), **IN_BFLOAT16)
+
+
+@finding
+def llama_in_bfloat16(arch):
+    return compared(arch, decoder(), **IN_BFLOAT16)
+
+
+@finding
+def gradients_in_bfloat16(arch):
+    return compared(arch, trained(), **IN_BFLOAT16)
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["a_cnn", "bert", "a_cnn_in_bfloat16", "bert_in_bfloat16", "llama_in_bfloat16", "gradients_in_bfloat16"],
+)
 def test_a_model_runs_validated_as_on_cpu(model, found):
     outcome = found(model)
     assert outcome["close"]

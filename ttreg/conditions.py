@@ -97,6 +97,13 @@ class Dtype(Condition):
 
 
 @dataclass(frozen=True)
+class ProgramDtype(Dtype):
+    """As `Dtype`, of the program's own dtypes: what PyTorch itself takes, in whichever dtype the device carries it."""
+
+    of_program: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
 class SameDtype(Condition):
     """All tensors in the named arguments have one dtype, as PyTorch itself asks for."""
 

@@ -16,6 +16,7 @@ from ..devices.base import Value
 from ..errors import AccuracyError
 from ..meta import Meta, dtype_name
 from ..runtime.block_floats import block_float_of
+from ..runtime.carry import narrowed
 from ..runtime.plan import Plan, Slot
 from ..runtime.session import Session
 from .compare import Statistics, differences, largest_difference, largest_ulps, pcc
@@ -148,7 +149,7 @@ def _input(session: Session, tensor: torch.Tensor, block_value: Value = None) ->
     if block_float is not None:
         plain = _downloaded(session, block_value)
     elif plain.dtype in session.carriers.narrow:
-        plain = plain.to(session.carriers.narrow[plain.dtype])
+        plain = narrowed(plain, session.carriers.narrow[plain.dtype])
     return Input.of(tensor, plain, block_float)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,19 +14,12 @@ from ..call import Call
 from ..conditions import Refusal
 from ..meta import Meta, meta_of
 from ..registry import Entry
+from ..runtime.carry import narrowed
 from ..runtime.decide import entry_refusal
 from ..runtime.session import Session
 from ..runtime.tensor import DeviceTensor
 from ..samples import Sample
-
-
-@dataclass
-class Trial:
-    """The outcome: the refusal, or the outputs of the device and of the host."""
-
-    refusal: Refusal | None
-    outputs: list[Output]
-    expected: list[Output]
+from .compare import close, differences, largest_difference
 
 
 @dataclass
@@ -34,6 +28,41 @@ class Output:
 
     meta: Meta
     values: torch.Tensor
+
+
+@dataclass
+class Trial:
+    """The outcome: the refusal, or the outputs of the device and of the host.
+
+    Where the session narrows a dtype, `expected` is what the host gives for the values that the device has of the
+    sample, and `in_narrow` what it gives for tensors of the narrower dtype, if it takes them.
+    """
+
+    refusal: Refusal | None
+    outputs: list[Output] = field(default_factory=list)
+    expected: list[Output] = field(default_factory=list)
+    narrow: Mapping[torch.dtype, torch.dtype] = field(default_factory=dict)
+    in_narrow: list[Output] = field(default_factory=list)
+
+    def wrong(self) -> str:
+        """How the device's outputs differ from the host's, if they do."""
+        if len(self.outputs) != len(self.expected):
+            return f"there are {len(self.outputs)} outputs, the CPU gives {len(self.expected)}"
+        for number, (output, expected) in enumerate(zip(self.outputs, self.expected, strict=True)):
+            if output.meta is not expected.meta:
+                return f"output {number} is {output.meta}, the CPU gives {expected.meta}"
+            given, wanted = self._carried(output), self._carried(expected)
+            if self.in_narrow:
+                # Both are right: to round once, at the end, and to round in between as CPU does in the narrower dtype.
+                other = self._carried(self.in_narrow[number])
+                wanted = torch.where(differences(given, other) < differences(given, wanted), other, wanted)
+            if not close(given, wanted):
+                return f"output {number} differs from the CPU's by {largest_difference(given, wanted):.3g}"
+        return ""
+
+    def _carried(self, output: Output) -> torch.Tensor:
+        dtype = self.narrow.get(output.meta.dtype)
+        return output.values if dtype is None else narrowed(output.values, dtype)
 
 
 def decision(session: Session, entry: Entry, sample: Sample) -> Refusal | None:
@@ -46,24 +75,37 @@ def trial(session: Session, entry: Entry, sample: Sample) -> Trial:
     """Run the sample on the device, inside the session's block, and compute what the host gives."""
     refusal = decision(session, entry, sample)
     if refusal is not None:
-        return Trial(refusal, [], [])
+        return Trial(refusal)
+    narrow = session.carriers.narrow
 
-    def dense(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor if meta_of(tensor).at_start().covers(tensor.nbytes) else tensor.contiguous()
+    def as_carried(tensor: torch.Tensor) -> torch.Tensor:
+        dense = tensor if meta_of(tensor).at_start().covers(tensor.nbytes) else tensor.contiguous()
+        return narrowed(dense, narrow[dense.dtype]).to(dense.dtype) if dense.dtype in narrow else dense
 
     def to_device(tensor: torch.Tensor) -> torch.Tensor:
         movable = tensor.dtype in session.carriers and tensor.dtype is not torch.int64 and tensor.numel()
         return session.to_device(tensor) if movable else tensor
 
     with _disable_current_modes():
-        on_host = tree_map_only(torch.Tensor, dense, (sample.args, sample.kwargs))
+        on_host = tree_map_only(torch.Tensor, as_carried, (sample.args, sample.kwargs))
         on_device = tree_map_only(torch.Tensor, to_device, on_host)
     # Composite ops arrive whole under inference_mode only.
     with torch.inference_mode():
         outputs = _outputs(session, entry.op(*on_device[0], **on_device[1]))
         with _disable_current_modes():
             expected = _outputs(session, entry.op(*on_host[0], **on_host[1]))
-    return Trial(None, outputs, expected)
+            in_narrow = _in_narrow(session, entry, on_host) if narrow else []
+    return Trial(None, outputs, expected, narrow, in_narrow)
+
+
+def _in_narrow(session: Session, entry: Entry, on_host: Any) -> list[Output]:
+    """What the host gives for tensors of the narrower dtype; nothing if it takes none."""
+    narrow = session.carriers.narrow
+    args, kwargs = tree_map_only(torch.Tensor, lambda t: t.to(narrow.get(t.dtype, t.dtype)), on_host)
+    try:
+        return _outputs(session, entry.op(*args, **kwargs))
+    except RuntimeError:  # PyTorch has no such kernel
+        return []
 
 
 def _outputs(session: Session, result: Any) -> list[Output]:

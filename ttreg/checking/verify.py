@@ -14,8 +14,7 @@ from pydantic import BaseModel
 from ..errors import TtregError
 from ..registry import Entry, registry
 from ..runtime.mode import device_mode
-from .compare import close, largest_difference
-from .trial import Trial, trial
+from .trial import trial
 
 
 class Verdict(BaseModel):
@@ -29,14 +28,17 @@ class Verdict(BaseModel):
     error: str = ""
 
 
-def verify(arch: str, patterns: Sequence[str] = (), module: Path | None = None) -> Iterator[Verdict]:
+def verify(
+    arch: str, patterns: Sequence[str] = (), module: Path | None = None, precision: str | None = None
+) -> Iterator[Verdict]:
     """Verify in a process of its own the entries with a lowering that `patterns` name, or all of them.
 
-    `module` is a Python file with more entries. A process has one mocked chip, so each arch is verified in another.
+    `module` is a Python file with more entries; `precision` is the keyword of device_mode. A process has one mocked
+    chip, so each arch is verified in another.
     """
     context = multiprocessing.get_context("spawn")
     queue: multiprocessing.Queue = context.Queue()
-    worker = context.Process(target=_work, args=(arch, tuple(patterns), module, queue), daemon=True)
+    worker = context.Process(target=_work, args=(arch, tuple(patterns), module, precision, queue), daemon=True)
     with _interrupts_held():  # and for good by the worker: Ctrl-C is for this process, which ends it
         worker.start()
     try:
@@ -57,7 +59,9 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(arch: str, patterns: tuple[str, ...], module: Path | None, queue: multiprocessing.Queue) -> None:
+def _work(
+    arch: str, patterns: tuple[str, ...], module: Path | None, precision: str | None, queue: multiprocessing.Queue
+) -> None:
     try:
         if module is not None:
             spec = importlib.util.spec_from_file_location(module.stem, module)
@@ -65,29 +69,20 @@ def _work(arch: str, patterns: tuple[str, ...], module: Path | None, queue: mult
             assert spec.loader is not None
             spec.loader.exec_module(importlib.util.module_from_spec(spec))
         for entry in registry.matching(patterns, "device"):
-            for verdict in _verify_entry(arch, entry):
+            for verdict in _verify_entry(arch, entry, precision):
                 queue.put(verdict)
     finally:
         queue.put(None)
 
 
-def _verify_entry(arch: str, entry: Entry) -> Iterator[Verdict]:
+def _verify_entry(arch: str, entry: Entry, precision: str | None) -> Iterator[Verdict]:
+    settings = {"device": "emulated", "validate": True} | ({"precision": precision} if precision is not None else {})
     for number, sample in enumerate(entry.samples()):
         error, accepted = "", False
         try:
-            with device_mode(device="emulated", arch=arch, validate=True, min_upload_numel=0) as session:
+            with device_mode(**settings, arch=arch, min_upload_numel=0) as session:
                 result = trial(session, entry, sample)
-                accepted, error = result.refusal is None, _wrong(result)
+                accepted, error = result.refusal is None, result.wrong()
         except TtregError as refused:
             error, accepted = f"{type(refused).__name__}: {refused}", True
         yield Verdict(op=str(entry.op), family=entry.family, arch=arch, sample=number, accepted=accepted, error=error)
-
-
-def _wrong(result: Trial) -> str:
-    """How the device's outputs differ from the host's, if they do."""
-    for number, (output, expected) in enumerate(zip(result.outputs, result.expected, strict=True)):
-        if output.meta is not expected.meta:
-            return f"output {number} is {output.meta}, the CPU gives {expected.meta}"
-        if not close(output.values, expected.values):
-            return f"output {number} differs from the CPU's by {largest_difference(output.values, expected.values):.3g}"
-    return ""

@@ -12,19 +12,21 @@ from .shared import Command, Json, Ops, answer, bad_usage, check_ops, console, t
 def verify(
     ops: Ops = None,
     arch: Annotated[str, typer.Option(help="wormhole_b0, blackhole or both.")] = "both",
+    precision: Annotated[str | None, typer.Option(help="As the keyword of device_mode.", show_default=False)] = None,
     json: Json = False,
 ) -> None:
     """Make every accepted sample's ttnn calls on mocked chips."""
     from rich.markup import escape
 
     from ..checking.verify import verify as run
-    from ..settings import ARCHS
+    from ..settings import ARCHS, Settings
 
     archs = ARCHS if arch == "both" else (arch,)
     if not set(archs) <= set(ARCHS):
         bad_usage(f"{arch!r}; expected {', '.join(ARCHS)} or both", "--arch")
     check_ops(ops or ())
-    verdicts = [v for a in archs for v in tracked(run(a, ops or ()), a)]
+    Settings.resolve({"precision": precision} if precision is not None else {})
+    verdicts = [v for a in archs for v in tracked(run(a, ops or (), precision=precision), a)]
     refused = [v for v in verdicts if v.error]
     if json:
         for verdict in verdicts:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..devices.base import Device, Value
-from .carry import Carriers
+from .carry import EXACT, Carriers
 from .uploads import Uploads
 
 
@@ -20,7 +20,7 @@ class Api:
         device: Device,
         carriers: Carriers,
         uploads: Uploads,
-        upload: Callable[[torch.Tensor], Value],
+        upload: Callable[[torch.Tensor, str], Value],
         count: Callable[[str], None],
     ):
         self._device, self._carriers, self._uploads = device, carriers, uploads
@@ -59,6 +59,10 @@ class Api:
         """`make()`, which derives something from `value` alone; made once if that is an uploaded weight."""
         return self._uploads.prepared(value, key, make)
 
-    def constant(self, tensor: torch.Tensor) -> Value:
-        """The device value of a small tensor that a lowering made on the host; keep the tensor to upload it once."""
-        return self._upload(tensor)
+    def constant(self, tensor: torch.Tensor, result: bool = False) -> Value:
+        """The device value of a small tensor that a lowering made on the host; keep the tensor to upload it once.
+
+        It is exact under every `precision`, which narrows the program's tensors and not what a lowering counts with;
+        a `result` is a tensor of the program, and carried as such.
+        """
+        return self._upload(tensor, (self._carriers if result else EXACT)[tensor.dtype])

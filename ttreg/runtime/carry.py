@@ -20,6 +20,19 @@ _DEVICE_DTYPES = {
 }
 
 
+def narrowed(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The tensor in a dtype that the program did not ask for: what is finite stays so, as the least float32 of masks.
+
+    Of infinities a softmax would make NaN.
+    """
+    narrow = tensor.to(dtype)
+    infinite = narrow.isinf()
+    if infinite.any():
+        largest = torch.finfo(dtype).max
+        narrow = torch.where(infinite & tensor.isfinite(), narrow.clamp(-largest, largest), narrow)
+    return narrow
+
+
 class Carriers(dict[torch.dtype, str]):
     """The names of the ttnn dtypes under one `precision`: "preserve", or "bfloat16" (float32 work is carried in it)."""
 
@@ -28,3 +41,6 @@ class Carriers(dict[torch.dtype, str]):
             {torch.float32: torch.bfloat16} if precision == "bfloat16" else {}
         )
         super().__init__({dtype: _DEVICE_DTYPES[self.narrow.get(dtype, dtype)] for dtype in _DEVICE_DTYPES})
+
+
+EXACT = Carriers()

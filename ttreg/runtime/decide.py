@@ -27,6 +27,7 @@ from ..schema import (
     view_form,
     written_arguments,
 )
+from .carry import EXACT
 from .fakes import no_meta
 from .plan import (
     DATA_DEPENDENT,
@@ -217,14 +218,22 @@ def _prepare(session: Session, plan: Plan, entry: Entry | None, args: tuple, kwa
     plan.constants.update({name: call[name] for name in entry.unread})
     plan.slots = [slot for slot in plan.slots if slot.name not in entry.unread]
     dtype = promoted_dtype(entry, call) if entry.promote else None
+    # An integer is no float32 of the program's, and not to be rounded to what carries those, nor what it meets.
+    exact = dtype in session.carriers.narrow and any(_is_long(meta.dtype) for _, meta in call.tensors(*entry.promote))
+    plan.casts = entry.casts or exact
     for slot in plan.slots:
         if slot.name in entry.promote:
-            slot.dtype = dtype
+            slot.dtype, slot.exact = dtype, exact
         elif slot.name in entry.in_dtype:
             slot.dtype = call["dtype"]
         slot.row_major = slot.name in entry.row_major
         slot.block_float = slot.name in entry.block_floats
         slot.as_held = _is_as_held(session, slot, slot.of(args, kwargs))
+
+
+def _is_long(dtype: torch.dtype) -> bool:
+    """Whether the dtype has integers that bfloat16 has not, as float32 does up to 2**24."""
+    return not dtype.is_floating_point and dtype not in (torch.bool, torch.uint8, torch.int8)
 
 
 def _is_as_held(session: Session, slot: Slot, argument: Any) -> bool:
@@ -235,7 +244,7 @@ def _is_as_held(session: Session, slot: Slot, argument: Any) -> bool:
     if not isinstance(argument, DeviceTensor) or not session.holds(argument) or not argument._meta.numel:
         return False
     carriers, dtype = session.carriers, argument._meta.dtype
-    return carriers[slot.dtype or dtype] == carriers[dtype]
+    return (EXACT if slot.exact else carriers)[slot.dtype or dtype] == carriers[dtype]
 
 
 def _keep_taken(plan: Plan, entry: Entry) -> None:

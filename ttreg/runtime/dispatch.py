@@ -178,8 +178,11 @@ class Dispatcher:
         if isinstance(argument, (list, tuple)):
             # One without elements is here only where the entry takes it as None.
             value = self.session.value
-            return [value(t, slot.dtype, slot.row_major) if t is not None and t.numel() else None for t in argument]
-        return self.session.value(argument, slot.dtype, slot.row_major, slot.block_float)
+            return [
+                value(t, slot.dtype, slot.row_major, exact=slot.exact) if t is not None and t.numel() else None
+                for t in argument
+            ]
+        return self.session.value(argument, slot.dtype, slot.row_major, slot.block_float, slot.exact)
 
     def _results(self, plan: Plan, values: list[Value], args: tuple, kwargs: dict[str, Any]) -> Any:
         if plan.written:

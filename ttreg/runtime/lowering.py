@@ -97,8 +97,7 @@ def _finish(tt: Api, carriers: Carriers, plan: Plan, value: Any, meta: Meta) -> 
     if dtype != carrier:
         # What is written into a tensor takes on its dtype, as `bfloat16.add_(float32)` does; and a comparison's 0 and 1
         # are exact in any dtype, as nothing else is.
-        assert plan.entry is not None
-        if not (plan.written or plan.entry.casts or meta.dtype is torch.bool):
+        if not (plan.written or plan.casts or meta.dtype is torch.bool):
             raise ValueError(f"it returned {dtype} for an output {meta}, which is carried as {carrier}")
         value = tt.typecast(value, getattr(tt, carrier))
     return value

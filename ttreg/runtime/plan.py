@@ -26,6 +26,7 @@ class Slot:
     name: str
     where: int | str
     dtype: torch.dtype | None = None  # to promote to; None leaves each tensor's own
+    exact: bool = False  # whether it arrives as wide as its dtype, whatever `precision` says
     bound: Bound | None = None  # of an argument that holds indices
     row_major: bool = False
     block_float: bool = False  # whether it may arrive in one
@@ -58,6 +59,7 @@ class Plan:
     several: bool = False
     uncounted: bool = False  # whether autograd has yet to be told of the writes
     as_made: tuple[bool, ...] = ()  # which outputs of the lowering have been seen to need no finishing
+    casts: bool = False  # whether its result is brought to the dtype that carries it
     elementwise: bool = False  # whether an op that writes may be given what it writes to a second time
     form: OpOverload | None = None  # of a view op that works in place: the one that returns the view
     reach: int = 0  # bytes that the storage has to have for a view's outputs to lie in it

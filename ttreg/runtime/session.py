@@ -20,7 +20,7 @@ from ..meta import Meta, is_plain, meta_of
 from ..settings import Settings
 from .api import Api
 from .block_floats import block_float_of
-from .carry import Carriers
+from .carry import EXACT, Carriers, narrowed
 from .cell import Cell, Cells
 from .chains import ViewOf
 from .indexing import Bound, bounded, joined
@@ -51,7 +51,7 @@ class Session:
         self.carriers = Carriers(settings.precision)
         self.uploads = Uploads(sees_all_writes)
         self.ledger = Ledger()
-        self.tt = Api(device, self.carriers, self.uploads, self.value, self.ledger.converted)
+        self.tt = Api(device, self.carriers, self.uploads, self._constant, self.ledger.converted)
         self._cells = Cells()
         # By storage: the plan whose call on the host made the content from downloaded tensors.
         self._made_by: dict[int, tuple[Plan, weakref.ref[torch.UntypedStorage]]] = {}
@@ -118,14 +118,15 @@ class Session:
         promote_to: torch.dtype | None = None,
         row_major: bool = False,
         block_float: bool = False,
+        exact: bool = False,
     ) -> Value:
         """The device value of any tensor, uploaded if need be, brought to `promote_to` if that is given.
 
-        With `block_float`, a parameter for which the user asked for one arrives in it. Raises TooLarge for int64 values
-        that the device cannot carry, which the host may have written.
+        With `block_float`, a parameter for which the user asked for one arrives in it; with `exact`, what the host has
+        is not narrowed. Raises TooLarge for int64 values that the device cannot carry, which the host may have written.
         """
         dtype = promote_to or tensor.dtype
-        carrier = self.carriers[dtype]
+        carrier = (EXACT if exact else self.carriers)[dtype]
         if type(tensor) is DeviceTensor:
             held = tensor._cell.values  # before the next question: another thread may write to the tensor
         if not (type(tensor) is DeviceTensor and self.holds(tensor)):
@@ -263,6 +264,9 @@ class Session:
         if failures:
             raise failures[0]
 
+    def _constant(self, plain: torch.Tensor, carrier: str) -> Value:
+        return self._uploaded(plain, plain.dtype, carrier)
+
     def _uploaded(self, plain: torch.Tensor, dtype: torch.dtype, carrier: str, row_major: bool = False) -> Value:
         meta, form = meta_of(plain), (carrier, row_major)
         value = self.uploads.find(plain, meta, form)
@@ -278,7 +282,9 @@ class Session:
             raise TooLarge
         with self.device.lock:
             start = perf_counter()
-            value = self.device.upload(plain, carrier, row_major)
+            narrow = self.carriers.narrow.get(plain.dtype)
+            ready = narrowed(plain, narrow) if narrow is not None and carrier == self.carriers[plain.dtype] else plain
+            value = self.device.upload(ready, carrier, row_major)
         self.ledger.moved("weight_uploads" if weight else "uploads", plain.nbytes, perf_counter() - start)
         if self._made_by:
             made_by = self._made_by.get(plain.untyped_storage()._cdata)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from math import prod
 
 import torch
@@ -10,6 +9,8 @@ import torch
 from ..conditions import BOOL, FLOATS, INDICES, MOVABLE, Dtype
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
+from ._gathers import Places, gathered, places_of, read
+from ._kept import from_sizes
 from .views import as_shape
 from .wide import moves_narrow
 
@@ -38,6 +39,29 @@ def rows_of(tt, table, index):
     # An infinity is all in the first part, and leaves NaN in the others.
     # Taken away rather than added, what a zero leaves does not change its sign.
     return tt.where(tt.isfinite(high), tt.subtract(high, tt.add(middle, low)), high)
+
+
+# Up to so many rows ttnn.gather finds one of float32 sooner than three lookups in bfloat16 do; it reads all of them for
+# each tile of indices.
+FEW_ROWS = 4096
+
+
+def rows_among(tt, table, index):
+    """The same as `rows_of`, in fewer calls where the matrix has few rows."""
+    size, width = table.shape
+    if table.dtype != tt.float32 or size > FEW_ROWS:
+        return rows_of(tt, table, index)
+    return as_shape(tt, along(tt, as_shape(tt, table, [1, size, width]), index), [prod(index.shape), width])
+
+
+def along(tt, x, index):
+    """Slices along the second of three dimensions."""
+    before, size, after = x.shape
+    count = prod(index.shape)
+    if after == 1:
+        found = gathered(tt, as_shape(tt, x, [1, before, size]), 2, as_shape(tt, index, [1, 1, count]))
+        return as_shape(tt, found, [before, count, 1])
+    return gathered(tt, x, 1, as_shape(tt, index, [1, count, 1]))
 
 
 def bfloat16_parts(tt, table):
@@ -109,13 +133,17 @@ def index_select(tt, self, dim, index):
     rank = len(self.shape)
     if rank == 0:
         return self
-    dim = dim % rank
+    dim, shape, count = dim % rank, list(self.shape), prod(index.shape)
+    size, before, after = shape[dim], prod(shape[:dim]), prod(shape[dim + 1 :])
+    shape[dim] = count
+    if before == 1:
+        return as_shape(tt, rows_among(tt, as_shape(tt, self, [size, after]), index), shape)
+    if size <= FEW_ROWS:
+        return as_shape(tt, along(tt, as_shape(tt, self, [before, size, after]), index), shape)
     order = [dim, *(d for d in range(rank) if d != dim)]
-    first = self if dim == 0 else tt.permute(self, order)
-    rest = list(first.shape)[1:]
-    table = as_shape(tt, first, [self.shape[dim], prod(self.shape) // self.shape[dim]])
-    found = as_shape(tt, rows_of(tt, table, index), [prod(index.shape), *rest])
-    return found if dim == 0 else tt.permute(found, [order.index(d) for d in range(rank)])
+    table = as_shape(tt, tt.permute(self, order), [size, before * after])
+    found = as_shape(tt, rows_of(tt, table, index), [count, *(shape[d] for d in order[1:])])
+    return tt.permute(found, [order.index(d) for d in range(rank)])
 
 
 def gather_samples():
@@ -146,11 +174,10 @@ def gather(tt, self, dim, index, sparse_grad):
     return tt.reshape(tt.gather(self, 1, index=index), shape)
 
 
-@lru_cache(maxsize=256)
-def flipped_rows(shape, dims):
-    """For each row of a tensor with rows laid out in `shape`, the row that takes its place."""
-    rows = torch.arange(torch.Size(shape).numel(), dtype=torch.int32)
-    return rows.view(shape).flip(dims).flatten()
+@from_sizes
+def backwards(size: int, dim: int) -> Places:
+    """All places, the last one first."""
+    return places_of(torch.arange(size - 1, -1, -1, dtype=torch.int32, device="cpu"), dim)
 
 
 def flip_samples():
@@ -163,26 +190,20 @@ def flip_samples():
         yield Sample(rand(9, dtype=dtype), [0])
     yield Sample(rand(), [0])
     yield Sample(bools(5, 7), [0])
+    yield Sample(ints(5, 7, dtype=torch.int32), [0, 1])
+    yield Sample(ints(5, 7, dtype=torch.uint8), [1])
+    yield Sample(rand(2, 1, 70000), [2, 1])
     yield Sample(ints(5, 7), [0])
 
 
-@lower(aten.flip.default, samples=flip_samples, when=[Dtype("self", LOOKED_UP, because=TABLES)])
+@lower(aten.flip.default, samples=flip_samples, when=[Dtype("self", MOVABLE)])
+@moves_narrow
 def flip(tt, self, dims):
-    shape, rank = list(self.shape), len(self.shape)
-    dims = {dim % rank for dim in dims} if rank else set()
-    if rank == 1:
-        self = tt.reshape(self, [*shape, 1])
-    elif rank - 1 in dims:  # its elements are in the rows, so they are turned into rows of their own
-        dims.remove(rank - 1)
-        self = tt.transpose(flip_rows(tt, tt.transpose(self, -1, -2), {rank - 2}), -1, -2)
-    return as_shape(tt, flip_rows(tt, self, dims), shape)
-
-
-def flip_rows(tt, x, dims):
-    """`x` flipped along dimensions other than the last."""
-    if not dims:
-        return x
-    *rows, width = x.shape
-    constant = tt.constant(flipped_rows(tuple(rows), tuple(sorted(dims))))
-    table = as_shape(tt, x, [constant.shape[0], width])
-    return as_shape(tt, rows_of(tt, table, tt.typecast(constant, tt.uint32)), list(x.shape))
+    shape = list(self.shape)
+    for dim in {dim % len(shape) for dim in dims} if shape else ():
+        size, before, after = shape[dim], prod(shape[:dim]), prod(shape[dim + 1 :])
+        if after == 1:
+            self = read(tt, as_shape(tt, self, [1, before, size]), -1, backwards(size, -1))
+        else:
+            self = read(tt, as_shape(tt, self, [before, size, after]), -2, backwards(size, -2))
+    return as_shape(tt, self, shape)

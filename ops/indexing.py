@@ -11,7 +11,7 @@ from ..conditions import INDICES, Dtype
 from ..meta import Meta, meta_of
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
-from .embedding import LOOKED_UP, TABLES, rows_of
+from .embedding import LOOKED_UP, TABLES, rows_among
 from .views import as_shape
 
 aten = torch.ops.aten
@@ -75,7 +75,7 @@ def index(tt, self, indices):
     joined = indices[dims[0]]
     first = self if dims[-1] < len(dims) else tt.permute(self, [*dims, *rest])
     table = as_shape(tt, first, [prod(shape[dim] for dim in dims), prod(shape[dim] for dim in rest)])
-    found = as_shape(tt, rows_of(tt, table, joined), [*joined.shape, *(shape[dim] for dim in rest)])
+    found = as_shape(tt, rows_among(tt, table, joined), [*joined.shape, *(shape[dim] for dim in rest)])
     # Indexed dimensions stay where they are if they are neighbours; else they come first.
     before = dims[0] if dims[-1] - dims[0] < len(dims) else 0
     taken = len(joined.shape)

@@ -60,8 +60,8 @@ def safe_softmax_samples():
 def safe_softmax(tt, self, dim, dtype):
     if dtype is not None:
         self = cast(tt, self, tt.carrier(dtype))
-    largest = tt.max(self, dim=dim, keepdim=True, compute_kernel_config=accurate(tt))
-    return tt.where(tt.eq(largest, -INF), 0.0, softmax(tt, self, dim))
+    largest = tt.max(widen(tt, self), dim=dim, keepdim=True, compute_kernel_config=accurate(tt))
+    return tt.where(tt.eq(largest, -INF, dtype=self.dtype), 0.0, softmax(tt, self, dim))
 
 
 @lower(

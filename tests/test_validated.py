@@ -19,6 +19,7 @@ from torch import nn
 import ttreg
 from ttreg.checking.trial import trial
 from ttreg.conditions import FLOATS, Dtype
+from ttreg.ops._compute import accurate
 from ttreg.registry import registry
 
 ARCHS = ("wormhole_b0", "blackhole")
@@ -103,6 +104,17 @@ def test_ttnn_accepts_a_sample_of_the_entries_calls(how, found):
 
 def test_a_chip_under_two_devices_is_closed_once_and_without_a_word(found):
     assert found("said") == []
+
+
+@finding
+def fidelity(arch):
+    with validated(arch) as session:
+        return str(accurate(session.tt).math_fidelity)
+
+
+def test_each_chip_multiplies_in_the_fidelity_that_is_right_on_it(found, request):
+    wormhole = "wormhole" in request.node.callspec.id
+    assert found("fidelity") == ("MathFidelity.HiFi3" if wormhole else "MathFidelity.HiFi4")
 
 
 # Models

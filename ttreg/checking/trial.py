@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..call import Call
 from ..conditions import Refusal
+from ..errors import LoweringError
 from ..meta import Meta, meta_of
 from ..registry import Entry
 from ..runtime.carry import narrowed
@@ -118,4 +119,6 @@ def _read(session: Session, tensor: torch.Tensor) -> Output:
         return Output(meta_of(tensor), session.read(tensor).contiguous().clone())
     # By its device value, so that a view's lowering makes it.
     values = session.download(session.value(tensor))
+    if tensor.dtype is torch.bool and not bool(((values == 0) | (values == 1)).all()):
+        raise LoweringError(f"a bool is carried by other numbers than 0 and 1: {values.unique()[:5].tolist()}")
     return Output(tensor._meta, values.to(tensor.dtype).contiguous())

@@ -32,10 +32,12 @@ class Api:
         setattr(self, name, attribute)  # found at once from now on
         return attribute
 
-    def typecast(self, value: Value, *args: Any, **kwargs: Any) -> Value:
-        """`ttnn.typecast`, counted."""
+    def typecast(self, value: Value, dtype: Any) -> Value:
+        """`ttnn.typecast`, counted; uint8 is made of int32, since ttnn makes wrong ones of bfloat16."""
         self._count("dtype_conversions")
-        return self._device.tt.typecast(value, *args, **kwargs)
+        if dtype == self.uint8 and value.dtype != self.int32:
+            value = self.typecast(value, self.int32)
+        return self._device.tt.typecast(value, dtype)
 
     def to_layout(self, value: Value, layout: Any) -> Value:
         """`ttnn.to_layout`, counted; a value that has the layout stays as it is."""

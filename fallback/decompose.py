@@ -8,6 +8,7 @@ import torch
 from torch._ops import OpOverload
 
 from ..schema import is_composite, is_tracked
+from .autocast import autocast_within
 
 
 def can_run(op: OpOverload) -> bool:
@@ -21,9 +22,11 @@ def run(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Call the op's decomposition; under a mode, its parts are dispatched one by one."""
     if is_composite(op):
         # PyTorch calls a mode with the key excluded by which autograd learns of the views and writes of the parts.
-        with torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.ADInplaceOrView, is_tracked(op)):
+        without_autograd = torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.ADInplaceOrView, is_tracked(op))
+        with without_autograd, autocast_within(op):
             # The kernel that runs under no_grad as well; `op.decompose` would prefer Python ones that some ops have.
             return op._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
     from torch._decomp import decomposition_table
 
-    return decomposition_table[op](*args, **kwargs)
+    with autocast_within(op):
+        return decomposition_table[op](*args, **kwargs)

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from torch._ops import OpOverload
-from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_map_only
 
 from ..devices.base import RefusedByDevice
 from ..errors import TtregError
 from ..meta import meta_of
+from ..modes import without_modes
 from ..runtime.tensor import DeviceTensor
 
 Read = Callable[[torch.Tensor], torch.Tensor]
@@ -23,7 +23,7 @@ def error_of(op: OpOverload, args: tuple, kwargs: dict[str, Any], read: Read) ->
 
     `read` gives a plain tensor with the content of any other.
     """
-    with _disable_current_modes():
+    with without_modes():
         try:
             copied = _copied(args, kwargs, read)
         except (RefusedByDevice, TtregError):
@@ -37,7 +37,7 @@ def error_of(op: OpOverload, args: tuple, kwargs: dict[str, Any], read: Read) ->
 
 def results(op: OpOverload, args: tuple, kwargs: dict[str, Any], read: Read) -> Any:
     """What the op returns for copies of its arguments."""
-    with _disable_current_modes():
+    with without_modes():
         return _made(op, *_copied(args, kwargs, read))
 
 

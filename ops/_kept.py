@@ -5,14 +5,18 @@ from __future__ import annotations
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import _disable_current_modes
+
+from ..modes import without_modes
 
 # Of all that is kept: a program whose images all differ in size has new matrices for each.
 MOST_BYTES = 1 << 26
+
+_SMALLEST = 5e-324
 
 _lock = threading.Lock()
 _kept: OrderedDict[tuple, Any] = OrderedDict()  # the longest unused first
@@ -20,7 +24,10 @@ _bytes = 0
 
 
 def from_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Call the function once for each set of arguments, on the host, outside of every mode; what it made is kept."""
+    """Call the function once for each set of arguments, on the host, outside of every mode; what it made is kept.
+
+    The function names the dtype of each tensor that it makes: PyTorch's default is the process's, and may change.
+    """
 
     @functools.wraps(function)
     def made(*arguments: Any) -> Any:
@@ -29,12 +36,25 @@ def from_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
             if key in _kept:
                 _kept.move_to_end(key)
                 return _kept[key]
-        with _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
+        with without_modes(), torch.inference_mode(False), torch.no_grad(), _with_denormals():
             result = function(*arguments)
         _keep(key, result)
         return result
 
     return made
+
+
+@contextmanager
+def _with_denormals() -> Iterator[None]:
+    # Where a thread has them flushed to zero (`torch.set_flush_denormal`), so does Python; PyTorch does not tell.
+    flushed = _SMALLEST == 0.0
+    if flushed:
+        torch.set_flush_denormal(False)
+    try:
+        yield
+    finally:
+        if flushed:
+            torch.set_flush_denormal(True)
 
 
 def _keep(key: tuple, result: Any) -> None:

@@ -34,7 +34,7 @@ def taken(op: Callable[..., torch.Tensor], dim: int, size: int, output: tuple, s
     """What the op itself makes of numbered elements, in an output that is as small or large as the call's."""
     sizes = [size if d == dim else 1 for d in range(len(output))]
     outs = [out if d == dim else min(out, SMALL_OUTPUT) for d, out in enumerate(output)]
-    numbered = torch.arange(size).float().reshape(1, 1, *sizes).expand(1, channels, *sizes)
+    numbered = torch.arange(size, dtype=torch.float32).reshape(1, 1, *sizes).expand(1, channels, *sizes)
     if channels > 1:
         numbered = numbered.movedim(1, -1).contiguous().movedim(-1, 1)
     result = op(numbered, outs, *scales).movedim(dim + 2, -1)

@@ -85,7 +85,7 @@ def border(sides, rank, outside, inside, dtype):
     sizes = [side.size for side in sides]
     image = torch.full([side.reach() for side in sides], outside, dtype=dtype)
     part = image[tuple(slice(side.padding, side.padding + side.size) for side in sides)]
-    part.copy_(torch.arange(part.numel()).view(sizes)) if inside is None else part.fill_(inside)
+    part.copy_(torch.arange(part.numel(), dtype=torch.int64).view(sizes)) if inside is None else part.fill_(inside)
     return image.view([1] * (rank - len(sides)) + list(image.shape))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import torch
@@ -12,6 +11,7 @@ from ..conditions import FLOATS, Check, Dtype, Is, SameDtype
 from ..registry import decomposed, lower
 from ..samples import Sample, bools, rand
 from ._compute import accurate, cast, widen
+from ._kept import from_sizes
 from .matmul import product
 from .reduction import reduce
 from .softmax import log_sum_exp
@@ -123,10 +123,10 @@ def nothing_seen(tt, scores):
     return tt.eq(reduce(tt, "max", scores, -1, keepdim=True), -INF)
 
 
-@functools.lru_cache(maxsize=64)
+@from_sizes
 def causal(queries: int, keys: int) -> torch.Tensor:
     """1 where a query sees a key: at its own place and before."""
-    return torch.ones(1, 1, queries, keys).tril()
+    return torch.ones(1, 1, queries, keys, dtype=torch.float32).tril()
 
 
 def backward_samples():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from math import prod
 
 import torch
@@ -10,6 +9,7 @@ import torch
 from ..conditions import FLOATS, MOVABLE, Dtype, Is, SameDtype, SizeAtMost
 from ..registry import cpu_only, decomposed, lower
 from ..samples import Sample, bools, ints, rand
+from ._kept import from_sizes
 from .views import as_shape, cut
 from .wide import moves_narrow
 
@@ -138,7 +138,7 @@ def roll(tt, self, shifts, dims):
     return tt.roll(self, [shift % shape[dim] for shift, dim in zip(shifts, dims, strict=True)], dims)
 
 
-@lru_cache(maxsize=64)
+@from_sizes
 def triangle(part, rows, columns, diagonal, dtype):
     """Ones where `tril` or `triu` keeps a matrix, zeros elsewhere."""
     return part(torch.ones(rows, columns, dtype=dtype), diagonal)

@@ -20,7 +20,7 @@ LONGEST = 2048
 @from_sizes
 def diagonal_of(size: int, offset: int, dtype: torch.dtype) -> torch.Tensor:
     """Ones on a diagonal of a square matrix."""
-    return torch.diag(torch.ones(size - abs(offset)), offset).to(dtype)
+    return torch.diag(torch.ones(size - abs(offset), dtype=dtype), offset)
 
 
 def diagonal_samples():

@@ -10,7 +10,6 @@ from ..call import Call
 from ..conditions import FLOATS, NUMBERS, Check, Dtype
 from ..registry import lower
 from ..samples import Sample, bools, rand
-from ._compute import cast, widen
 from .elementwise import BF16, FITS, by_number, element, filled, int32, is_number, operand, two_tensors
 
 aten = torch.ops.aten
@@ -28,14 +27,20 @@ def div_samples():
     yield Sample(torch.tensor([1.0, -1.0, 0.0]), 0)
 
 
-@lower(aten.div.Scalar, samples=by_number(2.5, 3), promote=PAIR, when=[Dtype("self", NUMBERS)])
-@lower(aten.div.Tensor, samples=div_samples, promote=PAIR, when=[Dtype(PAIR, NUMBERS)])
+def _is_exact(call: Call) -> bool:
+    return call.arguments.get("rounding_mode") is None
+
+
+@lower(
+    aten.div.Scalar,
+    samples=by_number(2.5, 3),
+    promote=PAIR,
+    int_to_float=_is_exact,
+    when=[Dtype("self", FLOATS)],
+)
+@lower(aten.div.Tensor, samples=div_samples, promote=PAIR, int_to_float=_is_exact, when=[Dtype(PAIR, FLOATS)])
 def div(tt, self, other):
-    integers = any(not is_number(value) and value.dtype == tt.int32 for value in (self, other))
-    if integers:
-        self, other = (value if is_number(value) else widen(tt, value) for value in (self, other))
-    result = tt.divide(filled(tt, self, other), operand(tt, other, self))
-    return cast(tt, result, tt.carrier(torch.float32)) if integers else result
+    return tt.divide(filled(tt, self, other), operand(tt, other, self))
 
 
 def _got_no_divisor(call: Call) -> str | None:
@@ -97,9 +102,19 @@ def both_kinds():
     yield from divided_by_numbers()()
 
 
-@lower(aten.div.Scalar_mode, samples=with_every_mode(divided_by_numbers), promote=PAIR, when=ROUNDED)
 @lower(
-    aten.div.Tensor_mode, samples=with_every_mode(divided_by_tensors, divided_by_numbers), promote=PAIR, when=ROUNDED
+    aten.div.Scalar_mode,
+    samples=with_every_mode(divided_by_numbers),
+    promote=PAIR,
+    int_to_float=_is_exact,
+    when=ROUNDED,
+)
+@lower(
+    aten.div.Tensor_mode,
+    samples=with_every_mode(divided_by_tensors, divided_by_numbers),
+    promote=PAIR,
+    int_to_float=_is_exact,
+    when=ROUNDED,
 )
 def div_mode(tt, self, other, rounding_mode):
     if rounding_mode is None:

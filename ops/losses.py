@@ -117,4 +117,4 @@ def nll_loss(tt, self, target, weight, reduction, ignore_index):
 
 def no_weight(tt, dtype):
     """The weight of losses that are not added up, as PyTorch gives it."""
-    return cast(tt, tt.constant(torch.zeros([])), dtype)
+    return cast(tt, tt.constant(torch.zeros([], dtype=torch.float32)), dtype)

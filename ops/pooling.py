@@ -49,7 +49,8 @@ def avg_pool2d(tt, self, kernel_size, stride, padding, ceil_mode, count_include_
 
 @from_sizes
 def areas(rows, columns, rank):
-    return torch.outer(torch.tensor(rows), torch.tensor(columns)).float().view([1] * (rank - 2) + [len(rows), -1])
+    sides = (torch.tensor(lengths, dtype=torch.float32) for lengths in (rows, columns))
+    return torch.outer(*sides).view([1] * (rank - 2) + [len(rows), -1])
 
 
 def adaptive_avg_pool_samples():

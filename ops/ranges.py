@@ -47,7 +47,7 @@ def distances(steps: int) -> torch.Tensor:
 @from_sizes
 def in_first_half(steps: int) -> torch.Tensor:
     """Ones where values are counted from the start."""
-    return (torch.arange(steps) < steps // 2).float()
+    return (torch.arange(steps, dtype=torch.int64) < steps // 2).to(torch.float32)
 
 
 def spaced(tt, start, end, steps, dtype):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from math import prod
 
 import torch
@@ -11,6 +10,7 @@ from ..call import Call
 from ..conditions import FLOATS, Check, Dtype, Rank, SameDtype
 from ..registry import cpu_only, lower
 from ..samples import Sample, bools, ints, rand
+from ._kept import from_sizes
 from .embedding import indexed_size, rows_of
 from .reduction import reduce
 from .views import as_shape
@@ -101,7 +101,7 @@ def index_copy(tt, self, dim, index, source):
     return tt.where(written, found, self)
 
 
-@lru_cache(maxsize=256)
+@from_sizes
 def numbers(start: int, stop: int, rows: int) -> torch.Tensor:
     """Consecutive numbers in a matrix with so many rows."""
     return torch.arange(start, stop, dtype=torch.float32).view(rows, -1)

@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 
+# Said wherever a tensor is made: without it, a default device of the program's would be taken.
+CPU = torch.device("cpu")
+
 
 class Meta:
     """dtype, shape, strides and storage offset (both in elements) of a tensor; made by `intern` only.
@@ -78,7 +81,7 @@ class Meta:
 
     def on_storage(self, storage: torch.UntypedStorage) -> torch.Tensor:
         """A plain CPU tensor with this metadata over `storage`."""
-        return torch.empty(0, dtype=self.dtype).set_(storage, self.offset, self.shape, self.stride)
+        return torch.empty(0, dtype=self.dtype, device=CPU).set_(storage, self.offset, self.shape, self.stride)
 
 
 def _default_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -118,9 +121,13 @@ dispatch_keys = torch._C._dispatch_keys
 
 
 def _keys_of_plain_tensors() -> frozenset[int]:
+    def made() -> int:
+        return dispatch_keys(torch.empty(0, device=CPU)).raw_repr()
+
     with torch.inference_mode():
-        inference = torch.empty(0)
-    return frozenset(dispatch_keys(t).raw_repr() for t in (torch.empty(0), inference))
+        inference = made()
+    with torch.inference_mode(False):
+        return frozenset((made(), inference))
 
 
 # A tensor with exactly these dispatch keys is dense, on the CPU, not conjugated, not fake and nobody's subclass.

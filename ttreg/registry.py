@@ -44,6 +44,7 @@ class Entry:
     samples_of: Samples
     function: Callable[..., Any] | None = None
     promote: tuple[str, ...] = ()
+    int_to_float: Callable[[Call], bool] | None = None
     indices: Mapping[str, Callable[[Call], Bound]] = field(default_factory=dict)
     outputs: Callable[[Call, list[Meta]], list[Meta]] | None = None
     row_major: tuple[str, ...] = ()
@@ -158,6 +159,7 @@ def lower(
     when: Sequence[Condition],
     samples: Samples,
     promote: tuple[str, ...] = (),
+    int_to_float: Callable[[Call], bool] | None = None,
     indices: Mapping[str, Callable[[Call], Bound]] | None = None,
     outputs: Callable[[Call, list[Meta]], list[Meta]] | None = None,
     row_major: tuple[str, ...] = (),
@@ -175,6 +177,7 @@ def lower(
     rarely read may be a function without arguments that makes it.
 
     `promote` names arguments that are brought to their common dtype first, as PyTorch's type promotion does.
+    `int_to_float` tells whether that is PyTorch's default dtype where they are all integers or bools, as for `3 / 2`.
     `indices` names integer arguments that hold indices, each with a function that gives the bound from the call: their
     values are checked on the host (a negative or too large one raises what it raises on CPU) and arrive as uint32.
     For a list of indices it gives the shape they index; they arrive as one index into their dimensions taken as one
@@ -200,6 +203,7 @@ def lower(
                 samples,
                 function,
                 promote,
+                int_to_float,
                 dict(indices or {}),
                 outputs,
                 row_major,

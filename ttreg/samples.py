@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from .meta import CPU
+
 _generator = torch.Generator()
 
 
@@ -40,18 +42,18 @@ def one_thread() -> Iterator[None]:
 
 def rand(*shape: int, dtype: torch.dtype = torch.float32, low: float = -2.0, high: float = 2.0) -> torch.Tensor:
     """Uniform values between `low` and `high`, exact in bfloat16 so that no dtype changes them."""
-    values = torch.empty(shape).uniform_(low, high, generator=_generator)
+    values = torch.empty(shape, dtype=torch.float32, device=CPU).uniform_(low, high, generator=_generator)
     return values.to(torch.bfloat16).to(dtype)
 
 
 def ints(*shape: int, low: int = 0, high: int = 10, dtype: torch.dtype = torch.int64) -> torch.Tensor:
     """Uniform integers from `low` to `high - 1`."""
-    return torch.randint(low, high, shape, generator=_generator).to(dtype)
+    return torch.randint(low, high, shape, generator=_generator, device=CPU).to(dtype)
 
 
 def bools(*shape: int) -> torch.Tensor:
     """Fair coins."""
-    return torch.rand(shape, generator=_generator) < 0.5
+    return torch.rand(shape, generator=_generator, dtype=torch.float32, device=CPU) < 0.5
 
 
 def over(dtypes: Sequence[torch.dtype], *shapes: Sequence[int]) -> Samples:

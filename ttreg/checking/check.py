@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..call import Call
 from ..devices.base import Value
 from ..errors import AccuracyError
 from ..meta import Meta, dtype_name
+from ..modes import without_modes
 from ..runtime.block_floats import block_float_of
 from ..runtime.carry import narrowed
 from ..runtime.plan import Plan, Slot
@@ -42,7 +42,7 @@ class _Checked:
         """Raise AccuracyError if output `number` is not what the host has."""
         threshold = self.session.settings.check
         assert threshold is not None
-        with _disable_current_modes():
+        with without_modes():
             dtype = self.session.carriers.narrow.get(meta.dtype, meta.dtype)
             got, wanted = got.to(dtype), wanted.to(dtype)
             correlation = pcc(_ends_infinite(got), _ends_infinite(wanted))
@@ -131,13 +131,13 @@ def compare_relaid(session: Session, value: Value, source: Meta, made: Value, ta
 
 def _compare_moved(session: Session, plan: Plan, parent: Value, source: Meta, made: dict[Meta, Value]) -> None:
     values = _downloaded(session, parent).to(source.dtype)
-    with _disable_current_modes():
+    with without_modes():
         memory = spread(values, source)
         given = Input(memory.as_strided(source.shape, source.stride, source.offset), on_device=True)
     constants = {name: value for name, value in plan.constants.items() if value is not None}
     checked = _Checked(session, plan.op, _lowering(plan), (given,), constants, view=True)
     for number, (meta, value) in enumerate(made.items()):
-        with _disable_current_modes():
+        with without_modes():
             wanted = memory.as_strided(meta.shape, meta.stride, meta.offset)
         checked.hold(number, meta, _downloaded(session, value), wanted)
 

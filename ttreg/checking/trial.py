@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..call import Call
 from ..conditions import Refusal
 from ..errors import LoweringError
 from ..meta import Meta, meta_of
+from ..modes import without_modes
 from ..registry import Entry
 from ..runtime.carry import narrowed
 from ..runtime.decide import entry_refusal
@@ -68,7 +68,7 @@ class Trial:
 
 def decision(session: Session, entry: Entry, sample: Sample) -> Refusal | None:
     """Which condition of the entry refuses the sample, if one does."""
-    with _disable_current_modes():
+    with without_modes():
         return entry_refusal(session, entry, Call.bind(entry.op, sample.args, sample.kwargs))
 
 
@@ -87,13 +87,13 @@ def trial(session: Session, entry: Entry, sample: Sample) -> Trial:
         movable = tensor.dtype in session.carriers and tensor.dtype is not torch.int64 and tensor.numel()
         return session.to_device(tensor) if movable else tensor
 
-    with _disable_current_modes():
+    with without_modes():
         on_host = tree_map_only(torch.Tensor, as_carried, (sample.args, sample.kwargs))
         on_device = tree_map_only(torch.Tensor, to_device, on_host)
     # Composite ops arrive whole under inference_mode only.
     with torch.inference_mode():
         outputs = _outputs(session, entry.op(*on_device[0], **on_device[1]))
-        with _disable_current_modes():
+        with without_modes():
             expected = _outputs(session, entry.op(*on_host[0], **on_host[1]))
             in_narrow = _in_narrow(session, entry, on_host) if narrow else []
     return Trial(None, outputs, expected, narrow, in_narrow)
@@ -110,7 +110,7 @@ def _in_narrow(session: Session, entry: Entry, on_host: Any) -> list[Output]:
 
 
 def _outputs(session: Session, result: Any) -> list[Output]:
-    with _disable_current_modes():
+    with without_modes():
         return [_read(session, t) for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
 
 

@@ -18,7 +18,7 @@ from torch.jit import _builtins
 from ..runtime.session import Session
 from ..runtime.tensor import DeviceTensor
 from . import higher_order, kernels
-from .onednn import without_onednn
+from .onednn import in_autocasts_dtype, without_onednn
 
 
 class Block(Protocol):
@@ -53,8 +53,8 @@ def _in_steps(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         if find() is None:
             return function(*args, **kwargs)
-        with without_onednn():
-            return function(*args, **kwargs)
+        with without_onednn() as enabled:
+            return function(*args, **kwargs) if not enabled else in_autocasts_dtype(function, args, kwargs)
 
     return call
 

@@ -6,14 +6,13 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from torch.utils._python_dispatch import _disable_current_modes
 
 from ..devices.base import Device, Value
 from ..meta import Meta, meta_of
+from ..modes import without_any_modes
 from .carry import Carriers
 from .chains import ViewOf, is_better, to_make
 from .parts import apart, block
@@ -46,14 +45,6 @@ class Home(Protocol):
     def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> Value:
         """The device value of a view, from that of the whole storage."""
         ...
-
-
-def _without_modes() -> AbstractContextManager[Any]:
-    # There are none where a mode is handling a call, the commonest place.
-    return _disable_current_modes() if torch._C._len_torch_dispatch_stack() else _nothing
-
-
-_nothing = nullcontext()
 
 
 class Cell:
@@ -111,7 +102,7 @@ class Cell:
     def host_view(self, meta: Meta) -> torch.Tensor:
         """A plain CPU tensor over the cell's memory, which is brought to the host first. Only to be read."""
         # The host's own tensor code must not be dispatched, whoever asks for the data.
-        with _without_modes():
+        with without_any_modes():
             with self._lock:
                 if self.storage is None:
                     self.storage = self._memory(self.home.download)
@@ -121,7 +112,7 @@ class Cell:
 
     def peek(self, meta: Meta) -> torch.Tensor:
         """The same values, without bringing the cell to the host or counting a download. Only to be read at once."""
-        with _without_modes(), self._lock:
+        with without_any_modes(), self._lock:
             kept = self.storage
             return meta.on_storage(self._memory(self.home.device.download) if kept is None else kept)
 
@@ -233,7 +224,7 @@ class Cell:
 
     def device_write_part(self, meta: Meta, value: Value) -> None:
         """Replace a part that the cell takes by a device value."""
-        with _without_modes(), self._lock:
+        with without_any_modes(), self._lock:
             # By now an argument of the op may have come by way of the host, or another thread have written a part.
             if self.storage is not None or not self.takes_part(meta):
                 self.host_view(meta).copy_(self.home.download(value))

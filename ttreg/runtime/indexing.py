@@ -82,8 +82,8 @@ def sources(index: torch.Tensor, places: Places) -> torch.Tensor | None:
         return None
     index = index.flatten(-places.dims).flatten(end_dim=-2)
     images, elements = index.shape
-    numbers = torch.arange(elements).expand(images, -1)
-    last = torch.full((images, places.count), -1).scatter_reduce(1, index, numbers, "amax")
+    numbers = torch.arange(elements, dtype=torch.int64).expand(images, -1)
+    last = torch.full((images, places.count), -1, dtype=torch.int64).scatter_reduce(1, index, numbers, "amax")
     return torch.where(last < 0, elements, last)
 
 

@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import (
 from ..devices import open_device
 from ..hooks import higher_order
 from ..hooks.replaced import replaced
+from ..modes import overrides_are_active, without_overrides
 from ..registry import registry
 from ..settings import Settings
 from .dispatch import Dispatcher
@@ -176,6 +177,9 @@ class _Dispatch(TorchDispatchMode):
             return self._below(others, func, args, kwargs or {})
         of_thread.dispatching = True
         try:
+            if overrides_are_active():  # as where autograd makes the call
+                with without_overrides():
+                    return self._dispatcher.dispatch(func, args, kwargs or {})
             return self._dispatcher.dispatch(func, args, kwargs or {})
         finally:
             of_thread.dispatching = False

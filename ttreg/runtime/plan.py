@@ -123,7 +123,10 @@ def promoted_dtype(entry: Entry, call: Call) -> torch.dtype:
     flat: list[Any] = []
     for value in (call[name] for name in entry.promote):
         flat.extend(value if isinstance(value, (list, tuple)) else [value])
-    return promoted(operand for operand in flat if operand is not None)
+    dtype = promoted(operand for operand in flat if operand is not None)
+    if entry.int_to_float is None or dtype.is_floating_point or dtype.is_complex or not entry.int_to_float(call):
+        return dtype
+    return torch.get_default_dtype()
 
 
 def promote(entry: Entry, call: Call) -> Call:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
-from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 from ..call import Call
 from ..conditions import Refusal
 from ..devices.base import RefusedByDevice, Value
 from ..errors import DeviceError, LoweringError, first_line
+from ..modes import without_modes
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Later:
         session, plan = self._session, self._plan
         session.fell_back(plan.op, refusal, plan.floating, lambda: str(Call.bind(plan.op, self._args, self._kwargs)))
         results = on_copies.results(plan.op, self._args, self._kwargs, self._read)
-        with _disable_current_modes():
+        with without_modes():
             return session.value([leaf for leaf in tree_leaves(results) if isinstance(leaf, torch.Tensor)][number])
 
     def _read(self, tensor: torch.Tensor) -> torch.Tensor:

@@ -11,12 +11,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils._python_dispatch import _disable_current_modes
 
 from ..conditions import Refusal
 from ..devices.base import Device, RefusedByDevice, Value
 from ..errors import FallbackError, LoweringError
-from ..meta import Meta, is_plain, meta_of
+from ..meta import CPU, Meta, is_plain, meta_of
+from ..modes import without_modes
 from ..settings import Settings
 from .api import Api
 from .block_floats import block_float_of
@@ -71,7 +71,7 @@ class Session:
         None stands for a tensor without elements, which stays on the host.
         """
         if value is None:
-            return torch.empty_strided(meta.shape, meta.stride, dtype=meta.dtype)
+            return torch.empty_strided(meta.shape, meta.stride, dtype=meta.dtype, device=CPU)
         if callable(value):
             cell = Cell(self, meta, None)
             cell.lazy = value
@@ -100,7 +100,7 @@ class Session:
         """
         if tensor.dtype not in self.carriers:
             raise ValueError(f"{tensor.dtype} has no ttnn dtype; leave the tensor on the host, or convert it first")
-        with _disable_current_modes():
+        with without_modes():
             if tensor.dtype is torch.int64 and not _fits_int32(tensor):
                 raise ValueError("the device carries int64 as int32, which some values of the tensor are too large for")
             meta = meta_of(tensor).at_start()

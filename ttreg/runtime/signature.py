@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 _PLAIN_TYPES = frozenset((int, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format))
 _OTHER_TYPES = frozenset((complex, torch.Generator, torch.Stream))
 
+# What `int32 + 2.5` has as its dtype, and whether PyTorch refuses an op that is not deterministic.
+_default_dtype = torch.get_default_dtype
+_deterministic = torch._C._get_deterministic_algorithms
+
 # What follows the metadata of a `DeviceTensor`: objects that equal no argument (True would equal a following 1).
 _WHOLE, _PART, _HOST = object(), object(), object()
 
 
 def signature(session: Session, op: Any, args: tuple, kwargs: dict[str, Any]) -> tuple | None:
     """A key that is equal for calls that are decided alike; None if an argument is symbolic or a foreign tensor."""
-    key: list[Any] = [id(op)]  # its hash is slow; the plan keeps it alive
+    key: list[Any] = [id(op), _default_dtype(), _deterministic()]  # an op's hash is slow; the plan keeps it alive
     if not _append(session, key, args):
         return None
     if kwargs:

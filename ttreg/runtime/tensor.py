@@ -5,16 +5,16 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import _tensor_str
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
-from torch.utils._python_dispatch import _disable_current_modes
 
 from ..meta import Meta, meta_of
+from ..modes import overrides_are_active, without_modes, without_overrides
 from .cell import Cell
 from .chains import ViewOf
 
@@ -26,7 +26,7 @@ _OWN_ATTRIBUTES = ("_cell", "_meta", "_view")
 @contextmanager
 def _on_the_host() -> Iterator[None]:
     """Neither dispatch what is done with plain tensors, nor let a transform of `torch.func` wrap them."""
-    with _disable_current_modes(), temporarily_clear_interpreter_stack():
+    with without_modes(), temporarily_clear_interpreter_stack():
         yield
 
 
@@ -82,7 +82,8 @@ class DeviceTensor(torch.Tensor):
         # with plain tensors from here on.
         from ..fallback import host
 
-        return host.run_outside(func, args, kwargs or {})
+        with without_overrides() if overrides_are_active() else nullcontext():
+            return host.run_outside(func, args, kwargs or {})
 
     @staticmethod
     def make_alike(original: torch.Tensor, cell: Cell, meta: Meta, detached: bool = False) -> DeviceTensor:

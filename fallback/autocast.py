@@ -1,0 +1,53 @@
+"""Autocast goes on within an op that PyTorch composes of others, as it does where no mode sees the op."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import torch
+from torch._ops import OpOverload
+
+from ..schema import is_composite
+
+_KEY = torch._C.DispatchKey.AutocastCPU
+_set_excluded = torch._C._SetExcludeDispatchKeyGuard
+_as_the_op_was_called = torch._C._RestorePythonTLSSnapshot  # type: ignore[attr-defined]
+
+
+class _Within(threading.local):
+    """Whether the parts of the op that this thread is running are cast; None where it is running none."""
+
+    enabled: bool | None = None
+
+
+_within = _Within()
+
+
+@contextmanager
+def autocast_within(op: OpOverload) -> Iterator[None]:
+    """Cast the parts of `op`, which the context calls, if PyTorch would.
+
+    It calls a mode with autocast off. Nor are the parts cast of an op for which autocast has a rule, such as
+    `aten.cdist`, and of one that PyTorch computes in one piece.
+    """
+    around = _within.enabled
+    enabled = _leaves_on(op) and (_enabled_at_the_call() if around is None else around)
+    _within.enabled = enabled
+    try:
+        with _set_excluded(_KEY, not enabled):
+            yield
+    finally:
+        _within.enabled = around
+
+
+@cache
+def _leaves_on(op: OpOverload) -> bool:
+    return is_composite(op) and not torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "AutocastCPU")
+
+
+def _enabled_at_the_call() -> bool:
+    with _as_the_op_was_called():
+        return torch.is_autocast_enabled("cpu")

@@ -7,6 +7,7 @@ import torch
 from ..conditions import FLOATS, MOVABLE, AtMost, Check, Dtype, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, ints, rand
+from .elementwise import FITS, number
 from .views import ROW, cut
 from .wide import moves_narrow
 
@@ -47,6 +48,7 @@ def constant_pad_samples():
         yield Sample(rand(5, 7, dtype=dtype), [])
     yield Sample(ints(5, 7, dtype=torch.int32), [1, 2, 3, 4], -123456)
     yield Sample(rand(dtype=torch.float32), [])
+    yield Sample(ints(5, 7, dtype=torch.uint8), [1, 2], 300)
     yield Sample(rand(5, 7).double(), [1, 2])
     yield Sample(rand(5, 7), [-7, 2])
     yield Sample(rand(1, PADDED_ROW), [1, 0])
@@ -57,6 +59,7 @@ def constant_pad_samples():
     samples=constant_pad_samples,
     when=[
         Dtype("self", MOVABLE),
+        FITS,
         Check("negative padding leaves something", emptied, because="ttnn has no empty slices"),
         Check(f"padded rows of at most {PADDED_ROW} elements", wide, because="ttnn.pad keeps rows in L1"),
     ],
@@ -74,6 +77,7 @@ def constant_pad_nd(tt, self, pad, value):
         # In tile layout ttnn pads at the end only.
         return tt.to_layout(tt.pad(tt.to_layout(x, tt.ROW_MAJOR_LAYOUT), widths, fill), tt.TILE_LAYOUT)
 
+    value = number(tt, value, self)
     if value == 0 or self.dtype == tt.bfloat16:
         return padded(self, value)
     # ttnn packs a 32-bit padding value as bfloat16 (tt-metal issue 57354), so only zeros are padded.

@@ -110,3 +110,51 @@ def test_causal_attention_sees_no_later_key_and_its_gradients_are_as_near_as_bfl
         given = program(session.to_device)
     for got, wanted in zip(given, expected, strict=True):
         torch.testing.assert_close(torch.tensor(got.tolist()), wanted, rtol=2e-2, atol=2e-2)
+
+
+BEYOND = (3.4e38, LEAST, 3.3953e38)
+BESIDE = {
+    "add": lambda t, n: t + n,
+    "multiply": lambda t, n: n * t,
+    "alpha": lambda t, n: torch.add(t, t, alpha=n),
+    "clamp": lambda t, n: t.clamp(max=n),
+    "masked_fill": lambda t, n: t.masked_fill(t > 1, n),
+    "fill_": lambda t, n: t.clone().fill_(n),
+    "full_like": lambda t, n: torch.full_like(t, n),
+    "new_full": lambda t, n: t.new_full((2,), n),
+    "full": lambda t, n: torch.full((2,), n, dtype=torch.bfloat16),
+    "linspace": lambda t, n: torch.linspace(0, n, 3, dtype=torch.bfloat16),
+    "where": lambda t, n: torch.where(t > 1, t, n),
+    "pad": lambda t, n: F.pad(t, (1, 1), value=n),
+    "pow": lambda t, n: t**n,
+    "less": lambda t, n: t < n,
+    "hardtanh": lambda t, n: F.hardtanh(t, -abs(n), abs(n)),
+    "addcmul": lambda t, n: torch.addcmul(t, t, t, value=n),
+}
+
+
+def told(function, *arguments) -> str:
+    try:
+        return str(function(*arguments).tolist())
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("precision", ["preserve", "bfloat16"])
+@pytest.mark.parametrize("name", BESIDE)
+def test_numbers_beyond_bfloat16_beside_the_programs_own_bfloat16_are_what_they_are_on_cpu(name, precision):
+    x = torch.tensor([0.5, 1.0, 2.0], dtype=torch.bfloat16)
+    expected = [told(BESIDE[name], x, number) for number in BEYOND]
+    with ttreg.device_mode(device="emulated", precision=precision, min_upload_numel=0) as session:
+        given = [told(BESIDE[name], session.to_device(x), number) for number in BEYOND]
+    assert given == expected
+
+
+@pytest.mark.parametrize("number", [torch.inf, torch.nan, 3.4e38, -1, 300, 2**31, 2.7, 1.0])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.bool], ids=str)
+def test_integers_are_padded_as_on_cpu(dtype, number, device):
+    x = torch.tensor([0, 1, 1]).to(dtype)
+    expected = told(lambda x: F.pad(x, (1, 2), value=number), x)
+    with device as session:
+        given = told(lambda x: F.pad(x, (1, 2), value=number), session.to_device(x))
+    assert given == expected

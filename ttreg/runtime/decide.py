@@ -30,6 +30,7 @@ from ..schema import (
 from .carry import EXACT
 from .fakes import no_meta
 from .plan import (
+    BESIDE_BFLOAT16,
     DATA_DEPENDENT,
     EMPTY,
     HOST_MEMORY,
@@ -54,7 +55,7 @@ from .tensor import DeviceTensor
 aten = torch.ops.aten
 
 LAZY = (torch.ops.aten._conj.default, torch.ops.aten._neg_view.default)
-_LARGEST = torch.finfo(torch.float32).max
+_LARGEST, _LARGEST_BFLOAT16 = (torch.finfo(dtype).max for dtype in (torch.float32, torch.bfloat16))
 
 # Nothing is gained by having the device do what only moves data, in a part that the host would then put in its place.
 _OVERWRITES = frozenset((aten.copy.default, aten.fill.Scalar, aten.fill.Tensor, aten.zero.default))
@@ -142,7 +143,7 @@ def _refuse(
         odd_out = next((o.dtype for o, r in zip(outputs, results, strict=True) if o.dtype is not r.dtype), None)
         if odd_out is not None:  # its shape functions take dtypes that its kernels do not
             return OUT_DTYPE.with_got(dtype_name(odd_out))
-    needed = Call.bind(plan.op, args, kwargs).tensors()
+    needed = list(Call.bind(plan.op, args, kwargs).tensors())
     if not all(meta.numel or name in entry.may_be_empty for name, meta in needed) or not any(o.numel for o in outputs):
         return EMPTY
     odd = next(
@@ -150,6 +151,10 @@ def _refuse(
     )
     if odd is not None:
         return NUMBERS.with_got(str(odd))
+    if any(meta.dtype is torch.bfloat16 for meta in (*outputs, *(meta for _, meta in needed))):
+        odd = next((n for n in _numbers(plan.constants.values()) if _LARGEST_BFLOAT16 < abs(n) < inf), None)
+        if odd is not None:
+            return BESIDE_BFLOAT16.with_got(str(odd))
     call = _functional_call(entry, Call.bind(plan.op, args, kwargs))
     refusal = entry_refusal(session, entry, call) or _set_bounds(plan, entry, call)
     if refusal is not None:

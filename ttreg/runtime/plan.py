@@ -101,6 +101,7 @@ LEFT_FOR_LATER = Refusal("no lazy conjugate or negative", "", "PyTorch notes on 
 NO_META = Refusal("accepted by PyTorch without values", "", "its shape function raises, so the host runs it or raises")
 DATA_DEPENDENT = Refusal("the shape of the result is known beforehand", "", "it depends on the data")
 NUMBERS = Refusal("numbers are real and within float32's range", "", "ttnn takes no others")
+BESIDE_BFLOAT16 = Refusal("numbers beside bfloat16 are within its range", "", "PyTorch overflows or raises by others")
 NOT_CARRIED = Refusal("the device carries the output's dtype", "", "ttnn has no such dtype")
 
 

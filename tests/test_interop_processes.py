@@ -50,9 +50,10 @@ class Doubles(Dataset):
 @pytest.mark.parametrize("method", METHODS)
 def test_workers_load_batches_while_the_block_is_open(method, device):
     with device as session:
-        session.to_device(X) + 1  # the device is in use before the workers start
+        table = session.to_device(X) * 1
+        table.tolist()  # the workers have what the host has
         loader = DataLoader(
-            Doubles(session.to_device(X) * 1), batch_size=2, num_workers=2 if method == "fork" else 1,
+            Doubles(table), batch_size=2, num_workers=2 if method == "fork" else 1,
             multiprocessing_context=method, pin_memory=False,
         )  # fmt: skip
         batches = [(rows + 0, rows @ session.to_device(X).t(), indices) for rows, indices in loader]
@@ -63,8 +64,9 @@ def test_workers_load_batches_while_the_block_is_open(method, device):
 
 
 def test_workers_that_outlive_the_block_go_on(device):
+    table = X.clone()
     with device:
-        loader = DataLoader(Doubles(X.clone()), batch_size=3, num_workers=1, persistent_workers=True)
+        loader = DataLoader(Doubles(table), batch_size=3, num_workers=1, persistent_workers=True)
         inside = [rows.tolist() for rows, _ in loader]
     outside = [rows.tolist() for rows, _ in loader]
     assert inside == outside == [(X * 2 + 1).tolist()]

@@ -8,7 +8,6 @@ import importlib.util
 import inspect
 import logging
 import pkgutil
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +20,7 @@ from torch._ops import OpOverload, OpOverloadPacket
 from .call import Call
 from .conditions import Condition, Dtype, Is, Never, Refusal
 from .errors import RegistryError
+from .forks import new_rlock
 from .meta import Meta
 from .runtime.indexing import Bound
 from .samples import Sample, Samples, seeded
@@ -94,7 +94,7 @@ class Registry:
         self._entries: dict[OpOverload, Entry] = {}
         self._namespaces: set[str] = set()
         self._loaded = False
-        self._lock = threading.RLock()
+        self._lock = new_rlock()
 
     def add(self, entry: Entry) -> None:
         """Add an entry; raises RegistryError if it is wrong in itself or the op has one already."""

@@ -9,11 +9,11 @@ import logging
 import os
 import platform
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 from ..errors import DeviceUnavailableError
+from ..forks import new_lock
 from ..settings import Settings
 from .base import Device
 
@@ -22,7 +22,7 @@ TESTED_TTNN = "0.81.1"
 _log = logging.getLogger(__name__)
 
 _open: dict[tuple, Device] = {}
-_lock = threading.Lock()
+_lock = new_lock()
 
 
 def open_device(settings: Settings) -> Device:
@@ -98,6 +98,15 @@ def require_ttnn() -> None:
             f"ttnn {_ttnn_version()} is installed, and the entries are true of {TESTED_TTNN}: "
             f"pip install ttnn=={TESTED_TTNN}"
         )
+
+
+def _forked() -> None:
+    _parents.update(_open)  # kept, since they are the parent's to close
+    _open.clear()
+
+
+_parents: dict[tuple, Device] = {}
+os.register_at_fork(after_in_child=_forked)
 
 
 @atexit.register

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from ..errors import DeviceUnavailableError
+from ..forks import new_rlock
 from ..settings import Settings
 from . import base
 from .base import RefusedByDevice, Value, ttnn_dtype_name
@@ -36,6 +36,11 @@ def open_mock(settings: Settings, ttnn_version: str) -> Chip:
 
 
 def _opened(name: str, device_id: int, settings: Settings, ttnn_version: str) -> Chip:
+    if _parents_chips:
+        raise DeviceUnavailableError(
+            "this process was forked from one that has a chip open through ttnn, which is of use to that one alone: "
+            'start the process with multiprocessing\'s "spawn" or "forkserver" method, or use device="emulated" in it'
+        )
     sizes = {"l1_small_size": settings.l1_small_size, "trace_region_size": settings.trace_region_size}
     chip = _chips.get((name, device_id))
     if chip is None:
@@ -46,6 +51,15 @@ def _opened(name: str, device_id: int, settings: Settings, ttnn_version: str) ->
 
 
 _chips: dict[tuple[str, int], Chip] = {}
+_parents_chips: dict[tuple[str, int], Chip] = {}  # of the process that this one was forked from
+
+
+def _forked() -> None:
+    _parents_chips.update(_chips)
+    _chips.clear()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 # ttnn notes down each read in a queue of 8192 that nobody empties on a mocked chip, and then waits forever. The rest is
@@ -65,7 +79,7 @@ class Chip:
         import ttnn
 
         self.name, self.sizes, self.ttnn_version = name, sizes, ttnn_version
-        self.lock = threading.RLock()
+        self.lock = new_rlock()
         self._closed = False
         self._reads = 0
         try:

@@ -7,7 +7,7 @@ Inside a `device_mode` block there is nothing to capture: the block runs the cod
 from __future__ import annotations
 
 import atexit
-import threading
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -19,6 +19,7 @@ from torch._functorch.aot_autograd import make_boxed_func
 from torch._guards import TracingContext
 
 from ..errors import SettingsError
+from ..forks import new_lock
 from ..runtime.cell import Cell
 from ..runtime.mode import enter_modes, in_block, open_session
 from ..runtime.session import Session
@@ -27,7 +28,7 @@ from ..settings import Settings
 from .fast_paths import DECOMPOSITIONS
 
 _sessions: dict[Settings, Session] = {}
-_lock = threading.Lock()
+_lock = new_lock()
 
 
 def compile_session(**options: Any) -> Session:
@@ -75,6 +76,8 @@ def close_sessions() -> None:
     for session in sessions:
         session.close()
 
+
+os.register_at_fork(after_in_child=_sessions.clear)  # a forked process has sessions of its own
 
 backend.reset = close_sessions  # type: ignore[attr-defined]  # torch._dynamo.reset() calls it
 atexit.register(close_sessions)

@@ -9,37 +9,51 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_any
 
 from ..runtime.tensor import DeviceTensor
 
 aten = torch.ops.aten
 
-
-def _split(self: Tensor, places: Tensor, dim: int = 0) -> Any:
-    """`tensor_split` at places, or into so many parts, that a tensor holds: it is read, so it has to have memory."""
-    plain = places.host() if isinstance(places, DeviceTensor) else places
-    if plain.dtype is not torch.int64:
-        dtype = plain.type().removeprefix("torch.").removesuffix("Tensor")
-        raise RuntimeError(f"tensor_split expected tensor_indices_or_sections to have dtype of long, but got {dtype}")
-    if plain.ndim > 1:
-        raise RuntimeError(
-            "tensor_split expected tensor_indices_or_sections to be a zero-dimensional or one-dimensional tensor, "
-            f"but got a tensor with {plain.ndim} dims"
-        )
-    return torch.tensor_split(self, plain.tolist(), dim)
+Kernel = Callable[..., Any]
+_CPU = torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
 
 
-def _rank(overload: str) -> Callable[..., Tensor]:
-    functional = getattr(aten.linalg_matrix_rank, overload)
-
-    def kernel(*args: Any, out: Tensor, **kwargs: Any) -> Tensor:
-        """`matrix_rank` into `out`, which is left as it was under any mode: write to it as PyTorch does without one."""
-        return torch.sum(functional(*args, **kwargs).unsqueeze(-1), -1, out=out)
+def _split(original: Kernel) -> Kernel:
+    def kernel(self: Tensor, places: Tensor, dim: int = 0) -> Any:
+        """`tensor_split` at places, or into parts, that a tensor holds: it is read, so it has to have memory."""
+        return original(self, places.host() if isinstance(places, DeviceTensor) else places, dim)
 
     return kernel
 
 
-KERNELS: dict[str, Callable[..., Any]] = {
+def _rank(overload: str) -> Callable[[Kernel], Kernel]:
+    functional = getattr(aten.linalg_matrix_rank, overload)
+
+    def make(original: Kernel) -> Kernel:
+        def kernel(*args: Any, out: Tensor, **kwargs: Any) -> Tensor:
+            """`matrix_rank` into `out`, which is left as it was under any mode: write to it as without one."""
+            if (out.is_cpu and _in_block()) or tree_any(_on_device, (args, out, kwargs)):
+                return torch.sum(functional(*args, **kwargs).unsqueeze(-1), -1, out=out)
+            return original(*args, out=out, **kwargs)
+
+        return kernel
+
+    return make
+
+
+def _in_block() -> bool:
+    from ..runtime.mode import in_block  # which imports this module
+
+    return in_block()
+
+
+def _on_device(value: Any) -> bool:
+    return isinstance(value, DeviceTensor)
+
+
+# From PyTorch's own kernel, which is run wherever it does right, what is run in its place.
+KERNELS: dict[str, Callable[[Kernel], Kernel]] = {
     "tensor_split.tensor_indices_or_sections": _split,
     "linalg_matrix_rank.atol_rtol_tensor_out": _rank("atol_rtol_tensor"),
     "linalg_matrix_rank.atol_rtol_float_out": _rank("atol_rtol_float"),
@@ -50,10 +64,16 @@ KERNELS: dict[str, Callable[..., Any]] = {
 
 @cache
 def put_in_place() -> torch.library.Library:
-    """Have PyTorch run these kernels from now on; they do the same outside of blocks."""
+    """Have PyTorch run these kernels from now on; outside of blocks they do the same, but for tensors of the device."""
     library = torch.library.Library("aten", "IMPL")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Oo]verrid", category=UserWarning)
-        for name, kernel in KERNELS.items():
+        for name, make in KERNELS.items():
+            kernel = make(_original(name))
             library.impl(name, kernel, "CompositeImplicitAutograd")
     return library  # the kernels last as long as it does
+
+
+def _original(name: str) -> Kernel:
+    kernel = torch.library.get_kernel(f"aten::{name}", "CPU")
+    return lambda *args, **kwargs: kernel.call_boxed(_CPU, *args, **kwargs)

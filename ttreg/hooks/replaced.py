@@ -5,7 +5,6 @@ A `TorchFunctionMode` would see them as well, and every other call, each of whic
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache, wraps
@@ -15,6 +14,7 @@ import torch
 from torch._ops import HigherOrderOperator
 from torch.jit import _builtins
 
+from ..forks import new_lock
 from ..runtime.session import Session
 from ..runtime.tensor import DeviceTensor
 from . import higher_order, kernels
@@ -96,9 +96,9 @@ def _plain_data(tensor: torch.Tensor, data: Any) -> None:
 
 _DATA: Any = torch._C.TensorBase.data
 
-_lock = threading.Lock()
+_lock = new_lock()
 _open = 0
-_before: list[tuple[Any, str, Any, bool]] = []
+_before: list[tuple[Any, str, Any, bool, Any]] = []
 
 
 @contextmanager
@@ -106,26 +106,49 @@ def replaced(find: Find) -> Iterator[None]:
     """Have the functions replaced while the context is open in any thread; `find` tells for each call whose it is."""
     global _open
     with _lock:
+        if not _open:
+            try:
+                _put_all(find)
+            except BaseException:
+                _put_all_back()
+                raise
         _open += 1
-        if _open == 1:
-            kernels.put_in_place()
-            for owner, name, make in _REPLACED:
-                _put(owner, name, _replacement(getattr(owner, name), make, find))
-            # For good: after the block too, a read of what `plain.data = tensor` made would end the process.
-            torch.Tensor.data = property(_DATA.__get__, _plain_data, doc=_DATA.__doc__)  # type: ignore[assignment]
     try:
         yield
     finally:
         with _lock:
             _open -= 1
             if not _open:
-                while _before:
-                    _put_back(*_before.pop())
+                _put_all_back()
+
+
+def _put_all(find: Find) -> None:
+    kernels.put_in_place()
+    for owner, name, make in _REPLACED:
+        function = getattr(owner, name)
+        if function not in _replacements:  # or another library has put one back after the block it was found in
+            _put(owner, name, _replacement(function, make, find))
+    _replace_data()
+
+
+def _put_all_back() -> None:
+    while _before:
+        _put_back(*_before.pop())
+
+
+@cache
+def _replace_data() -> None:
+    # For good: after the block too, a read of what `plain.data = tensor` made would end the process.
+    torch.Tensor.data = property(_DATA.__get__, _plain_data, doc=_DATA.__doc__)  # type: ignore[assignment]
+
+
+_replacements: set[Callable[..., Any]] = set()
 
 
 @cache  # for good, since what `torch.jit.script` knows of a function goes by its identity
 def _replacement(function: Callable[..., Any], make: Make, find: Find) -> Callable[..., Any]:
     replacement = wraps(function)(make(function, find))
+    _replacements.add(replacement)
     operator = _builtins._find_builtin(function)
     if operator is not None:  # a call of the replacement is scripted as one of the built-in function
         _builtins._register_builtin(replacement, operator)
@@ -134,11 +157,13 @@ def _replacement(function: Callable[..., Any], make: Make, find: Find) -> Callab
 
 def _put(owner: Any, name: str, value: Any) -> None:
     own = vars(owner)
-    _before.append((owner, name, own.get(name), name in own))
+    _before.append((owner, name, own.get(name), name in own, value))
     setattr(owner, name, value)
 
 
-def _put_back(owner: Any, name: str, value: Any, was_own: bool) -> None:
+def _put_back(owner: Any, name: str, value: Any, was_own: bool, replacement: Any) -> None:
+    if vars(owner).get(name) is not replacement:  # another library has since put its own in the place
+        return
     if was_own:
         setattr(owner, name, value)
     else:

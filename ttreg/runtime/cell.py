@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -11,10 +10,12 @@ from typing import Protocol
 import torch
 
 from ..devices.base import Device, Value
+from ..forks import new_lock, new_rlock
 from ..meta import Meta, meta_of
 from ..modes import without_any_modes
 from .carry import Carriers
 from .chains import ViewOf, is_better, to_make
+from .inherited import not_here
 from .parts import apart, block
 from .relayout import Route, route
 
@@ -73,7 +74,7 @@ class Cell:
 
     def __init__(self, home: Home | None, root: Meta, value: Value | None):
         self._home = home  # None once the cell needs none: it is pinned for good
-        self._lock = home.device.lock if home is not None else threading.RLock()
+        self._lock = home.device.lock if home is not None else new_rlock()
         self.root = root
         self.nbytes = root.nbytes
         self.values: dict[Meta, Value] = {} if value is None else {root: value}
@@ -128,6 +129,14 @@ class Cell:
         """Pin the cell because its session ends, and let go of the session."""
         self.pin()
         self._home = None
+
+    def forked(self) -> None:
+        """In a forked process: stay with what the host holds, or raise DeviceError when someone asks for it."""
+        self._parents = self.values  # kept, since the device is the parent's to free
+        if self.storage is None:
+            self.lazy = not_here
+        else:
+            self._pinned, self.values = True, {}
 
     def host_written(self) -> None:
         """Take note that the host wrote to the memory, and perhaps resized it."""
@@ -262,7 +271,7 @@ class Cells:
     def __init__(self) -> None:
         self._references: deque[weakref.ref[Cell]] = deque()  # other threads may append while one clears
         self._most = _FEW_CELLS
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def add(self, cell: Cell) -> None:
         """Add a new cell."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..conditions import Refusal
+from ..forks import new_rlock
 from .plan import Placement, Plan
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Ledger:
     """Plans by signature, each with its own counters, and the totals of those that gave way to newer ones."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # threads may share a session; counting the call of a kept plan needs none
+        self._lock = new_rlock()  # threads may share a session; counting the call of a kept plan needs none
         self._plans: OrderedDict[tuple, Plan] = OrderedDict()
         self.find = self._plans.get  # the kept decision for a signature, or None; every call asks
         self._tallies: _Tallies = {}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,12 +20,16 @@ from torch.utils._python_dispatch import (
     _push_mode,
 )
 
+from .. import forks
 from ..devices import open_device
+from ..fallback import host
+from ..forks import new_lock
 from ..hooks import higher_order
 from ..hooks.replaced import replaced
 from ..modes import overrides_are_active, without_overrides
 from ..registry import registry
 from ..settings import Settings
+from .decorated import decorated
 from .dispatch import Dispatcher
 from .session import Session
 from .trace import TracedDispatcher, TracedSession
@@ -43,9 +48,16 @@ class device_mode:
     `TTREG_<KEYWORD>`, and [tool.ttreg] of the pyproject.toml nearest to the working directory, set the defaults.
     `as session` gives the `Session`, whose `report()` tells what ran where and why.
 
+    It decorates functions, too: each call of theirs is a block, and a generator or coroutine hands over what it does
+    itself, not what others do while it waits. As a `with` inside a coroutine does not know of its waiting, other
+    tasks of the same thread run inside such a block. `mode = ttreg.device_mode()`, `@mode`: then `with mode as session`
+    gives the session of all calls, inside the function and after it.
+
     Blocks nest; the innermost handles the calls. One object may be entered again, also inside its own block: it goes on
     with the same session, whose tensors come to the host when its outermost block ends. The mode belongs to the thread
-    that entered it: in other threads, a tensor of the device is used on the host.
+    that entered it: in other threads, a tensor of the device is used on the host. A process that was forked off, as the
+    workers of a `DataLoader` are, runs its calls on the host, and a tensor that only the device holds raises
+    DeviceError there; in a block of its own, it has an emulated device of its own.
 
     With `trace`, the calls and transfers are written to that file as they happen, in Chrome's trace-event format, which
     Perfetto opens; the sessions of one process share a file of the same name.
@@ -54,43 +66,74 @@ class device_mode:
     DeviceUnavailableError if the device cannot be opened.
     """
 
+    def __new__(cls, function: Any = None, /, **keywords: Any) -> Any:
+        """A mode; the function decorated by one where `device_mode` itself is the decorator."""
+        return super().__new__(cls) if function is None else cls(**keywords)(function)
+
     def __init__(self, **keywords: Any):
         self._settings = Settings.resolve(keywords)
+        self._lock = new_lock()
         self._session: Session | None = None
-        self._lock = threading.Lock()
         self._open_blocks = 0  # in all threads
         self._of_thread = _Blocks()
 
     def __enter__(self) -> Session:
-        with self._lock:
-            if self._session is None:
-                self._session = open_session(self._settings)
-            self._open_blocks += 1
-        stack = ExitStack()
-        stack.push(self._leave)  # last of all, when the modes of the block are no longer active
-        enter_modes(stack, self._session)
-        stack.enter_context(uncompiled())
-        self._of_thread.blocks.append(stack)
-        return self._session
+        with ExitStack() as stack:  # what has been entered is left if the next step fails
+            session = stack.enter_context(self._open_session())  # left when the modes are no longer active
+            stack.enter_context(_active(session))
+            self._of_thread.blocks.append(stack.pop_all())
+        return session
 
     def __exit__(self, *exception: Any) -> None:
         self._of_thread.blocks.pop().__exit__(*exception)
 
-    def _leave(self, kind: type[BaseException] | None, *_: Any) -> None:
+    def __call__(self, function: Any) -> Any:
+        """The function, each call of which is a block of this mode; as `@torch.no_grad()` decorates."""
+        return decorated(function, self._call)
+
+    @contextmanager
+    def _call(self) -> Iterator[Callable[[], AbstractContextManager[Any]]]:
+        with self._open_session() as session:
+            yield partial(_active, session)
+
+    @contextmanager
+    def _open_session(self) -> Iterator[Session]:
+        """The session, which is closed when the last of such contexts is left, in all threads."""
         with self._lock:
+            if self._session is None or self._session.inherited:  # a forked process has its own
+                self._session, self._open_blocks = open_session(self._settings), 0
+            session = self._session
+            self._open_blocks += 1
+        try:
+            yield session
+        except BaseException as ended:
+            try:
+                self._leave(session)
+            except Exception:
+                # The exception that ended the block is the one to be seen, and caught.
+                kind = type(ended).__name__
+                _log.exception("the block of device_mode ended with %s, and bringing its tensors to the host", kind)
+            raise
+        else:
+            self._leave(session)
+
+    def _leave(self, session: Session) -> None:
+        with self._lock:
+            if session is not self._session:  # a block that was open when the process was forked
+                return
             self._open_blocks -= 1
             last = not self._open_blocks
-        if not last or self._session is None:
-            return
-        try:
-            self._session.close()
-        except Exception:
-            if kind is None:
-                raise
-            # The exception that ended the block is the one to be seen, and caught.
-            _log.exception(
-                "the block of device_mode ended with %s, and bringing its tensors to the host", kind.__name__
-            )
+        if last:
+            session.close()
+
+
+@contextmanager
+def _active(session: Session) -> Iterator[None]:
+    """Hand the calls of this thread to the session, also those of compiled functions."""
+    with ExitStack() as stack:
+        enter_modes(stack, session)
+        stack.enter_context(uncompiled())
+        yield
 
 
 def open_session(settings: Settings, sees_all_writes: bool = True) -> Session:
@@ -118,7 +161,8 @@ def in_block() -> bool:
 
 def _block_of_thread() -> _Dispatch | None:
     modes = _get_current_dispatch_mode_stack()
-    return None if _tracing() else next((m for m in reversed(modes) if isinstance(m, _Dispatch)), None)
+    blocks = (m for m in reversed(modes) if isinstance(m, _Dispatch) and not m.session.inherited)
+    return None if _tracing() else next(blocks, None)
 
 
 def dispatching() -> bool:
@@ -145,6 +189,12 @@ class _Blocks(threading.local):
         self.blocks: list[ExitStack] = []
 
 
+class _Passing:
+    """Leaves calls to the host, in a process that was forked inside a block."""
+
+    dispatch = staticmethod(host.run_outside)
+
+
 class _Dispatch(TorchDispatchMode):
     """Hands every aten call to the session's dispatcher."""
 
@@ -159,8 +209,13 @@ class _Dispatch(TorchDispatchMode):
     def __init__(self, session: Session, kind: type[Dispatcher] | None = None):
         super().__init__()
         made: Any = kind or (TracedDispatcher if isinstance(session, TracedSession) else Dispatcher)
-        self._dispatcher: Dispatcher = made(session, self._again)
+        self._dispatcher: Dispatcher | _Passing = made(session, self._again)
         self.session = session
+        forks.tell(self)
+
+    def forked(self) -> None:
+        """Let the calls of a forked process pass, which has no part in the session."""
+        self._dispatcher = _Passing()
 
     def __call__(self) -> _Dispatch:
         """The mode as a context, for what is to run under it again."""

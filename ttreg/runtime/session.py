@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .. import forks
 from ..conditions import Refusal
 from ..devices.base import Device, RefusedByDevice, Value
 from ..errors import FallbackError, LoweringError
@@ -24,6 +25,7 @@ from .carry import EXACT, Carriers, narrowed
 from .cell import Cell, Cells
 from .chains import ViewOf
 from .indexing import Bound, bounded, joined
+from .inherited import InheritedDevice
 from .ledger import Ledger
 from .lowering import run_lowering
 from .plan import Plan
@@ -55,6 +57,14 @@ class Session:
         self._cells = Cells()
         # By storage: the plan whose call on the host made the content from downloaded tensors.
         self._made_by: dict[int, tuple[Plan, weakref.ref[torch.UntypedStorage]]] = {}
+        self.inherited = False  # whether it is the session of a process that this one was forked from
+        forks.tell(self)
+
+    def forked(self) -> None:
+        """In a forked process: what the host holds stays there, and the rest raises DeviceError."""
+        self.inherited, self.device = True, InheritedDevice(self.device)
+        for cell in self.live():
+            cell.forked()
 
     def report(self) -> Report:
         """What ran on the device, what fell back to the host, and why, up to now."""
@@ -252,6 +262,8 @@ class Session:
 
     def close(self) -> None:
         """Bring every live tensor's data to the host, where it stays, and free what the device holds."""
+        if self.inherited:
+            return
         failures: list[Exception] = []
         for cell in self.live():
             try:

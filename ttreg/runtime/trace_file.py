@@ -11,7 +11,9 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
+from .. import forks
 from ..errors import SettingsError
+from ..forks import new_lock
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ class TraceFile:
         self.path = path
         self._start = 0
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._given_up = False
         self._processes = 0
         self._lanes: dict[tuple[int, int, str, str], int] = {}
@@ -43,6 +45,13 @@ class TraceFile:
             os.close(fd)
             raise
         self._fd: int | None = fd
+        forks.tell(self)
+
+    def forked(self) -> None:
+        """In a forked process, which has no part in the file: let go of it."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
 
     def is_there(self) -> bool:
         """Whether the file is as it was left, and can be gone on with."""
@@ -127,7 +136,7 @@ class TraceFile:
 
 
 _files: dict[Path, TraceFile] = {}
-_lock = threading.Lock()
+_lock = new_lock()
 
 
 def trace_file(name: str) -> TraceFile:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import torch
 
+from ...forks import new_rlock
 from ...settings import Settings
 from .. import chip
 from ..base import KeptWeights, Value
@@ -21,8 +21,8 @@ class EmulatedDevice:
 
     def __init__(self, settings: Settings, ttnn_version: str):
         self.arch, self.ttnn_version, self.validated = settings.arch, ttnn_version, settings.validate
-        self.lock = threading.RLock()
         self._mock = chip.open_mock(settings, ttnn_version) if settings.validate else None
+        self.lock = self._mock.lock if self._mock is not None else new_rlock()  # ttnn is for one thread at a time
         self.tt = EmulatedApi(self._mock)
 
     def upload(self, host: torch.Tensor, dtype: str, row_major: bool = False) -> Value:

@@ -1,0 +1,42 @@
+"""The device of a parent process, as a forked one has it: it is the parent's to use, and no one else's."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from ..devices.base import Device
+from ..errors import DeviceError
+from ..forks import new_rlock
+
+
+class _NotHere:
+    def __getattr__(self, _: str) -> NoReturn:
+        not_here()
+
+
+class InheritedDevice:
+    """Stands for the parent's device: it has the same name, and whatever would use it raises DeviceError."""
+
+    def __init__(self, device: Device):
+        self.name, self.arch = device.name, device.arch
+        self.ttnn_version, self.validated = device.ttnn_version, device.validated
+        self.lock = new_rlock()
+        self.tt: Any = _NotHere()
+        self.parents = device  # kept, since its end would close it for the parent
+
+    def upload(self, *_: Any, **__: Any) -> NoReturn:
+        """See `Device.upload`."""
+        not_here()
+
+    def download(self, *_: Any, **__: Any) -> NoReturn:
+        """See `Device.download`."""
+        not_here()
+
+
+def not_here() -> NoReturn:
+    """Raise DeviceError for what only the parent process can do."""
+    raise DeviceError(
+        "this process was forked from one that has the device open, and only that one can use it: bring the tensor to "
+        "the host before the process starts (tensor.tolist(), tensor.numpy(), or the end of the block), or start the "
+        'process with multiprocessing\'s "spawn" or "forkserver" method'
+    )

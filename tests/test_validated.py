@@ -15,11 +15,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from ttreg.ops._compute import accurate
 
 import ttreg
 from ttreg.checking.trial import trial
 from ttreg.conditions import FLOATS, Dtype
-from ttreg.ops._compute import accurate
 from ttreg.registry import registry
 
 ARCHS = ("wormhole_b0", "blackhole")

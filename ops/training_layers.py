@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 
-from ..registry import decomposed
+from ..conditions import FLOATS
+from ..meta import intern
+from ..registry import decomposed, lower
 from ..samples import Sample, bools, rand
+from ._compute import cast, widen
+from .normalization import BATCH_NORM, batch_norm, batch_norm_of_itself, batch_norm_on_cpu
+from .reduction import reduce
+from .views import as_shape
 
 aten = torch.ops.aten
 
 
 def dropped():
     yield Sample(rand(4, 5), bools(4, 5), 2.0)
-
-
-def normalized():
-    yield Sample(rand(2, 3, 4, 5), rand(3), rand(3), rand(3), rand(3, low=0.1), True, 0.1, 1e-5)
-    yield Sample(rand(2, 3, 4, 5), rand(3), rand(3), rand(3), rand(3, low=0.1), False, 0.1, 1e-5)
 
 
 def normalized_backward():
@@ -27,12 +30,60 @@ def normalized_backward():
 
 decomposed(aten.native_dropout_backward.default, because="a product of three", samples=dropped)
 decomposed(
-    aten._native_batch_norm_legit_functional.default,
-    because="the mean, the variance and what is made of them",
-    samples=normalized,
-)
-decomposed(
     aten.native_batch_norm_backward.default,
     because="sums and products of the gradient and the input",
     samples=normalized_backward,
 )
+
+
+def functional_samples():
+    for dtype in FLOATS:
+        for training in (True, False):
+            given = [rand(3, low=0.1, dtype=dtype) for _ in range(4)]
+            yield Sample(rand(2, 3, 4, 5, dtype=dtype), *given, training, 0.1, 1e-5)
+            yield Sample(rand(2, 3, 4, 5, dtype=dtype), None, None, *given[2:], training, 0.25, 1e-2)
+    yield Sample(rand(5, 3), *[rand(3, low=0.1) for _ in range(4)], True, 0.1, 1e-5)
+    yield Sample(rand(2, 3, 4, 5, dtype=torch.bfloat16), *[rand(3, low=0.1) for _ in range(4)], True, 0.1, 1e-5)
+    yield Sample(rand(2, 3, 4, 5), *[rand(3, low=0.1, dtype=torch.bfloat16) for _ in range(4)], True, 0.1, 1e-5)
+    yield Sample(rand(2, 3, 4, 5).double(), None, None, rand(3).double(), rand(3).double(), True, 0.1, 1e-5)
+
+
+def functional_on_cpu(call, outputs):
+    """The running statistics that are returned have the dtype of those that were given."""
+    given = [call["running_mean"], call["running_var"]]
+    return [*batch_norm_on_cpu(call, outputs[:3]), *(intern(m.dtype, m.shape, (1,)) for m in given)]
+
+
+@lower(
+    aten._native_batch_norm_legit_functional.default,
+    samples=functional_samples,
+    outputs=functional_on_cpu,
+    when=BATCH_NORM,
+)
+def batch_norm_functional(tt, input, weight, bias, running_mean, running_var, training, momentum, eps):
+    if not training:
+        out = batch_norm(tt, input, weight, bias, running_mean, running_var, eps)
+        return out, None, None, running_mean, running_var
+    out, mean, reciprocal = batch_norm_of_itself(tt, input, weight, bias, eps)
+    size = prod(input.shape) // input.shape[1]
+
+    def moved(running, found):
+        kept = tt.multiply(widen(tt, running), 1 - momentum)
+        return cast(tt, tt.add(kept, tt.multiply(found, momentum)), running.dtype)
+
+    def variance():
+        """With Bessel's correction."""
+        images, channels = list(input.shape)[:2]
+        rows = as_shape(tt, input, [images, channels, size // images])
+        rows = widen(tt, as_shape(tt, tt.transpose(rows, 0, 1), [channels, size]))
+        centred = tt.subtract(rows, reduce(tt, "mean", rows, -1, keepdim=True))
+        squares = reduce(tt, "sum", tt.square(centred), -1)
+        return tt.multiply(squares, 1 / max(size - 1, 1))
+
+    return (
+        out,
+        mean,
+        reciprocal,
+        lambda: moved(running_mean, widen(tt, mean())),
+        lambda: moved(running_var, variance()),
+    )

@@ -93,11 +93,11 @@ class _Steps:
     def __init__(self, awaitable: Awaitable[Any], step: Callable[[], AbstractContextManager[Any]]):
         self._awaitable, self._step = awaitable, step
 
-    def __await__(self) -> Generator:
+    def __await__(self) -> Generator[Any, Any, Any]:
         return _in_steps(self._awaitable.__await__(), self._step)
 
 
-def _in_steps(steps: Any, step: Callable[[], AbstractContextManager[Any]]) -> Generator:
+def _in_steps(steps: Any, step: Callable[[], AbstractContextManager[Any]]) -> Generator[Any, Any, Any]:
     """What the generator yields and returns, each of its steps in a context of its own."""
     try:
         with step():

@@ -105,3 +105,9 @@ def test_numpys_integers_are_sizes_and_dimensions(same_as_cpu):
             tensor(X).sum((0,), dtype=torch.float64),
         ]
     )
+
+
+@pytest.mark.parametrize("name", ["mul_", "add_", "sub_", "div_", "pow_"])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.bool], ids=str)
+def test_an_integer_is_not_overwritten_by_a_float(name, dtype, same_as_cpu):
+    same_as_cpu(lambda tensor: getattr(tensor(torch.tensor([1, 0, 1]).to(dtype)), name)(2.7), raises=True)

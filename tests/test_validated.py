@@ -187,7 +187,8 @@ def trained() -> Callable[[], torch.Tensor]:
 
     def run():
         with torch.enable_grad():
-            loss = F.scaled_dot_product_attention(*inputs, is_causal=True).square().sum()
+            output = F.scaled_dot_product_attention(*inputs, is_causal=True)
+            loss = (output * 0.5 + output).square().sum()
             return torch.stack(torch.autograd.grad(loss, inputs))
 
     return run

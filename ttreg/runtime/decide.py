@@ -160,6 +160,9 @@ def _refuse(
     if refusal is not None:
         return refusal
     for tensor in plan.targets(args, kwargs):
+        if entry.promote and not torch.can_cast(promoted_dtype(entry, call), tensor.dtype):
+            # The shape function of `mul_` does not raise.
+            return OUT_DTYPE.with_got(dtype_name(promoted_dtype(entry, call)))
         if not (isinstance(tensor, DeviceTensor) and session.holds(tensor)):
             return HOST_MEMORY
         if not tensor._meta.covers(tensor._cell.nbytes):

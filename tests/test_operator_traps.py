@@ -132,3 +132,16 @@ def test_what_a_block_replaces_is_there_again_after_it(device):
         inside = found()
     assert found() == before
     assert not set(inside) & set(before)
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_onednn_is_left_as_the_user_had_it(enabled, device):
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(enabled)
+    try:
+        with device, torch.no_grad():
+            torch.nn.LSTM(4, 4)(torch.ones(2, 1, 4))
+            assert torch._C._get_mkldnn_enabled() == enabled
+        assert torch._C._get_mkldnn_enabled() == enabled
+    finally:
+        torch._C._set_mkldnn_enabled(before)

@@ -44,3 +44,13 @@ def test_a_default_on_the_device_and_a_one_on_the_host_are_told_apart(first, dev
             again = of_one(tensors[0]).tolist(), default(tensors[1]).tolist()
         assert given == (default(X).tolist(), of_one(X).tolist())
         assert again == given[::-1]
+
+
+def test_the_whole_of_a_storage_and_a_part_of_one_are_told_apart(device):
+    """They have the same metadata, and are written in different ways."""
+    with device as session:
+        whole = session.to_device(torch.ones(2, 4))
+        part = session.to_device(torch.ones(3, 4))[0:2]
+        assert whole._meta is part._meta
+        add = torch.ops.aten.add_.Tensor
+        assert signature(session, add, (whole, 1), {}) != signature(session, add, (part, 1), {})

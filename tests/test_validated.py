@@ -188,8 +188,8 @@ def trained() -> Callable[[], torch.Tensor]:
     def run():
         with torch.enable_grad():
             output = F.scaled_dot_product_attention(*inputs, is_causal=True)
-            loss = (output * 0.5 + output * 0.5).square().sum()
-            return torch.stack(torch.autograd.grad(loss, inputs))
+            loss = (output * 0.25).square().sum()  # gradients of about 1, as large as what the models give
+            return torch.stack(torch.autograd.grad(loss + (output * 0.25).sum(), inputs))
 
     return run
 

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from ..call import bind_arguments
 from ..conditions import Refusal
 from ..meta import dtype_name, is_plain, meta_of
+from ..runtime import watch
 from ..runtime.cell import Cell
 from ..runtime.tensor import DeviceTensor
 from ..schema import is_composite, leaves_counting, written_arguments
@@ -46,7 +47,7 @@ def run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> An
             if isinstance(tensor, DeviceTensor):
                 stand_ins.written(tensor)
             elif isinstance(tensor, torch.Tensor):
-                session.uploads.forget(tensor)
+                watch.written(tensor)
                 stand_ins.pin_shared_with(tensor)
     if plan.uncounted:
         increment_version(plan.targets(args, kwargs))
@@ -74,7 +75,10 @@ def _with_stand_ins(
 def run_outside(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Run `op` where no session can follow it: the memory of every `DeviceTensor` is the host's from here on."""
     if not any(_foreign(leaf) for leaf in tree_leaves((args, kwargs))) and is_composite(op):
-        return decompose.run(op, args, kwargs)
+        try:
+            return decompose.run(op, args, kwargs)
+        finally:  # where only plain tensors take part in a write, it comes by no one
+            watch.written_by(op, args, kwargs)
     stand_ins = _StandIns(DeviceTensor.host)
     plain_args, plain_kwargs = tree_map_only(DeviceTensor, stand_ins, (args, kwargs))
     try:
@@ -83,6 +87,7 @@ def run_outside(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     finally:  # an op that raises may have written already
         if written_arguments(op):
             stand_ins.all_written()
+            watch.written_by(op, plain_args, plain_kwargs)
     if leaves_counting(op):
         bound = bind_arguments(op, args, kwargs)
         written = tree_leaves([bound[name] for name in written_arguments(op)])

@@ -60,10 +60,10 @@ def _with_denormals() -> Iterator[None]:
 def _keep(key: tuple, result: Any) -> None:
     global _bytes
     with _lock:
-        _bytes += _size(result) - (_size(_kept[key]) if key in _kept else 0)
+        _bytes += _size((key, result)) - (_size((key, _kept[key])) if key in _kept else 0)
         _kept[key] = result
         while _bytes > MOST_BYTES and len(_kept) > 1:
-            _bytes -= _size(_kept.popitem(last=False)[1])
+            _bytes -= _size(_kept.popitem(last=False))
 
 
 def _size(result: Any) -> int:

@@ -6,7 +6,11 @@ import gc
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
+from ttreg.ops import _kept
 
+from ttreg.runtime import uploads
 from ttreg.runtime.chains import ViewOf
 
 
@@ -86,3 +90,78 @@ def test_a_chain_of_views_is_let_go_of_without_recursion():
     assert len(repr(view)) < 1000
     del view
     gc.collect()
+
+
+def uploads_of(session):
+    return [upload for of_storage in session.uploads._storages.values() for upload in of_storage.by_meta.values()]
+
+
+def held_by_uploads(session) -> tuple[int, int]:
+    """Bytes on the emulated device, and of copies on the host."""
+    found = uploads_of(session)
+    copies = sum(upload.snapshot.nbytes for upload in found if upload.snapshot is not None)
+    return nbytes(upload.value for upload in found), copies
+
+
+@pytest.mark.parametrize("kind", ["tensor", "parameter", "view", "inference"])
+def test_uploads_of_slices_give_way_to_newer_ones(kind, device):
+    data = torch.rand(1024, 1024)
+    with torch.inference_mode(kind == "inference"):
+        data = {"parameter": nn.Parameter, "view": torch.t}.get(kind, torch.clone)(data)
+    held = []
+    with device as session, torch.no_grad():
+        for _ in range(3):
+            for i in range(0, 1000, 20):
+                total = data[i : i + 64].sum().item()
+                held.append(sum(held_by_uploads(session)))
+        assert total == pytest.approx(data[i : i + 64].sum().item(), rel=1e-3)
+    assert max(held[100:]) <= 1.01 * max(held[:100])
+    assert max(held) <= max(5 * data.nbytes, uploads.MOST_OF_PARTS)
+
+
+def test_uploads_of_whole_tensors_give_way_to_newer_ones(device, monkeypatch):
+    monkeypatch.setattr(uploads, "MOST_OF_WHOLE_STORAGES", 1 << 20)
+    images = [torch.rand(64, 64) for _ in range(100)]
+    with device as session, torch.no_grad():
+        for image in images:
+            image.sum().item()
+            assert sum(held_by_uploads(session)) <= 1 << 20
+            images[0].sum().item()  # the one in use stays
+        assert session.report().transfers.uploads == 100
+
+
+def test_weights_in_use_stay_whatever_else_is_uploaded(device, monkeypatch):
+    monkeypatch.setattr(uploads, "MOST_OF_WHOLE_STORAGES", 1 << 16)
+    attention = nn.MultiheadAttention(64, 4)
+    with device as session, torch.no_grad():
+        counts = []
+        for _ in range(5):
+            x = torch.rand(32, 1, 64)
+            attention(x, x, x)
+            torch.rand(128, 128).sum().item()
+            counts.append(session.report().transfers.weight_uploads)
+    assert len(set(counts)) == 1
+
+
+def test_what_is_made_from_sizes_is_kept_up_to_a_number_of_bytes(device, monkeypatch):
+    monkeypatch.setattr(_kept, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(_kept, "_kept", type(_kept._kept)())
+    monkeypatch.setattr(_kept, "_bytes", 0)
+    held = []
+    with device as session, torch.no_grad():
+        for n in range(200, 206):
+            x = session.to_device(torch.rand(1, 1, n, 8))
+            F.scaled_dot_product_attention(x, x, x, is_causal=True)
+            session.to_device(torch.rand(n, n)).tril()
+            session.to_device(torch.rand(n, 8)).flip(0)
+            session.to_device(torch.rand(n, 8)).index_copy(0, torch.arange(0, n, 2), torch.ones((n + 1) // 2, 8))
+            F.interpolate(session.to_device(torch.rand(1, 1, n, n)), scale_factor=1.7, mode="nearest")
+            kept = [v for v in _kept._kept.values() if isinstance(v, torch.Tensor)]
+            held.append(nbytes_of(kept))
+            assert sum(held_by_uploads(session)) <= 3 << 20
+    assert max(held) <= 1 << 20
+    assert {key[0].__name__ for key in _kept._kept} >= {"causal", "triangle", "numbers"}
+
+
+def nbytes_of(tensors) -> int:
+    return sum(t.nbytes for t in tensors)

@@ -110,7 +110,9 @@ def _runner(
         if in_block():
             return graph.forward(*arguments)
         with ExitStack() as stack:
-            enter_modes(stack, _session(settings))
+            session = _session(settings)
+            session.uploads.next_call()
+            enter_modes(stack, session)
             results = graph.forward(*arguments)
         kept = results[len(results) if returned is None else returned :]
         return [*_plain(results[:returned], (*kept, *arguments)), *kept]

@@ -15,6 +15,7 @@ from torch._ops import HigherOrderOperator
 from torch.jit import _builtins
 
 from ..forks import new_lock
+from ..runtime import watch
 from ..runtime.session import Session
 from ..runtime.tensor import DeviceTensor
 from . import higher_order, kernels
@@ -39,9 +40,8 @@ def _untrusted(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
     """The function gives a tensor's memory away, or writes to it without a dispatch: uploads of it may be stale."""
 
     def call(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        block = find()
-        if block is not None and not isinstance(tensor, DeviceTensor) and tensor.layout is torch.strided:
-            block.session.uploads.distrust(tensor)
+        if not isinstance(tensor, DeviceTensor) and tensor.layout is torch.strided:
+            watch.given_away(tensor)
         return function(tensor, *args, **kwargs)
 
     return call
@@ -91,6 +91,7 @@ def _plain_data(tensor: torch.Tensor, data: Any) -> None:
     """`tensor.data = data` copies the C++ side of `data` without a dispatch: a plain tensor gets plain memory."""
     if isinstance(data, DeviceTensor) and not isinstance(tensor, DeviceTensor):
         data = data.host()
+    watch.all_written((tensor, data))  # whose counters of versions now mean something else
     _DATA.__set__(tensor, data)
 
 

@@ -29,6 +29,7 @@ from ..hooks.replaced import replaced
 from ..modes import overrides_are_active, without_overrides
 from ..registry import registry
 from ..settings import Settings
+from . import watch
 from .decorated import decorated
 from .dispatch import Dispatcher
 from .session import Session
@@ -225,7 +226,7 @@ class _Dispatch(TorchDispatchMode):
         of_thread = _of_thread
         # A block further in is at work, and this call is a part of how; or PyTorch is tracing.
         if of_thread.dispatching or (_count_of_modes() and _tracing()):
-            return func(*args, **(kwargs or {}))
+            return watch.passing(func, args, kwargs or {})
         if type(func) is not OpOverload and isinstance(func, HigherOrderOperator):  # a slow question
             return higher_order.run(func, args, kwargs or {}, self)
         if _count_of_modes() and (others := _other_modes()):

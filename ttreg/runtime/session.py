@@ -283,10 +283,13 @@ class Session:
         meta, form = meta_of(plain), (carrier, row_major)
         value = self.uploads.find(plain, meta, form)
         if value is None:
-            ready = plain if plain.dtype == dtype else plain.to(dtype)
             weight = is_parameter(plain)
-            value = self.uploads.find_equal(plain, meta, form, lambda: self._upload(ready, carrier, weight, row_major))
-            self.uploads.keep(plain, meta, form, value)
+
+            def make() -> Value:
+                ready = plain if plain.dtype == dtype else plain.to(dtype)
+                return self._upload(ready, carrier, weight, row_major)
+
+            value = self.uploads.upload(plain, meta, form, lambda: self.uploads.find_equal(plain, meta, form, make))
         return value
 
     def _upload(self, plain: torch.Tensor, carrier: str, weight: bool, row_major: bool = False) -> Value:

@@ -11,52 +11,89 @@ from typing import Any
 import torch
 
 from ..devices.base import Value
+from ..kept import Kept
 from ..meta import Meta
+from .fingerprint import Fingerprint, fingerprint, same
+from .watch import Watched, watch
 
-_INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+# Programs make the same masks, positions and constants anew at every pass: equal ones of up to so many bytes share an
+# upload, of which so many bytes are kept, in tiles.
+_SHARED_BYTES, _MOST_SHARED = 1 << 16, 1 << 24
 
-# Programs make the same masks, positions and constants anew at every pass: up to this many bytes, and this many of
-# them, equal ones share an upload.
-_SHARED_BYTES, _SHARED = 1 << 16, 64
+# Of tensors that are no parameters, in tiles and with the copy that tells of changes: a program that goes through a
+# data set should not fill the device with it, least of all by slices, of which there is no end.
+MOST_OF_WHOLE_STORAGES, MOST_OF_PARTS = 1 << 28, 1 << 24
+
+# Of views that are parts of a parameter: as many bytes as the parameter has, so many times, and at least these.
+_TIMES_A_PARAMETER, _LEAST_OF_A_PARAMETER = 4, 1 << 20
+
+# What lowerings derive from one upload, such as a kernel in the layouts that different calls want.
+_MOST_PREPARED = 16
 
 _use_count = torch._C._storage_Use_Count
 
 Form = tuple[str, bool]  # the ttnn dtype, and whether in row-major layout
+_Key = tuple[int, Meta, Form]  # of an upload: its storage's, and what it has of that
 
 
-@dataclass
+@dataclass(eq=False)
 class _Upload:
     value: Value
     version: int | None  # of a trusted tensor
-    snapshot: torch.Tensor | None  # of any other: what was uploaded
-    prepared: dict[Hashable, Any] = field(default_factory=dict)  # what lowerings derived from the value
+    fingerprint: Fingerprint | None  # of any other parameter: what was uploaded
+    snapshot: torch.Tensor | None  # of what is no parameter
+    call: int = 0  # that of a compiled model in which the content was last found to be the same
+    prepared: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)  # what lowerings derived from the value
 
 
 class _StorageUploads:
-    """What was uploaded of one storage, by metadata and form."""
+    """What a session uploaded of one storage, by metadata and form."""
 
-    def __init__(self, reference: weakref.ref):
-        self.reference = reference
+    def __init__(self, watched: Watched, session: Uploads, key: int):
+        self.reference = watched.reference
+        self.watched = watched
         self.by_meta: dict[tuple[Meta, Form], _Upload] = {}
+        self.parts: Kept[_Key] | None = None  # of a parameter
+        self._session, self._key = weakref.ref(session), key
+        watched.uploads.append(self)
+
+    def drop(self) -> None:
+        """Let go of all, because the memory changed or is gone."""
+        by_meta, self.by_meta, self.parts = self.by_meta, {}, None
+        if self in self.watched.uploads:
+            self.watched.uploads.remove(self)
+        session = self._session()
+        if session is not None:
+            session.dropped(self._key, by_meta)
 
 
 class Uploads:
     """Device values of host tensors by storage and metadata, so that `weight.t()` made anew each time finds its upload.
 
-    A parameter in memory that only PyTorch can write is trusted while its version counter stands still. Every other
-    tensor may have changed behind PyTorch's back (NumPy, DLPack, a raw pointer; under `inference_mode` there is no
-    counter at all), so its content is compared with what was uploaded. Not noticed is a write to a parameter through
-    its `.data` in a thread that is outside the block: it leaves no trace. Where the program itself may make such
-    writes (`sees_all_writes` is False), a parameter's content is compared too.
+    A parameter in memory that only PyTorch can write is trusted while its version counter stands still, and no session
+    sees a write to it. Every other tensor may have changed behind PyTorch's back (NumPy, DLPack, a raw pointer; under
+    `inference_mode` there is no counter at all), so its content is compared with what was uploaded. Not noticed is a
+    write to a parameter through its `.data` in a thread that is outside of all blocks: it leaves no trace. Where the
+    program itself may make such writes (`sees_all_writes` is False), a parameter's content is compared at each call.
+
+    Uploads of parameters are kept while they live; of views that are a part of one, and of all other tensors, up to a
+    number of bytes.
     """
 
     def __init__(self, sees_all_writes: bool = True) -> None:
         self._sees_all_writes = sees_all_writes
         self._storages: dict[int, _StorageUploads] = {}
-        self._distrusted: dict[int, weakref.ref] = {}
-        self._by_content: OrderedDict[tuple[Meta, Form, bytes], Value] = OrderedDict()
+        self._wholes: Kept[_Key] = Kept(MOST_OF_WHOLE_STORAGES)
+        self._parts: Kept[_Key] = Kept(MOST_OF_PARTS)
+        self._by_content: dict[tuple[Meta, Form, bytes], Value] = {}
+        self._shared: Kept[tuple[Meta, Form, bytes]] = Kept(_MOST_SHARED)
         # By the identity of the value, which the upload keeps alive.
         self._by_value: weakref.WeakValueDictionary[int, _Upload] = weakref.WeakValueDictionary()
+        self._call = 0
+
+    def next_call(self) -> None:
+        """Note that the program has had its turn, and may have written to what this session does not see."""
+        self._call += 1
 
     def find(self, tensor: torch.Tensor, meta: Meta, form: Form) -> Value | None:
         """The value uploaded for this tensor's present content, or None."""
@@ -65,21 +102,40 @@ class Uploads:
         upload = of_storage.by_meta.get((meta, form)) if of_storage is not None else None
         if upload is None:
             return None
-        if upload.version is not None and self._trusts(tensor, storage):
+        if upload.version is not None and self._trusts(tensor, storage, of_storage.watched):  # type: ignore[union-attr]
             return upload.value if upload.version == tensor._version else None
-        if upload.snapshot is not None and _same_bits(upload.snapshot, tensor):
-            return upload.value
-        return None
+        if not self._is_same(upload, tensor):
+            return None
+        for kept in (self._wholes, self._parts):
+            kept.used((storage._cdata, meta, form))
+        return upload.value
 
-    def keep(self, tensor: torch.Tensor, meta: Meta, form: Form, value: Value) -> None:
-        """Keep `value` as the upload of this tensor's present content, until its memory dies."""
+    def upload(self, tensor: torch.Tensor, meta: Meta, form: Form, make: Callable[[], Value]) -> Value:
+        """What `make` uploads of this tensor's present content, kept as long as it may be."""
         storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key not in self._storages:
-            self._storages[key] = _StorageUploads(weakref.ref(storage, lambda _: self._storages.pop(key, None)))
-        trusted = self._trusts(tensor, storage)
-        upload = _Upload(value, tensor._version if trusted else None, None if trusted else tensor.detach().clone())
-        self._storages[key].by_meta[meta, form] = self._by_value[id(value)] = upload
+        key, parameter = storage._cdata, is_parameter(tensor)
+        of_storage = self._storages.get(key)
+        if of_storage is None:
+            of_storage = self._storages[key] = _StorageUploads(watch(storage), self, key)
+        # Of before, in case that another thread writes to it while it is uploaded.
+        changes, trusted = of_storage.watched.changes, self._trusts(tensor, storage, of_storage.watched)
+        version = tensor._version if trusted else None
+        mark = fingerprint(tensor) if parameter and not trusted else None
+        snapshot = None if parameter else tensor.detach().clone()
+        value = make()
+        if of_storage.watched.changes != changes:
+            return value
+        upload = _Upload(value, version, mark, snapshot, self._call)
+        of_storage.by_meta[meta, form] = self._by_value[id(value)] = upload
+        is_part = meta.nbytes < storage.nbytes()
+        if snapshot is not None:
+            kept = self._parts if is_part else self._wholes
+            self._make_room(kept, (key, meta, form), _on_device(meta, form) + snapshot.nbytes)
+        elif is_part:
+            if of_storage.parts is None:
+                of_storage.parts = Kept(max(_TIMES_A_PARAMETER * storage.nbytes(), _LEAST_OF_A_PARAMETER))
+            self._make_room(of_storage.parts, (key, meta, form), _on_device(meta, form))
+        return value
 
     def find_equal(self, tensor: torch.Tensor, meta: Meta, form: Form, make: Callable[[], Value]) -> Value:
         """The value uploaded for a small tensor with the same content, or `make()`."""
@@ -90,41 +146,51 @@ class Uploads:
             tensor.detach().clone(memory_format=torch.contiguous_format).flatten().view(torch.uint8).numpy().tobytes()
         )
         key = meta.at_start(), form, content
-        if key not in self._by_content:
-            self._by_content[key] = make()
-            if len(self._by_content) > _SHARED:
-                self._by_content.popitem(last=False)
-        self._by_content.move_to_end(key)
-        return self._by_content[key]
+        value = self._by_content.get(key)
+        if value is None:
+            value = self._by_content[key] = make()
+            for old in self._shared.add(key, _on_device(meta, form) + len(content)):
+                self._by_content.pop(old, None)
+        self._shared.used(key)
+        return value
 
     def prepared(self, value: Value, key: Hashable, make: Callable[[], Any]) -> Any:
         """What `make` derives from an uploaded value, made once while the upload is kept; `key` tells what it is."""
         upload = self._by_value.get(id(value))
         if upload is None:
             return make()
-        if key not in upload.prepared:
+        made = upload.prepared.get(key)
+        if made is None:
             made = upload.prepared[key] = make()
             self._by_value[id(made)] = upload  # so that more can be derived from it
-        return upload.prepared[key]
+            if len(upload.prepared) > _MOST_PREPARED:
+                _, old = upload.prepared.popitem(last=False)
+                self._by_value.pop(id(old), None)
+        return made
 
-    def forget(self, tensor: torch.Tensor) -> None:
-        """Drop the uploads of the tensor's memory, because it was written to."""
-        self._storages.pop(tensor.untyped_storage()._cdata, None)
-
-    def distrust(self, tensor: torch.Tensor) -> None:
-        """Note that the tensor's memory was given away, so that its version counter means nothing any more."""
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        self._distrusted[key] = weakref.ref(storage, lambda _: self._distrusted.pop(key, None))
-        self.forget(tensor)
+    def dropped(self, storage: int, by_meta: dict[tuple[Meta, Form], _Upload]) -> None:
+        """Note that these uploads of a storage are kept no longer."""
+        self._storages.pop(storage, None)
+        for meta, form in by_meta:
+            for kept in (self._wholes, self._parts):
+                kept.drop((storage, meta, form))
 
     def clear(self) -> None:
         """Drop everything."""
-        self._storages.clear()
-        self._distrusted.clear()
+        for of_storage in list(self._storages.values()):
+            of_storage.drop()
         self._by_content.clear()
+        self._shared = Kept(_MOST_SHARED)
 
-    def _trusts(self, tensor: torch.Tensor, storage: torch.UntypedStorage) -> bool:
+    def _make_room(self, kept: Kept[_Key], key: _Key, nbytes: int) -> None:
+        for storage, meta, form in kept.add(key, nbytes):
+            of_storage = self._storages.get(storage)
+            if of_storage is not None:
+                of_storage.by_meta.pop((meta, form), None)
+                if not of_storage.by_meta:
+                    of_storage.drop()
+
+    def _trusts(self, tensor: torch.Tensor, storage: torch.UntypedStorage, watched: Watched) -> bool:
         if not self._sees_all_writes or tensor.is_inference():
             return False
         if not is_parameter(tensor):
@@ -132,8 +198,17 @@ class Uploads:
         # The storage's Python object and the parameter hold it, and the tensor if that is a view. Anyone else may be
         # an alias with a counter of its own (`.data`) or outside PyTorch (DLPack).
         holders = 2 if tensor._base is None else 3
-        key = storage._cdata
-        return _use_count(key) <= holders and storage.resizable() and key not in self._distrusted
+        return _use_count(storage._cdata) <= holders and storage.resizable() and not watched.given_away
+
+    def _is_same(self, upload: _Upload, tensor: torch.Tensor) -> bool:
+        if upload.snapshot is not None:
+            return _same_bits(upload.snapshot, tensor)
+        if upload.fingerprint is None:
+            return False
+        if not self._sees_all_writes and upload.call == self._call:  # since then, all writes were seen
+            return True
+        upload.call = self._call
+        return same(upload.fingerprint, fingerprint(tensor))
 
 
 def is_parameter(tensor: torch.Tensor) -> bool:
@@ -143,7 +218,15 @@ def is_parameter(tensor: torch.Tensor) -> bool:
     return isinstance(tensor._base if tensor._base is not None else tensor, torch.nn.Parameter)
 
 
+def _on_device(meta: Meta, form: Form) -> int:
+    """About how many bytes an upload takes there."""
+    return meta.nbytes if form[1] else meta.tiled_nbytes
+
+
 def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     # As integers, so that NaN equals itself and 0.0 does not equal -0.0.
     integer = _INTEGER_OF_SIZE[a.itemsize]
     return torch.equal(a.detach().view(integer), b.detach().view(integer))
+
+
+_INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

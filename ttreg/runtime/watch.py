@@ -1,0 +1,112 @@
+"""The host memory of which sessions keep uploads: what anyone sees of its changes is told to every session."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import torch
+from torch._ops import OpOverload
+from torch.utils._pytree import tree_leaves
+
+from ..call import bind_arguments
+from ..meta import is_plain
+from ..schema import written_arguments
+
+storage_of = torch._C.TensorBase.untyped_storage  # `DeviceTensor` has one that downloads
+
+
+class Uploaded(Protocol):
+    """What one session keeps of a storage."""
+
+    def drop(self) -> None:
+        """Let go of it."""
+        ...
+
+
+class Watched:
+    """One storage: what is known of it, for the whole process, while it lives."""
+
+    def __init__(self, storage: torch.UntypedStorage):
+        key = storage._cdata
+        self.reference = weakref.ref(storage, lambda _: _gone(key))
+        self.uploads: list[Uploaded] = []
+        self.changes = 0  # writes that were seen
+        self.given_away = False  # so that writes to it may not be seen, and its version counter means nothing
+
+    def changed(self) -> None:
+        """Let every session drop what it uploaded; an upload that is being made is not kept."""
+        self.changes += 1
+        for uploaded in list(self.uploads):
+            uploaded.drop()
+
+
+_watched: dict[int, Watched] = {}
+
+
+def _gone(key: int) -> None:
+    watched = _watched.pop(key, None)
+    if watched is not None:
+        watched.changed()
+
+
+def watch(storage: torch.UntypedStorage) -> Watched:
+    """What is known of the storage, from now on."""
+    key = storage._cdata
+    watched = _watched.get(key)
+    return watched if watched is not None else _watched.setdefault(key, Watched(storage))
+
+
+def written(tensor: torch.Tensor) -> None:
+    """Note that the memory of a plain tensor was written to."""
+    watched = _watched.get(storage_of(tensor)._cdata)
+    if watched is not None:
+        watched.changed()
+
+
+def given_away(tensor: torch.Tensor) -> None:
+    """Note that someone was given the tensor's memory, who may write to it whenever he likes."""
+    watched = watch(storage_of(tensor))
+    watched.given_away = True
+    watched.changed()
+
+
+def written_by(op: Any, args: tuple, kwargs: dict[str, Any]) -> None:
+    """Note what a call of the op may have written to, whatever kinds of tensors it was given."""
+    names = written_arguments(op)
+    if names:
+        bound = bind_arguments(op, args, kwargs)
+        all_written(tree_leaves([bound[name] for name in names]))
+
+
+def passing(op: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """Run a call that a session lets pass, and note what it writes to."""
+    try:
+        return op(*args, **kwargs)
+    finally:  # an op that raises may have written already
+        if isinstance(op, OpOverload) and op._schema.is_mutable:
+            written_by(op, args, kwargs)
+
+
+def all_written(values: Iterable[Any]) -> None:
+    """Note that the tensors among the values may have been written to."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            for part in _with_memory(value):
+                written(part)
+
+
+def _with_memory(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The tensors whose memory holds the tensor's data."""
+    if is_plain(tensor):
+        return [tensor]
+    if tensor.layout is torch.sparse_coo:
+        return [tensor._values()]
+    if tensor.layout in (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc):
+        return [tensor.values()]
+    try:
+        storage_of(tensor)
+    except (NotImplementedError, RuntimeError):  # it has none, or hides it, and then the writes are to others
+        return []
+    return [tensor]

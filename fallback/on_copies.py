@@ -31,8 +31,13 @@ def error_of(op: OpOverload, args: tuple, kwargs: dict[str, Any], read: Read) ->
         try:
             _made(op, *copied)
         except Exception as error:
-            return error
+            return None if _out_of_memory(error) else error
     return None
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether it is the host that lacks memory, of which nothing follows for the call."""
+    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def results(op: OpOverload, args: tuple, kwargs: dict[str, Any], read: Read) -> Any:

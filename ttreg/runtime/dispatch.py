@@ -142,7 +142,7 @@ class Dispatcher:
             if session.settings.on_device_error == "fallback":
                 return self._run_on_host_instead(plan, reason(failure), args, kwargs)
             plan.count -= 1
-            raise_as_pytorch_would(self.session, plan, args, kwargs)
+            raise_as_pytorch_would(self.session, plan, args, kwargs, failure)
             raise_error(failure, lambda: str(Call.bind(plan.op, args, kwargs)))
         if values is None:
             return self._run_on_host_instead(plan, INDEX_OUT_OF_RANGE, args, kwargs)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Failure = RefusedByDevice | LoweringError
 
 _WANTED = 'on_device_error="fallback" has the host take the call'
+_NO_MEMORY = "Out of Memory"  # in what ttnn says if its allocator finds no room
 REFUSED_BY_TTNN = Refusal("ttnn accepts the call", "", _WANTED)
 LOWERING_FAILED = Refusal("the lowering does not fail", "", _WANTED)
 
@@ -47,14 +48,18 @@ def raise_as_pytorch_would(
     plan: Plan,
     args: tuple,
     kwargs: dict[str, Any],
+    failure: Failure | None = None,
     read: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> None:
     """Raise what PyTorch raises for the call on the host, if it does: that is what is wrong with it.
 
-    `read` gives a plain tensor with the content of an argument, the present one by default.
+    `read` gives a plain tensor with the content of an argument, the present one by default. A call for which the device
+    lacks memory is not tried: it may be too large for the host as well, and is not wrong.
     """
     from ..fallback import on_copies
 
+    if isinstance(failure, RefusedByDevice) and _NO_MEMORY in failure.message:
+        return
     error = on_copies.error_of(plan.op, args, kwargs, read or session.peek)
     if error is not None:
         try:
@@ -84,7 +89,7 @@ class Later:
         except (RefusedByDevice, LoweringError) as failure:
             if self._session.settings.on_device_error == "fallback":
                 return self._on_host(number, reason(failure))
-            raise_as_pytorch_would(self._session, self._plan, self._args, self._kwargs, self._read)
+            raise_as_pytorch_would(self._session, self._plan, self._args, self._kwargs, failure, self._read)
             raise_error(failure, lambda: f"an output of {self._plan.op}, when it was read")
 
     def _on_host(self, number: int, refusal: Refusal) -> Value:

@@ -10,7 +10,7 @@ import torch
 from ..conditions import FLOATS, Dtype, SameDtype
 from ..registry import lower
 from ..samples import Sample, ints, rand
-from .elementwise import BF16, element, number, one_tensor
+from .elementwise import BF16, contiguous, element, number, one_tensor
 
 aten = torch.ops.aten
 
@@ -118,7 +118,7 @@ def softplus(tt, self, beta, threshold):
     return tt.softplus(self, beta=float(beta), threshold=float(threshold))
 
 
-@lower(aten.log_sigmoid_forward.default, samples=called({}), when=[Dtype("self", FLOATS)])
+@lower(aten.log_sigmoid_forward.default, samples=called({}), outputs=contiguous, when=[Dtype("self", FLOATS)])
 def log_sigmoid_forward(tt, self):
     # The second output is what PyTorch's backward kernel for CPU reads.
     return tt.log_sigmoid(self), lambda: tt.exp(tt.neg(tt.abs(self)))

@@ -6,13 +6,16 @@ from typing import Any
 
 import torch
 
-from ..conditions import FLOATS, Condition, Dtype, SameDtype
+from ..conditions import FLOATS, AtLeast, Check, Condition, Dtype, OneOf, SameDtype, SameShape
 from ..registry import lower
 from ..samples import Sample, rand
 from .activation import ELU_CALLS, gelu_variant, scaled
-from .elementwise import BF16, element, in_float32, not_above
+from .elementwise import BF16, element, first_strides, in_float32, not_above
 
 aten = torch.ops.aten
+
+NAN, INF = float("nan"), float("inf")
+NO_NAN = "PyTorch's kernel takes NaN for one thing in vectors and for another in what remains"
 
 
 def gradients(*arguments: tuple, low: float = -4.0, high: float = 4.0):
@@ -58,9 +61,19 @@ def gelu_gradients():
     for sample in gradients()():
         yield sample
         yield Sample(*sample.args, approximate="tanh")
+    yield Sample(rand(5, 7), rand(5, 7), approximate="erf")
+    yield Sample(rand(5, 7), rand(7))
 
 
-@lower(aten.gelu_backward.default, samples=gelu_gradients, when=BOTH)
+@lower(
+    aten.gelu_backward.default,
+    samples=gelu_gradients,
+    when=[
+        *BOTH,
+        SameShape(("grad_output", "self"), because="PyTorch takes no others"),
+        OneOf("approximate", ("none", "tanh"), because="PyTorch has no others"),
+    ],
+)
 def gelu_backward(tt, grad_output, self, approximate):
     return tt.gelu_bw(grad_output, self, variant=gelu_variant(tt, approximate))[0]
 
@@ -89,12 +102,12 @@ def tanh_backward(tt, grad_output, output):
     return in_float32(tt, gradient, grad_output, output)
 
 
-@lower(aten.hardsigmoid_backward.default, samples=gradients(), when=BOTH)
+@lower(aten.hardsigmoid_backward.default, samples=gradients(), outputs=first_strides, when=BOTH)
 def hardsigmoid_backward(tt, grad_output, self):
     return only_where(tt, tt.lt(tt.abs(self), 3.0), tt.multiply(grad_output, 1 / 6))
 
 
-@lower(aten.hardswish_backward.default, samples=gradients(), when=BOTH)
+@lower(aten.hardswish_backward.default, samples=gradients(), outputs=first_strides, when=BOTH)
 def hardswish_backward(tt, grad_output, self):
     def gradient(grad, x):
         inside = tt.multiply(grad, tt.add(tt.multiply(x, 1 / 3), 0.5))
@@ -103,10 +116,18 @@ def hardswish_backward(tt, grad_output, self):
     return in_float32(tt, gradient, grad_output, self)
 
 
+def negative_of_result(call):
+    refused = call["self_is_result"] and call["negative_slope"] < 0
+    return str(call["negative_slope"]) if refused else None
+
+
 @lower(
     aten.leaky_relu_backward.default,
-    samples=gradients((0.01, False), (0.2, True)),
-    when=BOTH,
+    samples=gradients((0.01, False), (-0.2, True), (0.2, True)),
+    when=[
+        *BOTH,
+        Check("a slope of at least 0 where self is the result", negative_of_result, because="PyTorch refuses"),
+    ],
 )
 def leaky_relu_backward(tt, grad_output, self, negative_slope, self_is_result):
     # A result has its input's sign: PyTorch refuses a negative slope when it is given the result.
@@ -115,8 +136,9 @@ def leaky_relu_backward(tt, grad_output, self, negative_slope, self_is_result):
 
 @lower(
     aten.hardtanh_backward.default,
-    samples=gradients((-1.0, 1.0), (0.0, 3)),
-    when=BOTH,
+    samples=gradients((-1.0, 1.0), (0.0, 3), (NAN, 1.0), (-1.0, NAN)),
+    outputs=first_strides,
+    when=[*BOTH, *(AtLeast(name, -INF, because=NO_NAN) for name in ("min_val", "max_val"))],
 )
 def hardtanh_backward(tt, grad_output, self, min_val, max_val):
     above = tt.gt(self, not_above(tt, min_val, self))
@@ -136,6 +158,7 @@ def elu_gradients():
 @lower(
     aten.elu_backward.default,
     samples=elu_gradients,
+    outputs=first_strides,
     when=one_float("grad_output", "self_or_result"),
 )
 def elu_backward(tt, grad_output, alpha, scale, input_scale, is_result, self_or_result):
@@ -152,7 +175,7 @@ def elu_backward(tt, grad_output, alpha, scale, input_scale, is_result, self_or_
     return in_float32(tt, gradient, grad_output, self_or_result)
 
 
-@lower(aten.softplus_backward.default, samples=gradients((1.0, 20.0), (2, 5)), when=BOTH)
+@lower(aten.softplus_backward.default, samples=gradients((1.0, 20.0), (2, 5)), outputs=first_strides, when=BOTH)
 def softplus_backward(tt, grad_output, self, beta, threshold):
     def gradient(grad, x):
         x = scaled(tt, x, beta)
@@ -164,12 +187,16 @@ def softplus_backward(tt, grad_output, self, beta, threshold):
 def log_sigmoid_gradients():
     for sample in gradients()():
         yield Sample(*sample.args, torch.exp(-sample.args[1].abs()))
+    yield Sample(rand(5, 7), rand(5, 7), rand(7))
 
 
 @lower(
     aten.log_sigmoid_backward.default,
     samples=log_sigmoid_gradients,
-    when=one_float("grad_output", "self", "buffer"),
+    when=[
+        *one_float("grad_output", "self", "buffer"),
+        SameShape(("grad_output", "self", "buffer"), because="PyTorch's kernel reads them side by side"),
+    ],
 )
 def log_sigmoid_backward(tt, grad_output, self, buffer):
     # The buffer holds exp(-|self|), which PyTorch's kernel for CPU saves from its forward pass.
@@ -183,15 +210,18 @@ def beyond(tt, value, limit):
     return tt.gt(tt.abs(value), element(tt, limit, value))
 
 
-@lower(aten.softshrink_backward.default, samples=gradients((0.5,), (1,)), when=BOTH)
+NO_NAN_LAMBD = AtLeast("lambd", -INF, because=NO_NAN)
+
+
+@lower(aten.softshrink_backward.default, samples=gradients((0.5,), (1,), (NAN,)), when=[*BOTH, NO_NAN_LAMBD])
 def softshrink_backward(tt, grad_output, self, lambd):
     return only_where(tt, beyond(tt, self, lambd), grad_output)
 
 
 @lower(
     aten.hardshrink_backward.default,
-    samples=gradients((0.5,), (1,)),
-    when=one_float("grad_out", "self"),
+    samples=gradients((0.5,), (1,), (NAN,)),
+    when=[*one_float("grad_out", "self"), NO_NAN_LAMBD],
 )
 def hardshrink_backward(tt, grad_out, self, lambd):
     return only_where(tt, beyond(tt, self, lambd), grad_out)
@@ -202,12 +232,21 @@ def prelu_gradients():
         weight = rand(1, 10, 1, 1, dtype=dtype)
         yield Sample(rand(2, 10, 6, 5, dtype=dtype), rand(2, 10, 6, 5, dtype=dtype), weight)
     yield Sample(rand(5, 10), rand(5, 10), rand(1, 10, dtype=BF16))
+    yield Sample(rand(5, 10), rand(5, 10), rand(1, 1, 10))
+
+
+def wider(call):
+    shape = torch.broadcast_shapes(*(meta.shape for _, meta in call.tensors()))
+    return None if shape == call["self"].shape else str(list(shape))
 
 
 @lower(
     aten._prelu_kernel_backward.default,
     samples=prelu_gradients,
-    when=one_float("grad_output", "self", "weight"),
+    when=[
+        *one_float("grad_output", "self", "weight"),
+        Check("the shape of self", wider, because="PyTorch gives the weight in its own shape"),
+    ],
 )
 def prelu_backward(tt, grad_output, self, weight):
     positive = tt.gtz(self)

@@ -12,7 +12,7 @@ from ..conditions import FLOATS, NUMBERS, Check, Dtype
 from ..meta import Meta
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
-from .elementwise import BF16, FITS, by_number, element, filled, int32, is_number, operand, two_tensors
+from .elementwise import BF16, FITS, by_number, element, filled, first_strides, int32, is_number, operand, two_tensors
 
 aten = torch.ops.aten
 
@@ -177,6 +177,6 @@ def xlogy_of_number():
 
 @lower(aten.xlogy.Scalar_Self, samples=xlogy_of_number, promote=PAIR, when=[Dtype("other", FLOATS)])
 @lower(aten.xlogy.Scalar_Other, samples=xlogy_by_number, promote=PAIR, when=[Dtype("self", FLOATS)])
-@lower(aten.xlogy.Tensor, samples=xlogy_samples, promote=PAIR, when=[Dtype(PAIR, FLOATS)])
+@lower(aten.xlogy.Tensor, samples=xlogy_samples, promote=PAIR, outputs=first_strides, when=[Dtype(PAIR, FLOATS)])
 def xlogy(tt, self, other):
     return tt.xlogy(filled(tt, self, other), operand(tt, other, self))

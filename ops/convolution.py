@@ -7,7 +7,7 @@ from math import prod
 import torch
 from torch._prims_common import suggest_memory_format
 
-from ..conditions import FLOATS, Dtype, Rank, SameDtype
+from ..conditions import FLOATS, AtLeast, Check, Dtype, Rank, SameDtype
 from ..meta import intern
 from ..registry import lower
 from ..samples import Sample, rand
@@ -17,6 +17,7 @@ from .views import cut
 aten = torch.ops.aten
 
 BFLOAT16 = torch.bfloat16
+ONLY = "PyTorch takes no others"
 
 # ttnn cuts images, but not batches, to what fits its cores: it refuses a few times as many elements in one call.
 BATCH = 2**20
@@ -66,6 +67,13 @@ def convolution_samples():
     yield conv((1, 2, 4, 4), 2, (3, 3), dtype=torch.float64)
     yield Sample(x.args[0].bfloat16(), *x.args[1:])
     yield conv((1, 2, 4, 4, 4), 2, (3, 3, 3))
+    yield conv((1, 3, 6, 6), 2, (3, 3), padding=[0, -1])
+    yield conv((1, 3, 6, 6), 2, (3, 3), out_padding=[0, -1], stride=2)
+    yield conv((1, 3, 6, 6), 2, (3, 3), stride=[1, 0])
+    yield conv((1, 3, 6, 6), 2, (3, 3), dilation=[0, 1])
+    yield Sample(*x.args[:3], [1], [1, 1, 1], [1], False, [0], 1)
+    yield Sample(image, rand(2, 4, 3, 3), *x.args[2:])
+    yield Sample(image, weight, rand(2, 1), *x.args[3:])
 
 
 def as_on_cpu(call, outputs):
@@ -80,6 +88,24 @@ def as_on_cpu(call, outputs):
     return [intern(out.dtype, out.shape, (image.squeeze(2) if out.ndim == 3 else image).stride())]
 
 
+def uneven(call):
+    dims = call["input"].ndim - 2
+    lists = {name: call[name] for name in ("stride", "padding", "dilation", "output_padding")}
+    return next((f"{name} {value}" for name, value in lists.items() if len(value) not in (1, dims)), None)
+
+
+def misfit(call):
+    """What does not fit together of the shapes of input, weight and bias."""
+    image, weight, bias, groups = call["input"], call["weight"], call["bias"], call["groups"]
+    if weight.ndim != image.ndim:
+        return f"a weight of rank {weight.ndim} for an input of rank {image.ndim}"
+    first, second = weight.shape[:2]
+    ins, outs = (first, second * groups) if call["transposed"] else (second * groups, first)
+    if groups < 1 or first % groups or image.shape[1] != ins:
+        return f"{image.shape[1]} channels in {groups} groups, for {weight}"
+    return f"a bias {bias}" if bias is not None and bias.shape != (outs,) else None
+
+
 @lower(
     aten.convolution.default,
     samples=convolution_samples,
@@ -89,6 +115,12 @@ def as_on_cpu(call, outputs):
         Dtype(("input", "weight", "bias"), FLOATS),
         SameDtype(("input", "weight", "bias")),
         Rank("input", (3, 4), because="ttnn.conv2d takes images; it has no conv3d but an experimental one"),
+        AtLeast("stride", 1, because=ONLY),
+        AtLeast("padding", 0, because=ONLY),
+        AtLeast("dilation", 1, because=ONLY),
+        AtLeast("output_padding", 0, because=ONLY),
+        Check("one number, or one for each dimension", uneven, because=ONLY),
+        Check("channels as the weight has them", misfit, because=ONLY),
     ],
 )
 def convolution(tt, input, weight, bias, stride, padding, dilation, transposed, output_padding, groups):

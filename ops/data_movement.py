@@ -6,7 +6,7 @@ from math import prod
 
 import torch
 
-from ..conditions import FLOATS, MOVABLE, Dtype, Is, SameDtype, SizeAtMost
+from ..conditions import FLOATS, MOVABLE, Check, Dtype, Is, SameDtype, SizeAtMost
 from ..registry import cpu_only, decomposed, lower
 from ..samples import Sample, bools, ints, rand
 from ._kept import from_sizes
@@ -213,9 +213,30 @@ def select_scatter_samples():
     yield Sample(rand(5, 7).double(), rand(7).double(), 0, 2)
     yield Sample(rand(5, 7), rand(7, dtype=torch.bfloat16), 0, 2)
     yield Sample(rand(2, CONCAT_ROW + 1), rand(CONCAT_ROW + 1), 0, 1)
+    yield Sample(rand(5, 7), rand(7), 0, 5)
+    yield Sample(rand(5, 7), rand(1, 7), 0, 2)
 
 
-@lower(aten.select_scatter.default, samples=select_scatter_samples, when=WRITTEN_TO)
+def misfit(call):
+    shape = list(call["self"].shape)
+    del shape[call["dim"]]
+    return None if list(call["src"].shape) == shape else str(call["src"])
+
+
+def beyond(call):
+    size = call["self"].shape[call["dim"]]
+    return None if -size <= call["index"] < size else f"{call['index']} of {size}"
+
+
+@lower(
+    aten.select_scatter.default,
+    samples=select_scatter_samples,
+    when=[
+        *WRITTEN_TO,
+        Check("src in the shape of what it replaces", misfit, because="PyTorch takes no others"),
+        Check("index within the dimension", beyond, because="PyTorch takes no others"),
+    ],
+)
 @moves_narrow
 def select_scatter(tt, self, src, dim, index):
     dim = dim % len(self.shape)

@@ -7,7 +7,7 @@ from math import prod
 import torch
 
 from ..call import Call
-from ..conditions import FLOATS, Check, Dtype, OneOf, ProgramDtype, Rank, SizeAtMost
+from ..conditions import FLOATS, AtLeast, Check, Dtype, OneOf, ProgramDtype, Rank, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, rand
 from ._compute import cast, widen
@@ -31,9 +31,20 @@ def dist_samples():
     yield Sample(rand(), rand(33))
     yield Sample(rand(5, 7, dtype=BF16), rand(7))
     yield Sample(rand(5, 7), rand(5, 7).double())
+    yield Sample(rand(5, 7), rand(5, 7) > 0)
 
 
-@lower(aten.dist.default, samples=dist_samples, promote=PAIR, when=[Dtype(PAIR, FLOATS)])
+def subtracts_bool(call: Call) -> str | None:
+    passed = call.passed or call.arguments
+    return next((name for name in PAIR if getattr(passed[name], "dtype", None) is torch.bool), None)
+
+
+@lower(
+    aten.dist.default,
+    samples=dist_samples,
+    promote=PAIR,
+    when=[Dtype(PAIR, FLOATS), Check("no bool", subtracts_bool, because="PyTorch subtracts none")],
+)
 def dist(tt, self, other, p):
     difference = tt.subtract(self, other)  # rounded to the dtype, as in PyTorch
     return cast(tt, vector_norm_of(tt, widen(tt, difference), p), self.dtype)
@@ -111,6 +122,8 @@ def pair_samples():
     yield Sample(rand(5, 7).double(), 2.0)
     yield Sample(rand(1, 1).expand(257, 4), 2.0)
     yield Sample(rand(1, 1).expand(4, 513), 2.0)
+    yield Sample(rand(5, 7), -1.0)
+    yield Sample(rand(5, 7, 1), 2.0)
 
 
 @lower(
@@ -118,6 +131,8 @@ def pair_samples():
     samples=pair_samples,
     when=[
         ProgramDtype("self", (torch.float32,), because=ON_CPU),
+        Rank("self", (2,), because="torch.pdist takes no others"),
+        AtLeast("p", 0, because="torch.pdist takes no others"),
         SizeAtMost("self", 0, 256, because="the rows of all pairs are held at once"),
         SizeAtMost("self", 1, 512, because="the rows of all pairs are held at once"),
     ],

@@ -10,7 +10,7 @@ from ..call import Call
 from ..conditions import FLOATS, NUMBERS, Check, Dtype
 from ..registry import lower
 from ..samples import Sample, bools, rand
-from .elementwise import BF16, FITS, by_number, element, filled, int32, is_number, operand, two_tensors
+from .elementwise import BF16, FITS, by_number, element, filled, first_strides, int32, is_number, operand, two_tensors
 
 aten = torch.ops.aten
 
@@ -114,6 +114,7 @@ def both_kinds():
     samples=with_every_mode(divided_by_tensors, divided_by_numbers),
     promote=PAIR,
     int_to_float=_is_exact,
+    outputs=first_strides,
     when=ROUNDED,
 )
 def div_mode(tt, self, other, rounding_mode):
@@ -123,7 +124,7 @@ def div_mode(tt, self, other, rounding_mode):
 
 
 @lower(aten.floor_divide.Scalar, samples=divided_by_numbers(), promote=PAIR, when=ROUNDED)
-@lower(aten.floor_divide.default, samples=both_kinds, promote=PAIR, when=ROUNDED)
+@lower(aten.floor_divide.default, samples=both_kinds, promote=PAIR, outputs=first_strides, when=ROUNDED)
 def floor_divide(tt, self, other):
     return div_mode(tt, self, other, "floor")
 

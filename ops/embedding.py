@@ -6,7 +6,7 @@ from math import prod
 
 import torch
 
-from ..conditions import BOOL, FLOATS, INDICES, MOVABLE, Dtype
+from ..conditions import BOOL, FLOATS, INDICES, MOVABLE, Dtype, Rank
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from ._gathers import Places, gathered, places_of, read
@@ -116,6 +116,7 @@ def index_select_samples():
     yield Sample(bools(10, 7), 0, ints(5))
     yield Sample(ints(10, 7, dtype=torch.int32), 0, ints(5))
     yield Sample(rand(10, 7), 0, ints(5, dtype=torch.int16))
+    yield Sample(rand(10, 7), 0, ints(1, 2))
 
 
 def indexed_size(call):
@@ -127,7 +128,11 @@ def indexed_size(call):
     aten.index_select.default,
     samples=index_select_samples,
     indices={"index": indexed_size},
-    when=[Dtype("self", LOOKED_UP, because=TABLES), Dtype("index", INDICES)],
+    when=[
+        Dtype("self", LOOKED_UP, because=TABLES),
+        Dtype("index", INDICES),
+        Rank("index", (0, 1), because="PyTorch takes no others"),
+    ],
 )
 def index_select(tt, self, dim, index):
     rank = len(self.shape)

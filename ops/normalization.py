@@ -124,13 +124,35 @@ def group_norm_samples():
     yield Sample(rand(2, 4, 5, 3, dtype=BFLOAT16), rand(4), rand(4), 2, 4, 15, 2, 1e-5)
     yield Sample(rand(2, 4, 5, 3), rand(4, dtype=BFLOAT16), None, 2, 4, 15, 2, 1e-5)
     yield Sample(rand(2, 4, 5, 3).double(), None, None, 2, 4, 15, 2, 1e-5)
+    yield Sample(rand(2, 4, 5, 3), None, None, -2, 4, 15, 2, 1e-5)
+    yield Sample(rand(2, 4, 5, 3), rand(1), None, 2, 4, 15, 2, 1e-5)
+
+
+def other_sizes(call):
+    shape, sizes = call["input"].shape, [call["N"], call["C"], call["HxW"]]
+    return None if sizes == [*shape[:2], prod(shape[2:])] else f"{sizes} for {call['input']}"
+
+
+def odd_parameter(call):
+    """A parameter or statistic that does not have one number for each channel."""
+    channels = call["input"].shape[1]
+    names = [name for name in ("weight", "bias", "running_mean", "running_var") if name in call.arguments]
+    return next((f"{name} {meta}" for name, meta in call.tensors(*names) if meta.shape != (channels,)), None)
+
+
+ONE_EACH = Check("one number for each channel in each parameter", odd_parameter, because="PyTorch takes no others")
 
 
 @lower(
     aten.native_group_norm.default,
     samples=group_norm_samples,
     outputs=statistics_on_cpu,
-    when=[Dtype(("input", "weight", "bias"), FLOATS), ONE_DTYPE],
+    when=[
+        Dtype(("input", "weight", "bias"), FLOATS),
+        ONE_DTYPE,
+        Check("N, C and HxW as the input has them", other_sizes, because="PyTorch takes no others"),
+        ONE_EACH,
+    ],
 )
 def native_group_norm(tt, input, weight, bias, N, C, HxW, group, eps):
     rows = as_shape(tt, input, [N, group, C // group * HxW])
@@ -143,6 +165,7 @@ def native_group_norm(tt, input, weight, bias, N, C, HxW, group, eps):
 BATCH_NORM = [
     Dtype(("input", "weight", "bias", "running_mean", "running_var"), FLOATS),
     ONE_DTYPE,
+    ONE_EACH,
 ]
 
 
@@ -217,6 +240,7 @@ def batch_norm_samples():
     yield Sample(rand(2, 3, 4, 5), *channels(3, dtype=BFLOAT16), False, 0.1, 1e-5)
     yield Sample(rand(2, 3, 4, 5), *channels(3), True, 0.1, 1e-5)
     yield Sample(rand(2, 3, 4, 5).double(), None, None, None, None, True, 0.1, 1e-5)
+    yield Sample(rand(2, 3, 4, 5), rand(1), None, *channels(3)[2:], False, 0.1, 1e-5)
 
 
 @lower(
@@ -262,6 +286,7 @@ def no_stats_samples():
         if mean is None:
             yield Sample(x, weight, bias, *rest)
     yield Sample(rand(2, 3, 4, 5), rand(3, dtype=BFLOAT16), None, True, 0.1, 1e-5)
+    yield Sample(rand(2, 3, 4, 5), rand(1), None, True, 0.1, 1e-5)
     yield Sample(rand(2, 3, 4, 5), None, None, False, 0.1, 1e-5)
 
 
@@ -269,7 +294,7 @@ def no_stats_samples():
     aten._native_batch_norm_legit.no_stats,
     samples=no_stats_samples,
     outputs=batch_norm_on_cpu,
-    when=[Dtype(("input", "weight", "bias"), FLOATS), ONE_DTYPE, Is("training", True)],
+    when=[Dtype(("input", "weight", "bias"), FLOATS), ONE_DTYPE, ONE_EACH, Is("training", True)],
 )
 def native_batch_norm_legit_no_stats(tt, input, weight, bias, momentum, eps):
     del momentum

@@ -47,6 +47,7 @@ def constant_pad_samples():
         yield Sample(rand(5, 7, dtype=dtype), [-1, -2])
         yield Sample(rand(5, 7, dtype=dtype), [])
     yield Sample(ints(5, 7, dtype=torch.int32), [1, 2, 3, 4], -123456)
+    yield Sample(ints(5, 7, dtype=torch.int32), [1, 2], float("inf"))
     yield Sample(rand(dtype=torch.float32), [])
     yield Sample(ints(5, 7, dtype=torch.uint8), [1, 2], 300)
     yield Sample(rand(5, 7).double(), [1, 2])

@@ -8,7 +8,7 @@ from ..call import Call
 from ..conditions import FLOATS, NUMBERS, Check, Dtype
 from ..registry import lower
 from ..samples import Sample, rand
-from .elementwise import BF16, FITS, element, int32, two_tensors
+from .elementwise import BF16, FITS, contiguous, element, int32, two_tensors
 
 aten = torch.ops.aten
 
@@ -59,7 +59,7 @@ def numbers():
     yield Sample(2, int32(5, 7))
 
 
-@lower(aten.pow.Scalar, samples=numbers, when=[Dtype("exponent", FLOATS)])
+@lower(aten.pow.Scalar, samples=numbers, outputs=contiguous, when=[Dtype("exponent", FLOATS)])
 def number_to_power(tt, self, exponent):
     return tt.pow(element(tt, self, exponent), exponent)
 

@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from ..conditions import FLOATS, Dtype, Is, OneOf
+from ..conditions import FLOATS, Check, Dtype, Is, OneOf, SameDtype, SameShape
+from ..meta import dtype_name
 from ..registry import decomposed, lower
 from ..samples import Sample, rand
 from ._compute import accurate, cast, widen
@@ -83,13 +84,25 @@ def gradients(forward):
             if values.isfinite().all():
                 yield Sample(rand(*values.shape, dtype=values.dtype), forward(values, dim), dim, values.dtype)
         yield Sample(rand(5, 7), forward(rand(5, 7), -1), -1, torch.float16)
+        yield Sample(rand(5, 7), forward(rand(5, 7), -1), -1, torch.bfloat16)
+        yield Sample(rand(5, 7), rand(5, 7, dtype=torch.bfloat16), -1, torch.float32)
+        yield Sample(rand(5, 1), rand(5, 7), -1, torch.float32)
 
     return samples
 
 
+def another_dtype(call):
+    dtype = call["input_dtype"]
+    return None if dtype is call["output"].dtype else dtype_name(dtype)
+
+
+ONE = ("grad_output", "output")
 GRADIENT = [
-    Dtype(("grad_output", "output"), FLOATS),
+    Dtype(ONE, FLOATS),
     OneOf("input_dtype", FLOATS),
+    SameDtype(ONE),
+    SameShape(ONE, because="PyTorch takes no others"),
+    Check("input_dtype is that of output", another_dtype, because="on CPU it is not looked at"),
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..conditions import FLOATS, AtMost, Check, Dtype, SizeAtMost
+from ..conditions import FLOATS, AtLeast, AtMost, Check, Dtype, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, rand
 from .pad import PADDED_ROW, constant_pad_nd
@@ -49,6 +49,7 @@ def im2col_samples():
     yield Sample(rand(1, 3, 8, 8).double(), [2, 2], [1, 1], [0, 0], [1, 1])
     yield Sample(rand(1, 1, 16, 16), [9, 9], [1, 1], [0, 0], [1, 1])
     yield Sample(rand(1, 1, 1, PADDED_ROW + 1), [1, 2], [1, 1], [0, 0], [1, 1])
+    yield Sample(rand(1, 3, 8, 8), [2, 2], [1, 1], [0, -1], [1, 1])
 
 
 def many_places(call):
@@ -61,6 +62,7 @@ def many_places(call):
     samples=im2col_samples,
     when=[
         Dtype("self", FLOATS),
+        AtLeast("padding", 0, because="PyTorch takes no others"),
         Check("a kernel of at most 64 places", many_places, because="it takes one slice for each place of the kernel"),
         SizeAtMost("self", -1, PADDED_ROW // 2, because="ttnn.pad keeps rows in L1"),
     ],

@@ -11,6 +11,7 @@ from ttreg import aten
 from ttreg.call import Call
 from ttreg.conditions import (
     FLOATS,
+    AtLeast,
     AtMost,
     Check,
     Dtype,
@@ -85,6 +86,8 @@ ACCEPTED = [
     (OneOf("stride", (1, 2)), conv(stride=[2, 2])),
     (OneOf("stride", ([1, 2], [2, 1])), conv(stride=[2, 1])),
     (Given("bias"), conv(bias=torch.ones(4))),
+    (AtLeast("padding", 0), conv(padding=[0, 1])),
+    (AtLeast("alpha", -7.5), add(ONES, ONES, alpha=-7.5)),
     (AtMost("padding", 1), conv(padding=[0, 1])),
     (AtMost("alpha", 2), add(ONES, ONES, alpha=2)),
     (AtMost("alpha", 2), add(ONES, ONES, alpha=-7.5)),
@@ -122,6 +125,9 @@ REFUSED = [
     (OneOf("approximate", ("none",)), gelu("tanh"), "approximate in {none}, got tanh"),
     (OneOf("stride", (1, 2)), conv(stride=[1, 2]), "stride in {1, 2}, got [1, 2]"),
     (Given("bias"), conv(), "bias is given, got None"),
+    (AtLeast("padding", 0), conv(padding=[1, -2]), "padding >= 0, got [1, -2]"),
+    (AtLeast("alpha", 2), add(ONES, ONES, alpha=1.5), "alpha >= 2, got 1.5"),
+    (AtLeast("alpha", 2), add(ONES, ONES, alpha=float("nan")), "alpha >= 2, got nan"),
     (AtMost("padding", 1), conv(padding=[1, 2]), "padding <= 1, got [1, 2]"),
     (AtMost("alpha", 2), add(ONES, ONES, alpha=2.5), "alpha <= 2, got 2.5"),
     (SizeAtMost("input", 1, 2), conv(), "input.shape[1] <= 2, got 3"),

@@ -7,14 +7,14 @@ that it returns for the report.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 
 from .call import Call, describe
-from .errors import first_line
 from .meta import Meta, dtype_name
+from .refusal import Refusal, unjudged
 
 FLOATS = (torch.bfloat16, torch.float32)
 INTEGERS = (torch.int32, torch.uint8)
@@ -23,31 +23,6 @@ INDICES = (torch.int64, torch.int32)
 BOOL = (torch.bool,)
 NUMBERS = (*FLOATS, torch.int32)
 MOVABLE = (*FLOATS, *INTEGERS, torch.bool)
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why a call is not for the device: the condition that failed and what it met."""
-
-    condition: str
-    got: str = ""
-    because: str = ""
-
-    def with_got(self, got: str) -> Refusal:
-        """The same refusal, naming what it met."""
-        return replace(self, got=got)
-
-    def __str__(self) -> str:
-        got = f", got {self.got}" if self.got else ""
-        return f"{self.condition}{got}" + (f" ({self.because})" if self.because else "")
-
-
-UNJUDGED = "asking raised that, so the host takes the call"
-
-
-def unjudged(error: Exception, asked: str = "the entry can judge the call") -> Refusal:
-    """The refusal of a call about which something in the registry raises when it is `asked`: PyTorch may as well."""
-    return Refusal(asked, f"{type(error).__name__}: {first_line(error)}", UNJUDGED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +190,25 @@ class AtMost(Condition):
 
     def __str__(self) -> str:
         return f"{self.name} <= {self.limit}"
+
+
+@dataclass(frozen=True)
+class AtLeast(Condition):
+    """The argument, a number or a list of numbers, is nowhere smaller than the limit."""
+
+    name: str
+    limit: float
+
+    def arguments(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def got(self, call: Call) -> str | None:
+        value = call[self.name]
+        numbers = value if isinstance(value, (list, tuple)) else (value,)
+        return None if all(n is None or n >= self.limit for n in numbers) else describe(value)
+
+    def __str__(self) -> str:
+        return f"{self.name} >= {self.limit}"
 
 
 @dataclass(frozen=True)

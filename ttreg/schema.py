@@ -14,6 +14,8 @@ _UNANNOTATED_WRITES = {
     torch.ops.aten.cudnn_batch_norm.default: ("running_mean", "running_var"),
 }
 
+_DIMENSIONS = frozenset(("dim", "dims", "dim0", "dim1", "dim2", "dimension"))
+
 # Views without an alias annotation in the schema: on CPU their results are the input's memory.
 _UNANNOTATED_VIEWS = frozenset(
     (
@@ -46,6 +48,14 @@ def argument_names(op: OpOverload) -> tuple[str, ...]:
 def tensor_arguments(op: OpOverload) -> tuple[str, ...]:
     """Names of the arguments that hold a tensor, an optional tensor, or a list of tensors."""
     return tuple(a.name for a in op._schema.arguments if "Tensor" in str(a.type))
+
+
+@cache
+def dimension_arguments(op: OpOverload) -> tuple[str, ...]:
+    """Names of the arguments that PyTorch's own ops take dimensions of a tensor by."""
+    if op.namespace != "aten":
+        return ()
+    return tuple(name for name in argument_names(op) if name in _DIMENSIONS)
 
 
 @cache

@@ -11,7 +11,20 @@ import torch
 from pydantic import BaseModel
 
 from ..call import Call
-from ..conditions import FLOATS, AtMost, Condition, Dtype, Is, MultipleOf, OneOf, Rank, SameDtype, SameShape, SizeAtMost
+from ..conditions import (
+    FLOATS,
+    AtLeast,
+    AtMost,
+    Condition,
+    Dtype,
+    Is,
+    MultipleOf,
+    OneOf,
+    Rank,
+    SameDtype,
+    SameShape,
+    SizeAtMost,
+)
 from ..meta import Meta, intern, meta_of
 from ..registry import Entry
 from ..runtime.plan import Plan
@@ -73,9 +86,10 @@ def _of_condition(condition: Condition, arguments: dict[str, Any]) -> Iterator[C
             yield {name: _like_given(value, condition.value)}
         elif isinstance(condition, OneOf):
             yield from ({name: _like_given(value, allowed)} for allowed in condition.values)
-        elif isinstance(condition, AtMost) and isinstance(value, (list, tuple)):
-            yield {name: [min(number, type(number)(condition.limit)) for number in value]}
-        elif isinstance(condition, AtMost) and isinstance(value, (int, float)):
+        elif isinstance(condition, (AtLeast, AtMost)) and isinstance(value, (list, tuple)):
+            nearer = max if isinstance(condition, AtLeast) else min
+            yield {name: [nearer(number, type(number)(condition.limit)) for number in value]}
+        elif isinstance(condition, (AtLeast, AtMost)) and isinstance(value, (int, float)):
             yield {name: type(value)(condition.limit)}
         elif isinstance(value, Meta):
             yield from ({name: _reshaped(value, shape)} for shape in _shapes(condition, value, tensors))

@@ -1,0 +1,91 @@
+"""A call on the CPU and on the device, and in what they differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from ttreg.checking.compare import TOLERANCES, largest_difference
+from ttreg.meta import meta_of
+from ttreg.registry import Entry
+from ttreg.runtime.session import Session
+
+from ..opinfo.outcome import host_copy
+
+MOST_ELEMENTS = 1 << 20
+
+
+def difference(session: Session, entry: Entry, arguments: dict[str, Any]) -> str | None:
+    """In what the call differs from the CPU's, or nothing; None for a call that is too large to try."""
+    with _disable_current_modes():
+        if _too_large(entry, arguments):
+            return None
+        copied = tree_map_only(torch.Tensor, host_copy, arguments)
+        expected = _outcome(entry, copied)
+        on_device = tree_map_only(torch.Tensor, lambda t: _to_device(session, t), arguments)
+    given = _outcome(entry, on_device)
+    with _disable_current_modes():
+        if isinstance(given, list):
+            try:
+                given = [(t._meta, session.read(t)) if hasattr(t, "_meta") else (meta_of(t), t) for t in given]
+            except Exception as error:
+                given = error
+        return _compared(given, expected)
+
+
+def _outcome(entry: Entry, arguments: dict[str, Any]) -> Any:
+    """The tensors that it returns, or the exception that it raises."""
+    positional = {a.name for a in entry.op._schema.arguments if not a.kwarg_only}
+    args = [value for name, value in arguments.items() if name in positional]
+    kwargs = {name: value for name, value in arguments.items() if name not in positional}
+    try:
+        return [leaf for leaf in tree_leaves(entry.op(*args, **kwargs)) if isinstance(leaf, torch.Tensor)]
+    except Exception as error:
+        return error
+
+
+def _compared(given: Any, expected: Any) -> str:
+    if isinstance(given, Exception) or isinstance(expected, Exception):
+        same = type(given) is type(expected)
+        return "" if same else f"{_said(given)} instead of {_said(expected)}"
+    if len(given) != len(expected):
+        return f"{len(given)} outputs instead of {len(expected)}"
+    for (meta, values), wanted in zip(given, expected, strict=True):
+        if meta is not meta_of(wanted):
+            return f"{meta} {meta.stride} instead of {meta_of(wanted)} {wanted.stride()}"
+        if not _close(values, wanted):
+            shown = [values.flatten()[:4].tolist(), wanted.flatten()[:4].tolist()]
+            return f"values off by {largest_difference(values, wanted)}: {shown[0]} instead of {shown[1]}"
+    return ""
+
+
+def _close(values: torch.Tensor, wanted: torch.Tensor) -> bool:
+    if wanted.dtype not in TOLERANCES:
+        return bool(torch.equal(values, wanted) or torch.allclose(values, wanted, rtol=0, atol=0, equal_nan=True))
+    rtol, atol = TOLERANCES[wanted.dtype]
+    largest = wanted.abs().double().nan_to_num(nan=0.0, posinf=0.0).max() if wanted.numel() else 0.0
+    return torch.allclose(values, wanted, rtol=rtol, atol=atol * max(1.0, float(largest)), equal_nan=True)
+
+
+def _said(outcome: Any) -> str:
+    if isinstance(outcome, Exception):
+        return f"{type(outcome).__name__}: {str(outcome).splitlines()[0] if str(outcome) else ''}"
+    return ", ".join(str(t[0] if isinstance(t, tuple) else meta_of(t)) for t in outcome) or "nothing"
+
+
+def _to_device(session: Session, tensor: torch.Tensor) -> torch.Tensor:
+    dense = meta_of(tensor).at_start().covers(tensor.nbytes)
+    if tensor.dtype in session.carriers and tensor.dtype is not torch.int64 and tensor.numel() and dense:
+        return session.to_device(tensor)
+    return host_copy(tensor)
+
+
+def _too_large(entry: Entry, arguments: dict[str, Any]) -> bool:
+    try:
+        outputs = _outcome(entry, tree_map_only(torch.Tensor, lambda t: meta_of(t).on_meta(), arguments))
+    except RuntimeError:
+        return False
+    return isinstance(outputs, list) and any(output.numel() > MOST_ELEMENTS for output in outputs)

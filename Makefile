@@ -1,6 +1,6 @@
 # Every target sets up what it needs first; a second call installs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench performance models aliasing opinfo verify lint format lock clean
+.PHONY: help setup demo test bench performance models aliasing opinfo wrong-calls verify lint format lock clean
 
 BIN := .venv/bin
 PYTHON ?=
@@ -14,7 +14,7 @@ WORKERS ?= 2
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: ## make .venv (CPython 3.12 or 3.10) and install what constraints.txt pins
 	@PYTHON="$(PYTHON)" scripts/setup.sh
@@ -33,6 +33,9 @@ opinfo: setup ## hold every op of PyTorch's own operator tests to what it gives 
 
 aliasing: setup ## take 20,000 random programs of views, writes and copies beside CPU (SEED=1: others)
 	ALIASING_SEED=$(SEED) $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) -m "long or not long" tests/aliasing $(ARGS)
+
+wrong-calls: setup ## change each argument of each entry's calls, and hold what comes to what it is on CPU (half an hour)
+	EVERY_WRONG_CALL=1 $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) tests/wrong_calls $(ARGS)
 
 bench: setup ## measure what ttreg adds to ttnn's host time, op by op and in whole models (five minutes)
 	$(BIN)/python benchmarks/overhead.py

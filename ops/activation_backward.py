@@ -136,7 +136,7 @@ def leaky_relu_backward(tt, grad_output, self, negative_slope, self_is_result):
 
 @lower(
     aten.hardtanh_backward.default,
-    samples=gradients((-1.0, 1.0), (0.0, 3), (NAN, 1.0), (-1.0, NAN)),
+    samples=gradients((-1.0, 1.0), (NAN, 1.0), (-1.0, NAN), (0.0, 3)),
     outputs=first_strides,
     when=[*BOTH, *(AtLeast(name, -INF, because=NO_NAN) for name in ("min_val", "max_val"))],
 )
@@ -213,14 +213,14 @@ def beyond(tt, value, limit):
 NO_NAN_LAMBD = AtLeast("lambd", -INF, because=NO_NAN)
 
 
-@lower(aten.softshrink_backward.default, samples=gradients((0.5,), (1,), (NAN,)), when=[*BOTH, NO_NAN_LAMBD])
+@lower(aten.softshrink_backward.default, samples=gradients((0.5,), (NAN,), (1,)), when=[*BOTH, NO_NAN_LAMBD])
 def softshrink_backward(tt, grad_output, self, lambd):
     return only_where(tt, beyond(tt, self, lambd), grad_output)
 
 
 @lower(
     aten.hardshrink_backward.default,
-    samples=gradients((0.5,), (1,), (NAN,)),
+    samples=gradients((0.5,), (NAN,), (1,)),
     when=[*one_float("grad_out", "self"), NO_NAN_LAMBD],
 )
 def hardshrink_backward(tt, grad_out, self, lambd):

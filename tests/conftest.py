@@ -20,12 +20,16 @@ PLACES = ("inside the block", "inside, small inputs local", "in another thread",
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Print which share of the operator tests' samples ran wholly on the device."""
+    """Print which share of the operator tests' samples ran on the device, and how many wrong calls were tried."""
     counts: Counter[str] = Counter()
     for reports in terminalreporter.stats.values():
         for report in reports:
-            if getattr(report, "when", "") == "call" and "-float32]" in report.nodeid:
+            if getattr(report, "when", "") == "call" and (
+                "-float32]" in report.nodeid or "wrong_calls" in report.nodeid
+            ):
                 counts.update(dict(report.user_properties))
+    if counts["wrong calls"]:
+        terminalreporter.write_line(f"{counts['wrong calls']} calls with an argument changed were held to the CPU's")
     if counts["samples"]:
         wholly, samples = counts["wholly on the device"], counts["samples"]
         terminalreporter.write_line(

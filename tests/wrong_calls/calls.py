@@ -13,8 +13,6 @@ from ttreg.meta import meta_of
 from ttreg.registry import Entry
 from ttreg.runtime.session import Session
 
-from ..opinfo.outcome import host_copy
-
 MOST_ELEMENTS = 1 << 20
 
 
@@ -81,6 +79,11 @@ def _to_device(session: Session, tensor: torch.Tensor) -> torch.Tensor:
     if tensor.dtype in session.carriers and tensor.dtype is not torch.int64 and tensor.numel() and dense:
         return session.to_device(tensor)
     return host_copy(tensor)
+
+
+def host_copy(tensor: torch.Tensor) -> torch.Tensor:
+    """A plain tensor of the same layout over a copy of the whole storage."""
+    return meta_of(tensor).on_storage(tensor.untyped_storage().clone())
 
 
 def _too_large(entry: Entry, arguments: dict[str, Any]) -> bool:

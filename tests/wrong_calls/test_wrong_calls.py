@@ -34,7 +34,8 @@ def differences(entry: Entry, share: float) -> tuple[int, list[str]]:
     """How many calls were tried, a seeded share of all, and in what some of them differ from the CPU's."""
     tried, found, chance = 0, [], random.Random(str(entry.op))
     device = ttreg.device_mode(device="emulated", min_upload_numel=0)
-    with device as session, torch.inference_mode(), warnings.catch_warnings(action="ignore"):
+    with device as session, torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         for number, sample in enumerate(entry.samples()):
             if decision(session, entry, sample) is not None:
                 continue

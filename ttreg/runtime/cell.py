@@ -186,6 +186,8 @@ class Cell:
             value = by_way(parent, first)
         for meta, view in reversed(steps):
             made = home.view_values(view, value)
+            if meta not in made:
+                return None  # it could not be made, and is the host's from now on
             self.keep_views(made, values)
             value = made[meta]
         return value

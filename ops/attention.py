@@ -7,7 +7,7 @@ import math
 import torch
 
 from ..call import Call, describe
-from ..conditions import FLOATS, Check, Dtype, Is, SameDtype
+from ..conditions import FLOATS, AtLeast, Check, Dtype, Is, SameDtype
 from ..registry import decomposed, lower
 from ..samples import Sample, bools, rand
 from ._compute import accurate, cast, widen
@@ -59,6 +59,7 @@ def refused():
     query, key, value = heads()
     yield Sample(query, key.bfloat16(), value.bfloat16())
     yield Sample(query, key[:1], value[:1])
+    yield Sample(*heads(), is_causal=True, scale=-1.0)
 
 
 def attention_samples():
@@ -78,6 +79,7 @@ WHEN = [
     SameDtype(("query", "key", "value")),
     Is("dropout_p", 0.0, because="random numbers come from the host's generator"),
     Check("query, key and value have one batch, and query a multiple of their heads", same_batch),
+    AtLeast("scale", 0, because="by others PyTorch's kernel makes NaN of what a mask hides"),
 ]
 
 

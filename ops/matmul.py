@@ -158,11 +158,26 @@ def sums(first, second, *added):
     return samples
 
 
+def added_samples():
+    yield from sums((5, 7), (7, 33), (33,), (5, 1), (1,), (), (5, 33))()
+    yield Sample(rand(5), rand(5, 7), rand(7, 33))
+
+
+def unspread(call):
+    shape = torch.Size((call["mat1"].shape[0], call["mat2"].shape[1]))
+    given = call["self"].shape
+    spreads = len(given) <= 2 and all(n in (1, size) for n, size in zip(reversed(given), reversed(shape), strict=False))
+    return None if spreads else str(call["self"])
+
+
 @lower(
     aten.addmm.default,
-    samples=sums((5, 7), (7, 33), (33,), (5, 1), (1,), (), (5, 33)),
+    samples=added_samples,
     block_floats=("mat2",),
-    when=floats("self", "mat1", "mat2"),
+    when=[
+        *floats("self", "mat1", "mat2"),
+        Check("self spreads over the product", unspread, because="PyTorch takes no others"),
+    ],
 )
 def addmm(tt, self, mat1, mat2, beta, alpha):
     return add_product(tt, self, mat1, mat2, beta, alpha)

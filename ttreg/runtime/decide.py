@@ -152,7 +152,7 @@ def _refuse(
     needed = list(Call.bind(plan.op, args, kwargs).tensors())
     if not all(meta.numel or name in entry.may_be_empty for name, meta in needed) or not any(o.numel for o in outputs):
         return EMPTY
-    outside = _no_such_dimension(plan, [meta.ndim for _, meta in Call.bind(plan.op, args, kwargs).tensors()])
+    outside = _no_such_dimension(plan, [meta.ndim for _, meta in needed])
     if outside:
         return NO_SUCH_DIMENSION.with_got(", ".join(map(str, outside)))
     odd = next(

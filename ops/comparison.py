@@ -10,7 +10,7 @@ import torch
 from ..conditions import FLOATS, MOVABLE, Dtype
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
-from .elementwise import BF16, FITS, by_number, element, filled, int32, operand, two_tensors
+from .elementwise import BF16, FITS, by_number, element, filled, first_strides, int32, operand, two_tensors
 
 aten = torch.ops.aten
 
@@ -94,9 +94,13 @@ for name in COMPARISONS:
 
 for name in LOGICAL:
     # Bringing the operands to one dtype does not change which elements are 0.
-    lower(getattr(aten, name).default, samples=logical_samples, promote=PAIR, when=[Dtype(PAIR, TRUTH)])(
-        into_bool(name)
-    )
+    lower(
+        getattr(aten, name).default,
+        samples=logical_samples,
+        promote=PAIR,
+        outputs=first_strides,
+        when=[Dtype(PAIR, TRUTH)],
+    )(into_bool(name))
 
 for name in BITWISE:
     packet, lowering = getattr(aten, name), bitwise(name)

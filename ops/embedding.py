@@ -6,7 +6,7 @@ from math import prod
 
 import torch
 
-from ..conditions import BOOL, FLOATS, INDICES, MOVABLE, Dtype, Rank
+from ..conditions import BOOL, FLOATS, INDICES, MOVABLE, Check, Dtype, Rank
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from ._gathers import Places, gathered, places_of, read
@@ -117,6 +117,11 @@ def index_select_samples():
     yield Sample(ints(10, 7, dtype=torch.int32), 0, ints(5))
     yield Sample(rand(10, 7), 0, ints(5, dtype=torch.int16))
     yield Sample(rand(10, 7), 0, ints(1, 2))
+    yield Sample(rand(), 0, ints(2, high=1))
+
+
+def several_of_one(call):
+    return None if call["self"].ndim or call["index"].numel == 1 else str(call["index"])
 
 
 def indexed_size(call):
@@ -132,6 +137,7 @@ def indexed_size(call):
         Dtype("self", LOOKED_UP, because=TABLES),
         Dtype("index", INDICES),
         Rank("index", (0, 1), because="PyTorch takes no others"),
+        Check("one index into a number", several_of_one, because="PyTorch takes no others"),
     ],
 )
 def index_select(tt, self, dim, index):

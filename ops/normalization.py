@@ -7,7 +7,7 @@ from math import prod
 import torch
 from torch._prims_common import suggest_memory_format
 
-from ..conditions import FLOATS, Check, Dtype, Is
+from ..conditions import FLOATS, AtLeast, Check, Dtype, Is
 from ..meta import intern
 from ..registry import lower
 from ..samples import Sample, rand
@@ -166,6 +166,7 @@ BATCH_NORM = [
     Dtype(("input", "weight", "bias", "running_mean", "running_var"), FLOATS),
     ONE_DTYPE,
     ONE_EACH,
+    AtLeast("eps", 0, because="ttnn takes no others"),
 ]
 
 
@@ -241,6 +242,7 @@ def batch_norm_samples():
     yield Sample(rand(2, 3, 4, 5), *channels(3), True, 0.1, 1e-5)
     yield Sample(rand(2, 3, 4, 5).double(), None, None, None, None, True, 0.1, 1e-5)
     yield Sample(rand(2, 3, 4, 5), rand(1), None, *channels(3)[2:], False, 0.1, 1e-5)
+    yield Sample(rand(2, 3, 4, 5), *channels(3), False, 0.1, -1e-5)
 
 
 @lower(

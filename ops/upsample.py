@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -18,7 +19,18 @@ from .views import as_shape
 
 aten = torch.ops.aten
 
-FLOATING = [Dtype("self", FLOATS)]
+
+def unusual(call: Call) -> str | None:
+    sizes, scales = call["output_size"], [n for name, n in call.arguments.items() if name.startswith("scales")]
+    if len(sizes) != call["self"].ndim - 2:
+        return str(list(sizes))
+    return next((str(scale) for scale in scales if scale is not None and not 0 < scale < math.inf), None)
+
+
+USUAL = Check(
+    "a size for each dimension, and scales above 0", unusual, because="PyTorch refuses others, or passes them over"
+)
+FLOATING = [Dtype("self", FLOATS), USUAL]
 LAST = torch.channels_last
 
 
@@ -58,6 +70,7 @@ def nearest_samples():
     yield Sample(rand(1, 4, 100, 40).contiguous(memory_format=LAST), [100, 80], 1.009, 2.02)
     yield Sample(rand(1, 4, 2, 5).contiguous(memory_format=LAST), [47, 90])
     yield Sample(rand(1, 3, 6, 7).double(), [12, 14])
+    yield Sample(rand(1, 3, 6, 7), [12, 14], -2.0, 2.0)
 
 
 def lower_nearest(op):
@@ -75,6 +88,7 @@ def nearest_row_samples():
     for sample in nearest_samples():
         x, (_, out), *scales = sample.args
         yield Sample(x[0], [out], *scales[1:])
+    yield Sample(rand(3, 6, 7), [14, 14])
 
 
 def lower_nearest_row(op):
@@ -100,6 +114,7 @@ def nearest_volume_samples():
     yield Sample(rand(1, 4, 3, 4, 5).contiguous(memory_format=last), [3, 8, 6], 1.3, 2.2, 1.3)
     yield Sample(rand(1, 4, 2, 3, 4).contiguous(memory_format=last), [47, 3, 4])
     yield Sample(rand(1, 1, 3, 6, 7).double(), [6, 12, 14])
+    yield Sample(rand(1, 1, 3, 6, 7), [6, 12, 14, 14])
 
 
 def lower_nearest_volume(op):
@@ -131,6 +146,7 @@ def interpolation_samples(dtypes=FLOATS):
         yield Sample(rand(1, 3, 6, 7), [6, 7], False)
         yield Sample(rand(1, 3, 6, 7), [1, 9], True)
         yield Sample(rand(1, 3, 6, 7).double(), [12, 14], False)
+        yield Sample(rand(1, 3, 6, 7), [12, 14, 14], False)
 
     return samples
 
@@ -158,7 +174,7 @@ def rows_first(shape, output_size):
 
 
 def lower_interpolation(op, make, dtypes=FLOATS, because="", more=(), samples=interpolation_samples):
-    @lower(op, samples=samples(dtypes), when=[ProgramDtype("self", dtypes, because=because), *more])
+    @lower(op, samples=samples(dtypes), when=[ProgramDtype("self", dtypes, because=because), USUAL, *more])
     def interpolation(tt, self, output_size, align_corners, scales_h, scales_w):
         rows = -2, output_size[0], make, align_corners, scales_h
         columns = -1, output_size[1], make, align_corners, scales_w
@@ -189,8 +205,8 @@ for antialiased, make in (
 
 def linear_samples():
     for sample in interpolation_samples()():
-        x, (_, out), align_corners, *scales = sample.args
-        yield Sample(x[0], [out], align_corners, *scales[1:])
+        x, (_, *out), align_corners, *scales = sample.args
+        yield Sample(x[0], out, align_corners, *scales[1:])
 
 
 @lower(aten.upsample_linear1d.default, samples=linear_samples, when=FLOATING)
@@ -205,6 +221,7 @@ def volume_samples():
         yield Sample(rand(1, 2, 4, 7, 6, dtype=dtype), [6, 10, 15], False, 1.6, 1.5, 2.6)
     yield Sample(rand(1, 3, 2, 6, 7), [2, 6, 7], False)
     yield Sample(rand(1, 1, 3, 6, 7).double(), [6, 12, 14], False)
+    yield Sample(rand(1, 1, 3, 6, 7), [6, 12, 14], False, -2.0)
 
 
 @lower(aten.upsample_trilinear3d.default, samples=volume_samples, when=FLOATING)

@@ -13,7 +13,7 @@ from ttreg.meta import meta_of
 from ttreg.registry import Entry
 from ttreg.runtime.session import Session
 
-MOST_ELEMENTS = 1 << 20
+MOST_ELEMENTS = 1 << 15
 
 
 def difference(session: Session, entry: Entry, arguments: dict[str, Any]) -> str | None:

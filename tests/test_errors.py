@@ -173,3 +173,96 @@ def a_second_backward_pass_through_freed_memory(tensor):
     loss = (tensor(X).requires_grad_() ** 2).sum()
     loss.backward()
     loss.backward()
+
+
+@fault
+def a_place_that_is_not_there_to_be_written(tensor):
+    return torch.select_scatter(tensor(X), tensor(torch.zeros(4)), 0, 100)
+
+
+@fault
+def a_dimension_that_is_not_there_to_be_written(tensor):
+    return torch.select_scatter(tensor(X), tensor(torch.zeros(3)), 7, 0)
+
+
+@fault
+def a_slice_that_is_larger_than_its_place(tensor):
+    return torch.slice_scatter(tensor(X), tensor(torch.zeros(2, 4)), 0, 0, 1)
+
+
+@fault
+def a_matrix_of_indices_of_rows(tensor):
+    return torch.index_select(tensor(X), 0, torch.tensor([[0, 1]]))
+
+
+@fault
+def a_softmax_over_a_dimension_that_is_not_there(tensor):
+    return tensor(X).softmax(5)
+
+
+@fault
+def a_sort_along_a_dimension_that_is_not_there(tensor):
+    return tensor(X).sort(5)
+
+
+@fault
+def a_logsumexp_over_no_dimension(tensor):
+    return torch.logsumexp(tensor(X), [])
+
+
+@fault
+def a_search_in_a_number(tensor):
+    return torch.searchsorted(tensor(torch.tensor(1.0)), tensor(torch.ones(3)))
+
+
+IMAGE, KERNEL = torch.ones(1, 2, 5, 5), torch.ones(3, 2, 3, 3)
+
+
+@fault
+def a_convolution_with_less_than_no_padding(tensor):
+    return F.conv2d(tensor(IMAGE), tensor(KERNEL), padding=-1)
+
+
+@fault
+def a_convolution_without_dilation(tensor):
+    return F.conv2d(tensor(IMAGE), tensor(KERNEL), dilation=0)
+
+
+@fault
+def a_convolution_with_a_bias_too_short(tensor):
+    return F.conv2d(tensor(IMAGE), tensor(KERNEL), tensor(torch.ones(2)))
+
+
+@fault
+def a_convolution_with_a_column_for_a_bias(tensor):
+    return F.conv2d(tensor(IMAGE), tensor(KERNEL), tensor(torch.ones(3, 1)))
+
+
+@fault
+def a_transposed_convolution_with_less_than_no_padding_of_its_output(tensor):
+    return F.conv_transpose2d(tensor(IMAGE), tensor(KERNEL).transpose(0, 1), stride=2, output_padding=-1)
+
+
+@fault
+def a_transposed_convolution_of_other_channels(tensor):
+    return F.conv_transpose2d(tensor(IMAGE), tensor(KERNEL))
+
+
+@fault
+def a_transposed_convolution_in_groups_that_do_not_divide_it(tensor):
+    return F.conv_transpose2d(tensor(torch.ones(1, 3, 5, 5)), tensor(KERNEL), groups=2)
+
+
+@fault
+def windows_of_an_image_with_less_than_no_padding(tensor):
+    return F.unfold(tensor(IMAGE), 3, padding=-1)
+
+
+@fault
+def an_interpolation_to_a_size_too_many(tensor):
+    return torch.ops.aten.upsample_bilinear2d(tensor(IMAGE), [5, 5, 5], False)
+
+
+@fault
+def a_matrix_and_a_product_that_do_not_fit(tensor):
+    return torch.addmm(tensor(torch.ones(3)), tensor(X), tensor(X).t().repeat(1, 2))

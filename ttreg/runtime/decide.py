@@ -53,6 +53,7 @@ from .plan import (
     promote,
     promoted_dtype,
 )
+from .rehearsal import refuse_too_large, refuse_views
 from .session import Session
 from .tensor import DeviceTensor
 
@@ -113,9 +114,8 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
         plan.refusal = no_meta(op, args, kwargs)  # its parts would raise something else than the op
     else:
         plan.refusal = entry.conditions[0].refuse(Call.bind(op, args, kwargs))
-    if plan.refusal is None:
+    if plan.refusal is None and _prepare(session, plan, entry, args, kwargs):
         plan.placement = "device" if _worth_uploading(session, tensors, metas or plan.outputs) else "local"
-        _prepare(session, plan, entry, args, kwargs)
     elif entry is not None and entry.kind == "decomposed":
         plan.placement = "host" if plan.refusal in (NO_DECOMPOSITION, NO_META, DATA_DEPENDENT) else "decomposed"
     elif is_composite(op) and (entry is None or entry.kind == "device"):
@@ -249,7 +249,8 @@ def _worth_uploading(session: Session, tensors: list[torch.Tensor], metas: list[
     return max((meta.numel for meta in metas), default=0) >= session.settings.min_upload_numel
 
 
-def _prepare(session: Session, plan: Plan, entry: Entry | None, args: tuple, kwargs: dict[str, Any]) -> None:
+def _prepare(session: Session, plan: Plan, entry: Entry | None, args: tuple, kwargs: dict[str, Any]) -> bool:
+    """Whether the device can hold the call, for which the plan is made ready."""
     assert entry is not None
     call = _functional_call(entry, Call.bind(plan.op, args, kwargs))
     _keep_taken(plan, entry)
@@ -267,6 +268,8 @@ def _prepare(session: Session, plan: Plan, entry: Entry | None, args: tuple, kwa
         slot.row_major = slot.name in entry.row_major
         slot.block_float = slot.name in entry.block_floats
         slot.as_held = _is_as_held(session, slot, slot.of(args, kwargs))
+    plan.refusal = refuse_too_large(session, plan, args, kwargs)
+    return plan.refusal is None
 
 
 def _is_long(dtype: torch.dtype) -> bool:
@@ -313,7 +316,8 @@ def _decide_view(
     elif not all(meta.numel for meta in outputs):
         plan.refusal = EMPTY
     else:
-        plan.refusal = entry_refusal(session, plan.entry, Call.bind(plan.op, args, kwargs))
+        call = Call.bind(plan.op, args, kwargs)
+        plan.refusal = entry_refusal(session, plan.entry, call) or refuse_views(session, outputs)
         if plan.refusal is None:
             _keep_taken(plan, plan.entry)
     return plan

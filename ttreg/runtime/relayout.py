@@ -17,7 +17,7 @@ import torch
 from ..devices.base import Value
 from ..meta import Meta, intern
 from .elements import Dim, Part, placed
-from .padding import WASTEFUL, tiled
+from .padding import WASTEFUL, tiled, too_large
 
 # ttnn's permute, reshape, slice and repeat were tried up to this rank.
 _MAX_RANK = 8
@@ -85,7 +85,8 @@ def route(source: Meta, target: Meta, shape: tuple[int, ...] | None = None) -> R
             _reach(steps, target.shape, shape)
     if any(len(step.shape) > _MAX_RANK for step in steps):
         return None
-    return Route(tuple(steps), max((tiled(step.shape, target.dtype) for step in steps), default=0))
+    largest = max((tiled(step.shape, target.dtype) for step in steps), default=0)
+    return None if too_large(largest, source.nbytes, "") else Route(tuple(steps), largest)
 
 
 def relayout(tt: Any, value: Value, way: Route) -> Value:

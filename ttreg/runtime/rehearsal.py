@@ -1,0 +1,164 @@
+"""Which calls take more of the DRAM than they may, by what their tensors and those of their lowering take in tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..conditions import Refusal
+from ..devices.base import Value
+from ..meta import Meta, meta_of
+from .carry import Carriers
+from .padding import refusal_of, row_major, tiled, too_large
+from .plan import Plan, Slot
+
+if TYPE_CHECKING:
+    from .session import Session
+
+# In a call of fewer elements, no tensor as large as its own can be too large: a tile for each element is the most.
+_FEW_ELEMENTS = 2**17
+
+# ttnn's functions that first move the dimension that they go along in front of the others.
+_TURNED = ("cumsum", "cumprod")
+
+
+def refuse_too_large(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Refusal | None:
+    """The refusal of a call that would take too much of the DRAM, itself or in one of its lowering's ttnn calls."""
+    arch = session.device.arch or session.settings.arch
+    given = [(slot, meta_of_any(t)) for slot in plan.slots for t in slot.tensors(args, kwargs)]
+    metas = [meta for _, meta in given] + plan.outputs
+    if sum(meta.numel for meta in metas) < _FEW_ELEMENTS:
+        return None
+    held = [row_major(m.shape, m.dtype) if slot.row_major else tiled(m.shape, m.dtype) for slot, m in given]
+    held += [tiled(meta.shape, meta.dtype) for meta in plan.outputs]
+    if too_large(sum(held), sum(meta.nbytes for meta in metas), arch):
+        return refusal_of([str(meta) for meta in metas], held)
+    rehearsed = Rehearsed(session.carriers, arch)
+    try:
+        assert plan.entry is not None
+        assert plan.entry.function is not None
+        made = plan.entry.function(rehearsed, **rehearsed.arguments(plan, args, kwargs))
+        for later in made if isinstance(made, (list, tuple)) else ():
+            if callable(later):
+                later()
+    except _TooLarge as found:
+        return found.refusal
+    except Exception:  # a reference that reads values, or a fault of the lowering, which shows when it is run
+        return None
+    return None
+
+
+def refuse_views(session: Session, metas: list[Meta]) -> Refusal | None:
+    """The refusal of views that would take too much of the DRAM in tiles."""
+    arch = session.device.arch or session.settings.arch
+    for meta in metas:
+        if too_large(tiled(meta.shape, meta.dtype), meta.nbytes, arch):
+            return refusal_of([str(meta)], [tiled(meta.shape, meta.dtype)])
+    return None
+
+
+def meta_of_any(tensor: Any) -> Meta:
+    """The metadata of a plain tensor, or of one of the device."""
+    return tensor._meta if hasattr(tensor, "_cell") else meta_of(tensor)
+
+
+class _TooLarge(Exception):
+    """Ends a rehearsal at a ttnn call that takes too much."""
+
+    def __init__(self, refusal: Refusal):
+        super().__init__(str(refusal))
+        self.refusal = refusal
+
+
+@lru_cache(maxsize=1)
+def _ttnn() -> Any:
+    from ..devices.emulated.device import EmulatedApi
+
+    return EmulatedApi(None)
+
+
+class Rehearsed:
+    """The `tt` of a rehearsal: ttnn's functions on tensors without values, up to one that is too large."""
+
+    device = None
+
+    def __init__(self, carriers: Carriers, arch: str):
+        self._carriers, self._arch = carriers, arch
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(_ttnn(), name)
+        if isinstance(attribute, type) or not callable(attribute):
+            return attribute
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            made = attribute(*args, **kwargs)
+            self._weigh(name, kwargs, (args, tuple(kwargs.values()), made))
+            return made
+
+        setattr(self, name, call)
+        return call
+
+    def _weigh(self, name: str, kwargs: dict[str, Any], values: Any) -> None:
+        shapes = [(list(v.shape), v.data.dtype, v.layout) for v in _tensors(values)]
+        held = [(row_major if layout == self.ROW_MAJOR_LAYOUT else tiled)(s, dtype) for s, dtype, layout in shapes]
+        unpadded = sum(prod(shape) * dtype.itemsize for shape, dtype, _ in shapes)
+        names = [f"{shape} in ttnn.{name}" for shape, _, _ in shapes]
+        if name in _TURNED:
+            shape, dtype, _ = shapes[0]
+            size = shape.pop(kwargs["dim"])
+            names.append(f"{[size, *shape]} inside of ttnn.{name}")
+            held.append(tiled([size, *(1, 1, *shape)[-max(len(shape), 2) :]], dtype))
+        if too_large(sum(held), unpadded, self._arch):
+            raise _TooLarge(refusal_of(names, held))
+
+    def arguments(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a plan's lowering."""
+        return plan.constants | {slot.name: self._given(slot, slot.of(args, kwargs)) for slot in plan.slots}
+
+    def _given(self, slot: Slot, argument: Any) -> Any:
+        if isinstance(argument, (list, tuple)):
+            return [self._given(slot, item) for item in argument]
+        if argument is None or not argument.numel():
+            return None
+        dtype = slot.dtype or argument.dtype
+        carrier = "uint32" if slot.bound is not None else self._carriers[dtype]
+        return self._without_values(tuple(argument.shape), carrier, slot.row_major)
+
+    def _without_values(self, shape: tuple[int, ...], carrier: str, rows: bool = False) -> Value:
+        from ..devices.emulated.tensor import EmulatedTensor, stored
+
+        dtype, layout = getattr(self, carrier), self.ROW_MAJOR_LAYOUT if rows else self.TILE_LAYOUT
+        return EmulatedTensor(stored(torch.empty(shape, device="meta"), dtype), dtype, layout)
+
+    # What else a lowering is given; see api.py.
+    def to_layout(self, value: Value, layout: Any) -> Value:
+        """As `Api.to_layout`."""
+        return value if value.layout == layout else _ttnn().to_layout(value, layout)
+
+    def carrier(self, dtype: torch.dtype) -> Any:
+        """As `Api.carrier`."""
+        return getattr(self, self._carriers[dtype])
+
+    def once(self, make: Callable[[Any], Any]) -> Any:
+        """As `Api.once`."""
+        return make(self)
+
+    def prepared(self, value: Value, key: Any, make: Callable[[], Any]) -> Any:
+        """As `Api.prepared`."""
+        return make()
+
+    def constant(self, tensor: torch.Tensor) -> Value:
+        """As `Api.constant`."""
+        return self._without_values(tuple(tensor.shape), self._carriers[tensor.dtype])
+
+
+def _tensors(value: Any) -> Iterator[Value]:
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors(item)
+    elif hasattr(value, "twin"):  # an EmulatedTensor
+        yield value

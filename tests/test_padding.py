@@ -83,7 +83,7 @@ def test_a_tensor_inside_of_a_lowering_counts(private_op):
     assert asked(op, meta(256, 256)).accepted
 
 
-@pytest.mark.parametrize("shape", [(2000000, 1), (3, 100000, 2), (64, 64, 64, 1, 2)])
+@pytest.mark.parametrize("shape", [(2000000, 1), (3, 100000, 2), (16, 64, 64, 1, 2)])
 def test_small_last_dimensions_run_on_a_chip(shape):
     with ttreg.device_mode(device="mock") as session:
         x = session.to_device(torch.zeros(shape))
@@ -92,7 +92,7 @@ def test_small_last_dimensions_run_on_a_chip(shape):
 
 
 def test_einsum_and_rotary_pairs_of_ordinary_size_stay_on_the_chip():
-    shapes = (1, 16, 1024, 1024), (1, 16, 1024, 64), (1, 4096, 20, 128), (1, 4096, 1, 64, 2, 2)
+    shapes = (1, 16, 512, 512), (1, 16, 512, 64), (1, 2048, 24, 128), (1, 2048, 1, 64, 2, 2)
     inputs = [torch.zeros(shape) for shape in shapes]
     with ttreg.device_mode(device="mock") as session:
         attention, values, x, turns = map(session.to_device, inputs)

@@ -184,10 +184,21 @@ def lower_interpolation(op, make, dtypes=FLOATS, because="", more=(), samples=in
         return cast(tt, x, self.dtype)
 
 
+def one_column(call: Call) -> str | None:
+    high, wide = call["output_size"]
+    return f"[{high}, {wide}]" if wide == 1 < high else None
+
+
+MORE_COLUMNS = Check(
+    "more than one column of several rows", one_column, because="PyTorch gives all rows of it what the first has"
+)
+
+
 def wide_samples(dtypes):
     def samples():
         yield from interpolation_samples(dtypes)()
         yield Sample(rand(1, 2, 40, 50), [3, 4], False)
+        yield Sample(rand(1, 2, 6, 7), [6, 1], False)
         yield Sample(rand(1, 1, 1, 1).expand(1, 64, 40000, 40), [400, 40], False)
 
     return samples
@@ -200,7 +211,7 @@ for antialiased, make in (
     (aten._upsample_bicubic2d_aa.default, antialiased_cubic),
 ):
     because = "on CPU it is not implemented for bfloat16"
-    lower_interpolation(antialiased, make, (torch.float32,), because, [too_much(make)], wide_samples)
+    lower_interpolation(antialiased, make, (torch.float32,), because, [MORE_COLUMNS, too_much(make)], wide_samples)
 
 
 def linear_samples():

@@ -8,12 +8,14 @@ import warnings
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 import ttreg
 from ttreg.checking.trial import decision
 from ttreg.registry import Entry, registry
+from ttreg.samples import Sample
 
-from .calls import difference
+from .calls import MOST_ELEMENTS, difference
 from .excluded import reason_to_exclude
 from .variations import variations
 
@@ -41,7 +43,7 @@ def differences(entry: Entry) -> tuple[int, list[str]]:
     with device as session, torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for number, sample in samples:
-            if decision(session, entry, sample) is not None:
+            if _is_large(sample) or decision(session, entry, sample) is not None:
                 continue
             for variation in variations(entry.op, sample.args, sample.kwargs):
                 if not EVERY_CALL and chance.random() >= SHARE_OF_MAKE_TEST:
@@ -55,3 +57,8 @@ def differences(entry: Entry) -> tuple[int, list[str]]:
             if not EVERY_CALL:
                 break
     return tried, found
+
+
+def _is_large(sample: Sample) -> bool:
+    leaves = tree_leaves((sample.args, sample.kwargs))
+    return any(isinstance(leaf, torch.Tensor) and leaf.numel() > MOST_ELEMENTS for leaf in leaves)

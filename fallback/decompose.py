@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch._ops import OpOverload
 
+from ..registry import registry
 from ..schema import is_composite, is_tracked
 from .autocast import autocast_within
 
 
 def can_run(op: OpOverload) -> bool:
-    """Whether PyTorch has a decomposition of this overload; of an `out=` form it often has none."""
+    """Whether there is a decomposition of this overload; PyTorch often has none of an `out=` form."""
     from torch._decomp import decomposition_table
 
-    return is_composite(op) or op in decomposition_table
+    return is_composite(op) or op in decomposition_table or ours(op) is not None
 
 
 def run(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -29,4 +31,10 @@ def run(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     from torch._decomp import decomposition_table
 
     with autocast_within(op):
-        return decomposition_table[op](*args, **kwargs)
+        return (ours(op) or decomposition_table[op])(*args, **kwargs)
+
+
+def ours(op: OpOverload) -> Callable[..., Any] | None:
+    """The decomposition that the op's entry gives, where PyTorch has none."""
+    entry = registry.find(op)
+    return entry.decomposition if entry is not None and entry.op is op else None

@@ -8,6 +8,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_module, distribute_tensor
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.masked import masked_tensor
 from torch.utils._pytree import tree_map_only
 from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8WeightOnlyConfig, quantize_
@@ -209,17 +210,11 @@ def distributed_tensors(tensor):
     ]
 
 
-def scaled(session):
-    return Scaled(session.to_device(X), 2.0) + 1
-
-
 FOREIGN = {
     "a sparse_coo tensor": lambda session: session.to_device(X).to_sparse() * 2,
     "a sparse_csr tensor": lambda session: X.to_sparse_csr() @ session.to_device(X).t(),
     "a nested tensor": lambda session: torch.nested.nested_tensor([X, X[:2]]) * 2,
     "a quantized tensor (quint8)": lambda session: torch.quantize_per_tensor(X, 0.1, 3, torch.quint8).relu(),
-    "a Scaled": scaled,
-    "a DTensor": lambda session: distribute_tensor(X, init_device_mesh("cpu", (1,)), [Shard(0)]) * 2,
     "a tensor on meta": lambda session: torch.ones(3, 4, device="meta") + 1,
     "a view to be conjugated or negated": lambda session: torch.complex(X, X).conj() * 2,
 }
@@ -238,7 +233,37 @@ def test_the_report_says_why_they_are_left_alone(kind, device):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_what_passes_through_is_no_fallback_to_complain_of(device):
-    with ttreg.device_mode(device="emulated", min_upload_numel=0, on_fallback="raise") as session:
-        result = Scaled(X, 2.0) + session.to_device(X)
-    assert result.values_.tolist() == (X * 3).tolist()
+def test_what_passes_through_is_no_fallback_to_complain_of():
+    sparse = X.to_sparse()
+    with ttreg.device_mode(device="emulated", min_upload_numel=0, on_fallback="raise"):
+        result = sparse * 2
+    assert result.to_dense().tolist() == (X * 2).tolist()
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_others_subclasses_call_runs_on_the_device(nested, device):
+    mesh = init_device_mesh("cpu", (1,))
+    model = parallelize_module(
+        nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)),
+        mesh,
+        {"0": ColwiseParallel(), "2": RowwiseParallel()},
+    )
+    quantized = three_layers(64, 32)
+    quantize_(quantized, Int8WeightOnlyConfig())
+    inputs = torch.linspace(-1, 1, 128).reshape(2, 64)
+    scaled = Scaled(X, 2.0)
+
+    def program():
+        with torch.no_grad():
+            return model(X), (Scaled(scaled, 2.0) if nested else scaled) @ X.t(), quantized(inputs)
+
+    expected = program()
+    with device as session:
+        given = program()
+    report = session.report()
+    assert {row.placement for row in report.ops if row.op in ("aten.addmm.default", "aten.mm.default")} == {"device"}
+    assert report.totals.device >= 5
+    for one, other in zip(given, expected, strict=True):
+        while isinstance(one, Scaled):
+            one, other = one.values_ * one.scale, other.values_ * other.scale
+        torch.testing.assert_close(torch.tensor(one.tolist()), other, rtol=1e-4, atol=1e-5)

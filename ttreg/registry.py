@@ -54,6 +54,7 @@ class Entry:
     casts: bool = False
     in_dtype: tuple[str, ...] = ()
     module: str = ""
+    decomposition: Callable[..., Any] | None = None  # ours, where PyTorch has none
 
     @property
     def family(self) -> str:
@@ -226,12 +227,11 @@ def cpu_only(*ops: OpOverload, because: str, samples: Samples) -> None:
         registry.add(Entry(op, "host", (Never(because=because),), samples, module=_caller()))
 
 
-def decomposed(*ops: OpOverload, because: str, samples: Samples) -> None:
-    """Say that the ops are replaced by PyTorch's own decomposition into other aten ops, and why."""
+def decomposed(*ops: OpOverload, because: str, samples: Samples, into: Callable[..., Any] | None = None) -> None:
+    """Say that the ops are replaced by other aten ops, and why: as `into` calls them, or as PyTorch decomposes them."""
+    never = Never("is replaced by its parts", because=because)
     for op in ops:
-        registry.add(
-            Entry(op, "decomposed", (Never("is replaced by its parts", because=because),), samples, module=_caller())
-        )
+        registry.add(Entry(op, "decomposed", (never,), samples, module=_caller(), decomposition=into))
 
 
 def _load_package(entry_point: EntryPoint) -> None:

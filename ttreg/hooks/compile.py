@@ -20,12 +20,12 @@ from torch._guards import TracingContext
 
 from ..errors import SettingsError
 from ..forks import new_lock
+from ..registry import registry
 from ..runtime.cell import Cell
 from ..runtime.mode import enter_modes, in_block, open_session
 from ..runtime.session import Session
 from ..runtime.tensor import DeviceTensor
 from ..settings import Settings
-from .fast_paths import DECOMPOSITIONS
 
 _sessions: dict[Settings, Session] = {}
 _lock = new_lock()
@@ -63,7 +63,7 @@ def backend(
         fw_compiler=partial(_forward_runner, settings=settings),
         bw_compiler=whole,
         inference_compiler=whole,
-        decompositions=DECOMPOSITIONS,
+        decompositions={entry.op: entry.decomposition for entry in registry if entry.decomposition is not None},
     )
     return compiler(graph, example_inputs)
 

@@ -18,7 +18,7 @@ from ..forks import new_lock
 from ..runtime import watch
 from ..runtime.session import Session
 from ..runtime.tensor import DeviceTensor
-from . import higher_order, kernels
+from . import encoders, higher_order, kernels, subclasses
 from .onednn import in_autocasts_dtype, without_onednn
 
 
@@ -59,11 +59,6 @@ def _in_steps(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
     return call
 
 
-def _outside_only(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
-    """Whether `torch.nn` runs attention layers as one op, which the registry does not have, and not as their parts."""
-    return lambda: function() and find() is None
-
-
 def _control_flow(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
     """Before autograd gets them, which would trace what they are given."""
 
@@ -82,7 +77,9 @@ _REPLACED: tuple[tuple[Any, str, Make], ...] = (
     (torch.Tensor, "map2_", _untrusted),
     (torch, "lstm", _in_steps),
     (torch._VF, "lstm", _in_steps),
-    (torch.backends.mha, "get_fastpath_enabled", _outside_only),
+    (torch.nn.TransformerEncoder, "forward", encoders.forward),
+    (torch, "_nested_tensor_from_mask", encoders.nested_tensor_from_mask),
+    (torch, "_nested_tensor_from_mask_left_aligned", encoders.is_left_aligned),
     (HigherOrderOperator, "__call__", _control_flow),
 )
 
@@ -125,6 +122,7 @@ def replaced(find: Find) -> Iterator[None]:
 
 def _put_all(find: Find) -> None:
     kernels.put_in_place()
+    subclasses.put_in_place()
     for owner, name, make in _REPLACED:
         function = getattr(owner, name)
         if function not in _replacements:  # or another library has put one back after the block it was found in

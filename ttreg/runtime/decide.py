@@ -346,7 +346,7 @@ def outputs_on_meta(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tupl
         if is_out:
             for tensor in written:  # without elements it takes on any shape, and PyTorch does not warn of that
                 tensor.resize_(0)
-        result = op(*meta_args, **meta_kwargs)
+        result = (decompose.ours(op) or op)(*meta_args, **meta_kwargs)
     except Exception:  # whatever it is, the host raises it again, in PyTorch's own words
         return None, False
     for tensor in written:

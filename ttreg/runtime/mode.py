@@ -33,6 +33,7 @@ from . import watch
 from .decorated import decorated
 from .dispatch import Dispatcher
 from .session import Session
+from .tensor import others_subclass
 from .trace import TracedDispatcher, TracedSession
 from .trace_file import trace_file
 
@@ -227,6 +228,8 @@ class _Dispatch(TorchDispatchMode):
         # A block further in is at work, and this call is a part of how; or PyTorch is tracing.
         if of_thread.dispatching or (_count_of_modes() and _tracing()):
             return watch.passing(func, args, kwargs or {})
+        if types and others_subclass(types):
+            return NotImplemented  # to PyTorch: the subclass itself is asked, and the calls that it makes come here
         if type(func) is not OpOverload and isinstance(func, HigherOrderOperator):  # a slow question
             return higher_order.run(func, args, kwargs or {}, self)
         if _count_of_modes() and (others := _other_modes()):

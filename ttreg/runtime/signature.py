@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _PLAIN_TYPES = frozenset((int, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format))
 _OTHER_TYPES = frozenset((complex, torch.Generator, torch.Stream))
 
+_WITHOUT_A_SHAPE = frozenset((torch.nn.UninitializedParameter, torch.nn.UninitializedBuffer))
+
 # What `int32 + 2.5` has as its dtype, and whether PyTorch refuses an op that is not deterministic.
 _default_dtype = torch.get_default_dtype
 _deterministic = torch._C._get_deterministic_algorithms
@@ -50,7 +52,7 @@ def _append(session: Session, key: list[Any], values: Any) -> bool:
         elif kind in _PLAIN_TYPES:
             key.append(value)
         elif isinstance(value, torch.Tensor):
-            if dispatch_keys(value).raw_repr() not in PLAIN_KEYS:
+            if dispatch_keys(value).raw_repr() not in PLAIN_KEYS or kind in _WITHOUT_A_SHAPE:
                 return False
             key.append(intern(value.dtype, value.shape, value.stride(), value.storage_offset()))
         elif kind is bool or kind is float:

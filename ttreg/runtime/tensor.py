@@ -20,6 +20,7 @@ from .chains import ViewOf
 
 _make_wrapper = torch.Tensor._make_wrapper_subclass
 _throw_on_mutable_data_ptr = torch._C._set_throw_on_mutable_data_ptr
+_NO_DISPATCH = torch.Tensor.__torch_dispatch__
 _OWN_ATTRIBUTES = ("_cell", "_meta", "_view")
 
 
@@ -78,6 +79,8 @@ class DeviceTensor(torch.Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
+        if others_subclass(types):
+            return NotImplemented
         # Reached outside the block, and in threads that are not inside it: the host does it, and the memory is shared
         # with plain tensors from here on.
         from ..fallback import host
@@ -177,7 +180,8 @@ class DeviceTensor(torch.Tensor):
 
     def as_subclass(self, cls: type) -> Any:
         """As `Tensor.as_subclass`: a tensor of that class over the memory on the host."""
-        return self._ordinary().as_subclass(cls)
+        plain = _OnHost.apply(self) if self.requires_grad and torch.is_grad_enabled() else self.host()
+        return plain.as_subclass(cls)
 
     def set_(self, source: Any = None, *geometry: Any, **named: Any) -> DeviceTensor:
         """As `Tensor.set_`."""
@@ -232,6 +236,23 @@ class DeviceTensor(torch.Tensor):
         grad_fn = self.grad_fn
         suffix = "requires_grad=True" if grad_fn is None else f"grad_fn=<{type(grad_fn).__name__}>"
         return _tensor_str._add_suffixes(text.removesuffix(")"), [suffix], len("tensor("), False)
+
+
+class _OnHost(torch.autograd.Function):
+    """A plain tensor over the same memory, through which gradients flow."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: DeviceTensor) -> torch.Tensor:  # type: ignore[override]
+        return tensor.host()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return gradient
+
+
+def others_subclass(types: Any) -> bool:
+    """Whether a call has a tensor of a subclass, other than ours, that handles calls by itself."""
+    return any(kind is not DeviceTensor and kind.__torch_dispatch__ is not _NO_DISPATCH for kind in types)
 
 
 def with_memory(source: Any = None, *geometry: Any) -> tuple:

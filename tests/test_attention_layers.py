@@ -1,0 +1,83 @@
+"""Attention layers of `torch.nn` give at inference what PyTorch's fused kernels give on CPU, padding included."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+X = torch.linspace(-1, 1, 2 * 10 * 16).reshape(2, 10, 16).sin()
+PADDINGS = {
+    "none": torch.zeros(2, 10, dtype=torch.bool),
+    "at the end": torch.arange(10) >= torch.tensor([[10], [6]]),
+    "at the start": torch.arange(10) < torch.tensor([[0], [4]]),
+    "a whole sequence": torch.tensor([[False], [True]]).expand(2, 10),
+}
+
+
+def agree(program, device, without_grad=torch.no_grad):
+    with without_grad():
+        expected = program(X)
+        with device as session:
+            given = program(session.to_device(X))
+    for one, other in zip(given, expected, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            assert one.stride() == other.stride()
+            torch.testing.assert_close(torch.tensor(one.tolist()), other, rtol=1e-4, atol=1e-5, equal_nan=True)
+    return session.report()
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("final_norm", [False, True])
+@pytest.mark.parametrize("without_grad", [torch.no_grad, torch.inference_mode])
+def test_an_encoder_with_padding(padding, final_norm, without_grad, device):
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    norm = nn.LayerNorm(16) if final_norm else None
+    if norm is not None:
+        nn.init.constant_(norm.bias, 0.5)
+    encoder = nn.TransformerEncoder(layer, 2, norm).eval()
+    mask = PADDINGS[padding]
+    report = agree(lambda x: [encoder(x, src_key_padding_mask=mask)], device, without_grad)
+    assert not report.totals.host_float, str(report)
+
+
+def test_an_encoder_with_padding_that_is_given_as_numbers(device):
+    torch.manual_seed(0)
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2).eval()
+    mask = torch.zeros(2, 10).masked_fill(PADDINGS["at the end"], float("-inf"))
+    agree(lambda x: [encoder(x, src_key_padding_mask=mask)], device)
+
+
+def test_an_encoder_that_trains_keeps_to_its_own_ways(device):
+    torch.manual_seed(0)
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, dropout=0.0), 2)
+    agree(lambda x: [encoder(x, src_key_padding_mask=PADDINGS["at the end"])], device, torch.enable_grad)
+
+
+@pytest.mark.parametrize("needs", ["no weights", "weights", "weights of each head"])
+@pytest.mark.parametrize("mask", ["none", "padding", "a whole sequence", "causal", "both"])
+def test_multi_head_attention(needs, mask, device):
+    torch.manual_seed(0)
+    attention = nn.MultiheadAttention(16, 2, batch_first=True).eval()
+    padding = {"padding": PADDINGS["at the end"], "a whole sequence": PADDINGS["a whole sequence"]}.get(mask)
+    causal = torch.ones(10, 10, dtype=torch.bool).triu(1) if mask in ("causal", "both") else None
+    options = {
+        "need_weights": needs != "no weights",
+        "average_attn_weights": needs == "weights",
+        "key_padding_mask": PADDINGS["at the start"] if mask == "both" else padding,
+        "attn_mask": causal,
+    }
+    report = agree(lambda x: attention(x, x, x, **options), device)
+    assert not report.totals.host_float, str(report)
+
+
+def test_wrong_calls_raise_what_they_raise_on_cpu(device):
+    attention = nn.MultiheadAttention(16, 2, batch_first=True).eval()
+    arguments = attention.in_proj_weight, attention.in_proj_bias, attention.out_proj.weight, attention.out_proj.bias
+    with torch.no_grad(), device as session:
+        x = session.to_device(X)
+        with pytest.raises(RuntimeError, match="expected `query`/`key`/`value` shapes to match"):
+            torch._native_multi_head_attention(x[:, :5], x, x, 16, 2, *arguments)

@@ -1,0 +1,72 @@
+"""`nn.TransformerEncoder` with padding: with zeros in padded rows, where PyTorch takes nested tensors for that.
+
+At inference PyTorch brings the rows that are not padded into a nested tensor, which the device does not have, and fills
+the others with zeros after the last layer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+class _Nests(Exception):
+    """The encoder is about to make a nested tensor of its input."""
+
+
+class _OfThread(threading.local):
+    source: torch.Tensor | None = None  # of the encoder that has not begun with its layers
+
+
+_of_thread = _OfThread()
+
+
+def forward(function: Callable[..., Any], find: Callable[[], Any]) -> Callable[..., Any]:
+    """`nn.TransformerEncoder.forward`, which in a block makes no nested tensors."""
+
+    def call(encoder: Any, src: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if find() is None:
+            return function(encoder, src, *args, **kwargs)
+        before, _of_thread.source = _of_thread.source, src
+        try:
+            return function(encoder, src, *args, **kwargs)
+        except _Nests as nests:
+            (is_kept,) = nests.args
+        finally:
+            _of_thread.source = before
+        return _padded(encoder, src, is_kept)
+
+    return call
+
+
+def nested_tensor_from_mask(function: Callable[..., Any], find: Callable[[], Any]) -> Callable[..., Any]:
+    """`torch._nested_tensor_from_mask`, which interrupts an encoder that is at it."""
+
+    def call(tensor: torch.Tensor, mask: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if tensor is _of_thread.source:
+            raise _Nests(mask)
+        return function(tensor, mask, *args, **kwargs)
+
+    return call
+
+
+def is_left_aligned(function: Callable[..., Any], find: Callable[[], Any]) -> Callable[..., Any]:
+    """`torch._nested_tensor_from_mask_left_aligned`, which an encoder asks of its input: it reads the mask alone."""
+
+    def call(tensor: torch.Tensor, mask: torch.Tensor) -> bool:
+        if tensor is _of_thread.source:
+            tensor = torch.empty((), dtype=torch.bool, device="cpu").expand(tensor.shape)
+        return function(tensor, mask)
+
+    return call
+
+
+def _padded(encoder: Any, src: torch.Tensor, is_kept: torch.Tensor) -> torch.Tensor:
+    output, is_padding = src, is_kept.logical_not()
+    for layer in encoder.layers:
+        output = layer(output, src_key_padding_mask=is_padding)
+    output = output.masked_fill(is_padding.unsqueeze(-1), 0.0)
+    return output if encoder.norm is None else encoder.norm(output)

@@ -14,7 +14,16 @@ from ..call import bind_arguments
 from ..meta import is_plain
 from ..schema import written_arguments
 
-storage_of = torch._C.TensorBase.untyped_storage  # `DeviceTensor` has one that downloads
+_storage_of = torch._C.TensorBase.untyped_storage  # `DeviceTensor` has one that downloads
+
+
+def storage_of(tensor: torch.Tensor) -> torch.UntypedStorage:
+    """The tensor's storage, of whatever type it is: a `__torch_function__` of its own is not asked."""
+    kind = type(tensor)
+    if kind is torch.Tensor or kind is torch.nn.Parameter:
+        return _storage_of(tensor)
+    with torch._C.DisableTorchFunctionSubclass():
+        return _storage_of(tensor)
 
 
 class Uploaded(Protocol):

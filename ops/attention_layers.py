@@ -49,7 +49,11 @@ def multi_head_attention(
     """
     if query.dim() != 3 or not query.shape == key.shape == value.shape or qkv_weight.shape[0] != 3 * embed_dim:
         raise ValueError("the op is for query, key and value of one shape")  # the host raises it in PyTorch's words
-    projected = F._in_projection_packed(query, key, value, qkv_weight, qkv_bias)
+    projected: Any
+    if query is key is value:
+        projected = F.linear(query, qkv_weight, qkv_bias).chunk(3, -1)
+    else:
+        projected = map(F.linear, (query, key, value), qkv_weight.chunk(3), qkv_bias.chunk(3))
     q, k, v = (x.unflatten(-1, (num_head, embed_dim // num_head)).transpose(1, 2) for x in projected)
     weights = None
     if mask is None and not need_weights:

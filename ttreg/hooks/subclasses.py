@@ -21,9 +21,9 @@ _new_parameter: Any = torch.nn.Parameter.__new__
 @cache
 def put_in_place() -> None:
     """Replace the functions with which subclasses are made; they do the same for other tensors."""
-    torch.Tensor.__new__ = staticmethod(_new)  # type: ignore[assignment]
-    torch.Tensor._make_subclass = staticmethod(_make_subclass)  # type: ignore[assignment]
-    torch.nn.Parameter.__new__ = staticmethod(_parameter)  # type: ignore[assignment]
+    torch.Tensor.__new__ = staticmethod(_new)  # type: ignore[method-assign]
+    torch.Tensor._make_subclass = staticmethod(_make_subclass)  # type: ignore[method-assign]
+    torch.nn.Parameter.__new__ = staticmethod(_parameter)  # type: ignore[method-assign]
 
 
 @wraps(_base.__new__)

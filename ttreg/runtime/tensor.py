@@ -242,11 +242,11 @@ class _OnHost(torch.autograd.Function):
     """A plain tensor over the same memory, through which gradients flow."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: DeviceTensor) -> torch.Tensor:  # type: ignore[override]
+    def forward(ctx: Any, tensor: DeviceTensor) -> torch.Tensor:
         return tensor.host()
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         return gradient
 
 

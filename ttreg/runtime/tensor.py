@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import _tensor_str
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch.utils._python_dispatch import _disable_current_modes
 
 from ..meta import Meta, meta_of
 from ..modes import overrides_are_active, without_modes, without_overrides
@@ -28,6 +29,13 @@ _OWN_ATTRIBUTES = ("_cell", "_meta", "_view")
 def _on_the_host() -> Iterator[None]:
     """Neither dispatch what is done with plain tensors, nor let a transform of `torch.func` wrap them."""
     with without_modes(), temporarily_clear_interpreter_stack():
+        yield
+
+
+@contextmanager
+def _read_by_the_program() -> Iterator[None]:
+    """The same, but a mode that overrides functions sees how the program reads the tensor, as it does a plain one."""
+    with _disable_current_modes(), temporarily_clear_interpreter_stack():
         yield
 
 
@@ -161,7 +169,7 @@ class DeviceTensor(torch.Tensor):
 
     def tolist(self) -> Any:
         """As `Tensor.tolist`."""
-        with _on_the_host():
+        with _read_by_the_program():
             return self._cell.host_view(self._meta).tolist()
 
     def data_ptr(self) -> int:
@@ -208,7 +216,7 @@ class DeviceTensor(torch.Tensor):
         return self.host().is_shared()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        with _on_the_host():
+        with _read_by_the_program():
             return self._ordinary().__reduce_ex__(protocol)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
@@ -227,7 +235,7 @@ class DeviceTensor(torch.Tensor):
         return format(self.item(), specification) if self.dim() == 0 else object.__format__(self, specification)
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
-        with _on_the_host():
+        with _read_by_the_program():
             text = repr(self._cell.host_view(self._meta))
         if isinstance(self, torch.nn.Parameter):
             text = f"Parameter containing:\n{text}"

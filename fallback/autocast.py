@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from functools import cache
 
 import torch
-from torch._ops import OpOverload
 
+from ..pytorch_private import DispatchKey, OpOverload, as_the_op_was_called, has_kernel_for, set_key_excluded
 from ..schema import is_composite
 
-_KEY = torch._C.DispatchKey.AutocastCPU
-_set_excluded = torch._C._SetExcludeDispatchKeyGuard
-_as_the_op_was_called = torch._C._RestorePythonTLSSnapshot  # type: ignore[attr-defined]
+_KEY = DispatchKey.AutocastCPU
+_set_excluded = set_key_excluded
+_as_the_op_was_called = as_the_op_was_called
 
 
 class _Within(threading.local):
@@ -45,7 +45,7 @@ def autocast_within(op: OpOverload) -> Iterator[None]:
 
 @cache
 def _leaves_on(op: OpOverload) -> bool:
-    return is_composite(op) and not torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "AutocastCPU")
+    return is_composite(op) and not has_kernel_for(op.name(), "AutocastCPU")
 
 
 def _enabled_at_the_call() -> bool:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch._ops import OpOverload
-
+from ..pytorch_private import DispatchKey, OpOverload, decompositions, set_key_excluded
 from ..registry import registry
 from ..schema import is_composite, is_tracked
 from .autocast import autocast_within
@@ -15,23 +13,19 @@ from .autocast import autocast_within
 
 def can_run(op: OpOverload) -> bool:
     """Whether there is a decomposition of this overload; PyTorch often has none of an `out=` form."""
-    from torch._decomp import decomposition_table
-
-    return is_composite(op) or op in decomposition_table or ours(op) is not None
+    return is_composite(op) or op in decompositions() or ours(op) is not None
 
 
 def run(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Call the op's decomposition; under a mode, its parts are dispatched one by one."""
     if is_composite(op):
         # PyTorch calls a mode with the key excluded by which autograd learns of the views and writes of the parts.
-        without_autograd = torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.ADInplaceOrView, is_tracked(op))
+        without_autograd = set_key_excluded(DispatchKey.ADInplaceOrView, is_tracked(op))
         with without_autograd, autocast_within(op):
             # The kernel that runs under no_grad as well; `op.decompose` would prefer Python ones that some ops have.
-            return op._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
-    from torch._decomp import decomposition_table
-
+            return op._op_dk(DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
     with autocast_within(op):
-        return (ours(op) or decomposition_table[op])(*args, **kwargs)
+        return (ours(op) or decompositions()[op])(*args, **kwargs)
 
 
 def ours(op: OpOverload) -> Callable[..., Any] | None:

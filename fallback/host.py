@@ -7,13 +7,20 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch._ops import OpOverload
 from torch.autograd.graph import increment_version
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..call import bind_arguments
 from ..conditions import Refusal
 from ..meta import dtype_name, is_plain, meta_of
+from ..pytorch_private import (
+    DispatchKey,
+    OpOverload,
+    excluded_keys,
+    force_keys,
+    included_keys,
+    tree_leaves,
+    tree_map_only,
+)
 from ..runtime import watch
 from ..runtime.cell import Cell
 from ..runtime.tensor import DeviceTensor
@@ -27,7 +34,7 @@ if TYPE_CHECKING:
 FOREIGN = Refusal(
     "only ordinary CPU tensors and plain numbers", "", "symbolic and foreign calls pass through untouched"
 )
-_CONJUGATION = (torch._C.DispatchKey.Conjugate, torch._C.DispatchKey.Negative, torch._C.DispatchKey.ZeroTensor)
+_CONJUGATION = (DispatchKey.Conjugate, DispatchKey.Negative, DispatchKey.ZeroTensor)
 _DETACH = torch.ops.aten.detach.default
 _KEEP_TYPE = (_DETACH, torch.ops.aten.alias.default)
 
@@ -141,10 +148,10 @@ def _lazy_conjugation() -> AbstractContextManager[Any]:
     PyTorch calls a mode with the keys excluded that look after such views, so a kernel that is called from there would
     take them for plain memory: `torch.linalg.pinv` of a complex matrix is wrong under any mode that just calls it.
     """
-    excluded = torch._C._dispatch_tls_local_exclude_set()
+    excluded = excluded_keys()
     for key in _CONJUGATION:
         excluded = excluded.remove(key)
-    return torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), excluded)
+    return force_keys(included_keys(), excluded)
 
 
 class _StandIns:

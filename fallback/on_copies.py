@@ -6,13 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._ops import OpOverload
-from torch.utils._pytree import tree_map_only
 
 from ..devices.base import RefusedByDevice
 from ..errors import TtregError
 from ..meta import meta_of
 from ..modes import without_modes
+from ..pytorch_private import OpOverload, tree_map_only
 from ..runtime.tensor import DeviceTensor
 
 Read = Callable[[torch.Tensor], torch.Tensor]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import prod
 
 import torch
-from torch._prims_common import suggest_memory_format
 
 from ..conditions import FLOATS, AtLeast, Check, Dtype, Rank, SameDtype
 from ..meta import intern
+from ..pytorch_private import suggest_memory_format
 from ..registry import lower
 from ..samples import Sample, rand
 from ._compute import accurate

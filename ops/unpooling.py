@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import prod
 
 import torch
-from torch._prims_common import suggest_memory_format
 
 from ..conditions import FLOATS, Dtype
 from ..meta import intern
+from ..pytorch_private import suggest_memory_format
 from ..registry import lower
 from ..runtime.indexing import Places
 from ..samples import Sample, ints, rand

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch._ops import OpOverload
 
 from .meta import Meta, dtype_name, meta_of
+from .pytorch_private import OpOverload
 
 
 @dataclass(frozen=True)

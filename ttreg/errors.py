@@ -13,6 +13,10 @@ class RegistryError(TtregError):
     """An entry is wrong in itself: it repeats another, names a packet, or names an argument that is not there."""
 
 
+class PyTorchError(TtregError, ImportError):
+    """PyTorch lacks a private name that ttreg needs, which the error names."""
+
+
 class DeviceUnavailableError(TtregError):
     """The device that was asked for cannot be opened on this machine."""
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from .pytorch_private import dispatch_keys
+
 # Said wherever a tensor is made: without it, a default device of the program's would be taken.
 CPU = torch.device("cpu")
 
@@ -115,9 +117,6 @@ def intern(dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], 
 def meta_of(tensor: torch.Tensor) -> Meta:
     """The metadata of a strided tensor."""
     return intern(tensor.dtype, tensor.shape, tensor.stride(), tensor.storage_offset())
-
-
-dispatch_keys = torch._C._dispatch_keys
 
 
 def _keys_of_plain_tensors() -> frozenset[int]:

@@ -10,19 +10,23 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-import torch
-from torch.utils._python_dispatch import _disable_current_modes
+from .pytorch_private import (
+    DisableTorchFunction,
+    count_of_dispatch_modes,
+    count_of_function_modes,
+    disable_current_modes,
+)
 
-without_overrides = torch._C.DisableTorchFunction
-overrides_are_active = torch._C._len_torch_function_stack  # how many modes override functions, so 0 if none does
-_dispatches = torch._C._len_torch_dispatch_stack
+without_overrides = DisableTorchFunction
+overrides_are_active = count_of_function_modes  # how many modes override functions, so 0 if none does
+_dispatches = count_of_dispatch_modes
 _nothing = nullcontext()
 
 
 @contextmanager
 def without_modes() -> Iterator[None]:
     """Neither dispatch ops nor override functions."""
-    with _disable_current_modes(), without_overrides():
+    with disable_current_modes(), without_overrides():
         yield
 
 

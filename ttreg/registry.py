@@ -15,13 +15,13 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 import torch
-from torch._ops import OpOverload, OpOverloadPacket
 
 from .call import Call
 from .conditions import Condition, Dtype, Is, Never, Refusal
 from .errors import RegistryError
 from .forks import new_rlock
 from .meta import Meta
+from .pytorch_private import OpOverload, OpOverloadPacket
 from .runtime.indexing import Bound
 from .samples import Sample, Samples, seeded
 from .schema import argument_names, functional_form, tensor_arguments, written_arguments

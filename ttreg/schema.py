@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cache
 
 import torch
-from torch._ops import OpOverload
+
+from .pytorch_private import OpOverload, has_kernel_for
 
 # Written to without an alias annotation in the schema, when `training` is set.
 _UNANNOTATED_WRITES = {
@@ -127,13 +128,13 @@ def is_in_place(op: OpOverload) -> bool:
 @cache
 def is_composite(op: OpOverload) -> bool:
     """Whether PyTorch itself defines the op by other ops (it arrives whole under `inference_mode` only)."""
-    return torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "CompositeImplicitAutograd")
+    return has_kernel_for(op.name(), "CompositeImplicitAutograd")
 
 
 @cache
 def is_tracked(op: OpOverload) -> bool:
     """Whether PyTorch itself has autograd know of the views that the op returns, and of its writes."""
-    return torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "ADInplaceOrView")
+    return has_kernel_for(op.name(), "ADInplaceOrView")
 
 
 @cache

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from ..meta import Meta, meta_of
+from ..pytorch_private import TorchDispatchMode, disabled_torch_function, tree_leaves
 
 
 class EmptyMode(TorchDispatchMode):
@@ -21,7 +20,7 @@ class EmptyMode(TorchDispatchMode):
 class Wrapped(torch.Tensor):
     """A wrapper subclass that holds one value."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    __torch_function__ = disabled_torch_function
     value: Any
 
     @classmethod

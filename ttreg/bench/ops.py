@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel
-from torch.utils._python_dispatch import _disable_current_modes
-from torch.utils._pytree import tree_map_only
 
 from ..checking.trial import decision
 from ..devices import open_device
 from ..devices.base import Value
 from ..meta import Meta, meta_of
+from ..pytorch_private import disable_current_modes, tree_map_only
 from ..registry import Entry, registry
 from ..runtime.session import Session
 from ..runtime.tensor import DeviceTensor
@@ -119,7 +118,7 @@ def _measured(entry: Entry, sample: Sample, sessions: dict[str, Session], rounds
             first = result[0] if isinstance(result, (list, tuple)) else result
             if isinstance(first, DeviceTensor):
                 # What its lowering does with plain tensors is not to be dispatched.
-                with _disable_current_modes() if first._cell.lazy is not None else nullcontext():
+                with disable_current_modes() if first._cell.lazy is not None else nullcontext():
                     session.value(first)
 
         return Way(call_and_ask, _uploaded(session, plain), under(session))

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..meta import Meta, meta_of
+from ..pytorch_private import TorchDispatchMode
 from .floor import Wrapped
 
 _NO_MORE: tuple[Any, Any] = (None, None)

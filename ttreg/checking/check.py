@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..call import Call
 from ..devices.base import Value
 from ..errors import AccuracyError
 from ..meta import Meta, dtype_name
 from ..modes import without_modes
+from ..pytorch_private import tree_leaves, tree_map_only
 from ..runtime.block_floats import block_float_of
 from ..runtime.carry import narrowed
 from ..runtime.plan import Plan, Slot

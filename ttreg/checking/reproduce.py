@@ -12,10 +12,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from torch._ops import OpOverload
-from torch.utils._pytree import tree_leaves
 
 from ..meta import Meta, meta_of
+from ..pytorch_private import OpOverload, tree_leaves
 from ..runtime.tensor import DeviceTensor
 from ..schema import argument_names
 from ..settings import Settings

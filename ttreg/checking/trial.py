@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..call import Call
 from ..conditions import Refusal
 from ..errors import LoweringError
 from ..meta import Meta, meta_of
 from ..modes import without_modes
+from ..pytorch_private import tree_leaves, tree_map_only
 from ..registry import Entry
 from ..runtime.carry import narrowed
 from ..runtime.decide import entry_refusal

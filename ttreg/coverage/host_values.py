@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..checking.reproduce import spread
 from ..devices.base import Value
 from ..meta import Meta
+from ..pytorch_private import tree_leaves, tree_map_only
 from ..runtime.chains import ViewOf
 from ..runtime.dispatch import Dispatcher
 from ..runtime.plan import Plan

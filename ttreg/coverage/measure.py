@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel
-from torch.utils._pytree import tree_map_only
 
 from ..errors import first_line
 from ..meta import Meta
+from ..pytorch_private import tree_map_only
 from ..report import PlacedAlike, Totals
 from ..runtime.ledger import Ledger
 from ..settings import Settings

@@ -5,21 +5,14 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 import torch
-from torch._ops import OpOverload
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    UnsupportedFakeTensorException,
-    UnsupportedOperatorException,
-)
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..call import bind_arguments
 from ..conditions import Refusal
 from ..devices.base import Value
 from ..fallback import host
 from ..meta import Meta, intern
+from ..pytorch_private import OpOverload, fakes, tree_leaves, tree_map_only
 from ..runtime.chains import ViewOf
 from ..runtime.fakes import run_on_fakes
 from ..runtime.indexing import Bound, Places
@@ -32,13 +25,15 @@ from .dry import NO_VALUE
 from .host_values import HostDispatcher, HostSession
 from .unknown import Reads, Unknown, ValuesNeeded, WatchedCell
 
+_FAKES = fakes()
+
 aten = torch.ops.aten
 
 _NEEDS_VALUES = (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    UnsupportedFakeTensorException,
-    UnsupportedOperatorException,
+    _FAKES.DataDependentOutputException,
+    _FAKES.DynamicOutputShapeException,
+    _FAKES.UnsupportedFakeTensorException,
+    _FAKES.UnsupportedOperatorException,
 )
 
 # Ops whose results have a shape that depends on the values of one argument alone.

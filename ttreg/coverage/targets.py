@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_map_only
 
 from ..errors import TtregError, first_line
+from ..pytorch_private import tree_map_only
 
 FORMS = """\
 script.py, script.py:factory, package.module:factory, program.pt2 (from torch.export.save) or calls.jsonl"""

@@ -8,10 +8,10 @@ from typing import Any, NoReturn, Protocol
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
 from ..devices.base import Value
 from ..meta import Meta
+from ..pytorch_private import DisableTorchFunction, tree_leaves
 from ..runtime.cell import Cell
 from ..runtime.mode import dispatching, in_block
 from ..runtime.tensor import DeviceTensor
@@ -142,7 +142,7 @@ def _storage(tensor: torch.Tensor) -> torch.UntypedStorage | None:
         return tensor._cell.storage
     if tensor.layout is not torch.strided or tensor.is_meta:
         return None
-    with torch._C.DisableTorchFunction():
+    with DisableTorchFunction():
         return tensor.untyped_storage()
 
 

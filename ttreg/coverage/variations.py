@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel
-from torch._ops import OpOverload
 
 from ..explain.arguments import dtype_of
 from ..explain.lookup import UnknownOpError, find_op
 from ..meta import Meta, meta_of
+from ..pytorch_private import OpOverload
 from .targets import TargetError
 
 _CONSTANTS = {

@@ -11,10 +11,10 @@ from types import FunctionType
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves
 
 from ..call import Call
 from ..conditions import Dtype, Never
+from ..pytorch_private import decompositions, tree_leaves
 from ..registry import Entry, Kind
 from ..runtime.plan import promote
 from ..schema import is_composite, tensor_arguments
@@ -132,7 +132,7 @@ def _tried(entry: Entry) -> Iterator[Tried]:
 def _decomposition(entry: Entry) -> str:
     if is_composite(entry.op):
         return "PyTorch's own kernel is made of other ops"
-    from torch._decomp import decomposition_table
+    decomposition_table = decompositions()
 
     function = decomposition_table.get(entry.op)
     return _source(inspect.unwrap(function)) if function is not None else ""

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 import torch
-from torch._ops import OpOverload, OpOverloadPacket
 
 from ..errors import TtregError
+from ..pytorch_private import OpOverload, OpOverloadPacket, all_op_names, has_kernel
 from ..registry import Entry, registry
 from ..schema import functional_form
 
@@ -38,7 +38,7 @@ def find_op(name: str) -> OpOverload | OpOverloadPacket:
         if rest[1] in packet.overloads():
             return getattr(packet, rest[1])
         overloads = [getattr(packet, overload) for overload in packet.overloads()]
-        known = ", ".join(str(op) for op in overloads if torch._C._dispatch_has_kernel(op.name()))
+        known = ", ".join(str(op) for op in overloads if has_kernel(op.name()))
         raise UnknownOpError(f"{packet} has no overload {rest[1]!r}; it has {known}")
     close = closest(".".join(parts))
     hint = f"; the closest are {', '.join(close)}" if close else ""
@@ -63,7 +63,7 @@ def entries_of(name: str) -> list[Entry]:
 def closest(name: str) -> list[str]:
     """Names of ops, as one would type them, that are spelt like `name`; those that have entries first."""
     registered = list(dict.fromkeys(_names(_registered())))
-    others = list(dict.fromkeys(_names(torch._C._dispatch_get_all_op_names())))
+    others = list(dict.fromkeys(_names(all_op_names())))
     short = name.removeprefix("aten.")
     starting = [n for n in registered if n.startswith(short)][:3]
     near = difflib.get_close_matches(short, registered, 3, 0.7)

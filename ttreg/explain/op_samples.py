@@ -10,12 +10,10 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from ..call import Call, bind_arguments
 from ..meta import dtype_name
+from ..pytorch_private import OpOverload, TorchDispatchMode, tree_leaves
 from .arguments import write
 
 _LARGEST, _KEPT, _LOOKED_AT = 5000, 5, 40  # elements of all tensors of a call, calls that are kept, and that are made
@@ -72,7 +70,9 @@ def _op_infos(name: str) -> list[Any]:
         return []
     # It warns that there is no CUDA runtime, where PyTorch was built with one.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    from torch.testing._internal.common_methods_invocations import op_db
+    from ..pytorch_private import op_db as database
+
+    op_db = database()
 
     wanted = name.strip("_")
     names = {wanted, wanted.removesuffix("_forward"), wanted.removeprefix("native_")}

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 from pydantic import BaseModel
-from torch._ops import OpOverload, OpOverloadPacket
 
 from ..checking.verify import Verdict, verify
 from ..errors import TtregError
+from ..pytorch_private import OpOverload, OpOverloadPacket, has_kernel
 from ..registry import registry
 from ..schema import functional_form, tensor_arguments, written_arguments
 from .lookup import find_op
@@ -59,7 +59,7 @@ def tried(made: Skeleton, arch: str) -> Iterator[Verdict]:
 
 def _without_entry(found: OpOverload | OpOverloadPacket) -> OpOverload:
     overloads = [found] if isinstance(found, OpOverload) else [getattr(found, name) for name in found.overloads()]
-    overloads = [functional_form(op) or op for op in overloads if torch._C._dispatch_has_kernel(op.name())]
+    overloads = [functional_form(op) or op for op in overloads if has_kernel(op.name())]
     usable = [op for op in overloads if tensor_arguments(op) and not written_arguments(op)]
     if not usable:
         raise TtregError(f"{found} takes no tensor, or writes to one: it has no lowering of its own")

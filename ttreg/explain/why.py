@@ -8,15 +8,13 @@ from typing import Any, Literal, cast
 
 import torch
 from pydantic import BaseModel
-from torch._ops import OpOverload, OpOverloadPacket
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 
 from ..call import bind_arguments
 from ..devices.base import Device
 from ..errors import first_line
 from ..fallback import decompose
 from ..meta import Meta, intern, meta_of
+from ..pytorch_private import OpOverload, OpOverloadPacket, TorchDispatchMode, tree_map_only
 from ..runtime.cell import Cell
 from ..runtime.decide import decide
 from ..runtime.plan import NO_META, Plan

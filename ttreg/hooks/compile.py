@@ -15,11 +15,10 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch._functorch.aot_autograd import make_boxed_func
-from torch._guards import TracingContext
 
 from ..errors import SettingsError
 from ..forks import new_lock
+from ..pytorch_private import compiler
 from ..registry import registry
 from ..runtime.cell import Cell
 from ..runtime.mode import enter_modes, in_block, open_session
@@ -53,19 +52,18 @@ def backend(
     `options` are the keywords of `device_mode`, whose defaults come from `TTREG_<KEYWORD>`. Raises SettingsError for an
     unknown one, and for any `mode`.
     """
-    from torch._dynamo.backends.common import aot_autograd
-
     if mode is not None:
         raise SettingsError(f'torch.compile(backend="ttreg") has no mode {mode!r}: leave it out, and set options={{…}}')
     settings = Settings.resolve(options or {})
     whole = partial(_runner, settings=settings, returned=None)
-    compiler = aot_autograd(
+    aot_autograd, _, _ = compiler()
+    compiled = aot_autograd(
         fw_compiler=partial(_forward_runner, settings=settings),
         bw_compiler=whole,
         inference_compiler=whole,
         decompositions={entry.op: entry.decomposition for entry in registry if entry.decomposition is not None},
     )
-    return compiler(graph, example_inputs)
+    return compiled(graph, example_inputs)
 
 
 def close_sessions() -> None:
@@ -93,7 +91,7 @@ def _session(settings: Settings) -> Session:
 
 def _forward_runner(graph: fx.GraphModule, inputs: Sequence[Any], settings: Settings) -> Callable[..., Any]:
     """Runs the forward half of a training graph, which gives the program's results and then what backward needs."""
-    metadata = TracingContext.get().fw_metadata
+    metadata = compiler()[2].get().fw_metadata
     assert metadata is not None
     return _runner(graph, inputs, settings, metadata.num_forward_returns)
 
@@ -117,7 +115,7 @@ def _runner(
         kept = results[len(results) if returned is None else returned :]
         return [*_plain(results[:returned], (*kept, *arguments)), *kept]
 
-    return make_boxed_func(run)
+    return compiler()[1](run)
 
 
 def _plain(results: Sequence[Any], kept: Sequence[Any]) -> list[Any]:

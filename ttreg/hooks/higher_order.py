@@ -7,10 +7,8 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch._higher_order_ops.base_hop import BaseHOP
-from torch._ops import DispatchKey, HigherOrderOperator
-from torch.utils._python_dispatch import _disable_current_modes
-from torch.utils._pytree import tree_map
+
+from ..pytorch_private import BaseHOP, DispatchKey, HigherOrderOperator, disable_current_modes, tree_map
 
 # What Python's own `if` and `for` would do. Autograd follows the calls inside, also to what the functions close over;
 # what only the other branch would use gets no gradient, where PyTorch's compiled operator gives zeros.
@@ -38,5 +36,5 @@ def run(
     else:
         kernel = under_modes(kernel)
     # The operators call `torch.compile`, which would go on here, as soon as no mode keeps it from doing so.
-    with _disable_current_modes():
+    with disable_current_modes():
         return torch.compiler.disable(kernel)(DispatchKey.CPU, *args, **kwargs)

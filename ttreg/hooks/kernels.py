@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_any
 
+from ..pytorch_private import DispatchKey, DispatchKeySet, tree_any
 from ..runtime.tensor import DeviceTensor
 
 aten = torch.ops.aten
 
 Kernel = Callable[..., Any]
-_CPU = torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
+_CPU = DispatchKeySet(DispatchKey.CPU)
 
 
 def _split(original: Kernel) -> Kernel:

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..forks import new_lock
+from ..pytorch_private import get_mkldnn_enabled, set_mkldnn_enabled, tree_leaves, tree_map_only
 
 _lock = new_lock()
 _users = 0
@@ -25,8 +25,8 @@ def without_onednn() -> Iterator[bool]:
     global _users, _enabled
     with _lock:
         if not _users:
-            _enabled = torch._C._get_mkldnn_enabled()
-            torch._C._set_mkldnn_enabled(False)
+            _enabled = get_mkldnn_enabled()
+            set_mkldnn_enabled(False)
         _users += 1
         enabled = _enabled
     try:
@@ -35,7 +35,7 @@ def without_onednn() -> Iterator[bool]:
         with _lock:
             _users -= 1
             if not _users:
-                torch._C._set_mkldnn_enabled(_enabled)
+                set_mkldnn_enabled(_enabled)
 
 
 def in_autocasts_dtype(lstm: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:

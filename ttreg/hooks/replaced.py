@@ -11,10 +11,9 @@ from functools import cache, wraps
 from typing import Any, Protocol
 
 import torch
-from torch._ops import HigherOrderOperator
-from torch.jit import _builtins
 
 from ..forks import new_lock
+from ..pytorch_private import HigherOrderOperator, find_builtin, layers, register_builtin, tensor_data
 from ..runtime import watch
 from ..runtime.session import Session
 from ..runtime.tensor import DeviceTensor
@@ -76,7 +75,7 @@ _REPLACED: tuple[tuple[Any, str, Make], ...] = (
     (torch.Tensor, "map_", _untrusted),
     (torch.Tensor, "map2_", _untrusted),
     (torch, "lstm", _in_steps),
-    (torch._VF, "lstm", _in_steps),
+    (layers, "lstm", _in_steps),
     (torch.nn.TransformerEncoder, "forward", encoders.forward),
     (torch, "_nested_tensor_from_mask", encoders.nested_tensor_from_mask),
     (torch, "_nested_tensor_from_mask_left_aligned", encoders.is_left_aligned),
@@ -92,7 +91,7 @@ def _plain_data(tensor: torch.Tensor, data: Any) -> None:
     _DATA.__set__(tensor, data)
 
 
-_DATA: Any = torch._C.TensorBase.data
+_DATA: Any = tensor_data
 
 _lock = new_lock()
 _open = 0
@@ -148,9 +147,9 @@ _replacements: set[Callable[..., Any]] = set()
 def _replacement(function: Callable[..., Any], make: Make, find: Find) -> Callable[..., Any]:
     replacement = wraps(function)(make(function, find))
     _replacements.add(replacement)
-    operator = _builtins._find_builtin(function)
+    operator = find_builtin(function)
     if operator is not None:  # a call of the replacement is scripted as one of the built-in function
-        _builtins._register_builtin(replacement, operator)
+        register_builtin(replacement, operator)
     return replacement
 
 

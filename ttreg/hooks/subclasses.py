@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
+from ..pytorch_private import TensorBase, count_of_dispatch_modes
 from ..runtime.tensor import DeviceTensor
 
-in_modes = torch._C._len_torch_dispatch_stack
-_base: Any = torch._C.TensorBase
+in_modes = count_of_dispatch_modes
+_base: Any = TensorBase
 _new_parameter: Any = torch.nn.Parameter.__new__
 
 

@@ -7,12 +7,11 @@ from math import inf, isfinite
 from typing import Any
 
 import torch
-from torch._ops import OpOverload
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..call import Call, bind_arguments
 from ..fallback import decompose
 from ..meta import Meta, dtype_name, meta_of
+from ..pytorch_private import OpOverload, tree_leaves, tree_map_only
 from ..refusal import Refusal, unjudged
 from ..registry import Entry, registry
 from ..schema import (

@@ -8,7 +8,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch._ops import OpOverload
 from torch.autograd import profiler
 from torch.profiler import record_function
 
@@ -17,6 +16,7 @@ from ..conditions import Refusal
 from ..devices.base import RefusedByDevice, Value
 from ..errors import LoweringError, TtregError
 from ..fallback import decompose, host
+from ..pytorch_private import OpOverload
 from .chains import ViewOf
 from .decide import decide
 from .parts import apart

@@ -6,11 +6,10 @@ import logging
 from typing import Any
 
 import torch
-from torch._ops import OpOverload
-from torch.utils._pytree import tree_map_only
 
 from ..conditions import Refusal
 from ..meta import Meta, meta_of
+from ..pytorch_private import OpOverload, fakes, tree_map_only
 from .plan import DATA_DEPENDENT, NO_META
 from .tensor import DeviceTensor
 
@@ -22,7 +21,7 @@ def run_on_fakes(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
 
     Raises what PyTorch raises: DataDependentOutputException or DynamicOutputShapeException where values decide.
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode  # it takes a while to import
+    FakeTensorMode = fakes().FakeTensorMode
 
     def meta(tensor: torch.Tensor) -> Meta:
         return tensor._meta if isinstance(tensor, DeviceTensor) else meta_of(tensor)
@@ -42,7 +41,8 @@ def run_on_fakes(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
 
 def no_meta(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Refusal:
     """Why PyTorch's shape function gives no metadata for a call: the data decide, or the call is wrong."""
-    from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+    DataDependentOutputException = fakes().DataDependentOutputException
+    DynamicOutputShapeException = fakes().DynamicOutputShapeException
 
     try:
         run_on_fakes(op, args, kwargs)

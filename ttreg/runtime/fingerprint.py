@@ -7,9 +7,11 @@ from functools import cache
 
 import torch
 
+from ..pytorch_private import TensorBase
+
 _ROW = 512  # words of 64 bits that make one of the hash
 
-_data_ptr = torch._C.TensorBase.data_ptr  # that of `Tensor` is replaced in a block
+_data_ptr = TensorBase.data_ptr  # that of `Tensor` is replaced in a block
 
 Fingerprint = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 

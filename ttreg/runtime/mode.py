@@ -5,20 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any
-
-import torch
-from torch._C._dynamo import eval_frame
-from torch._ops import HigherOrderOperator, OpOverload
-from torch.utils._python_dispatch import (
-    TorchDispatchMode,
-    _disable_current_modes,
-    _get_current_dispatch_mode_stack,
-    _pop_mode,
-    _push_mode,
-)
 
 from .. import forks
 from ..devices import open_device
@@ -27,6 +16,20 @@ from ..forks import new_lock
 from ..hooks import higher_order
 from ..hooks.replaced import replaced
 from ..modes import overrides_are_active, without_overrides
+from ..pytorch_private import (
+    HigherOrderOperator,
+    ModeKey,
+    OpOverload,
+    TorchDispatchMode,
+    count_of_dispatch_modes,
+    disable_current_modes,
+    dispatch_mode_of,
+    dispatch_modes,
+    pop_mode,
+    push_mode,
+    skip_frames_of,
+    uncompiled,
+)
 from ..registry import registry
 from ..settings import Settings
 from . import watch
@@ -162,7 +165,7 @@ def in_block() -> bool:
 
 
 def _block_of_thread() -> _Dispatch | None:
-    modes = _get_current_dispatch_mode_stack()
+    modes = dispatch_modes()
     blocks = (m for m in reversed(modes) if isinstance(m, _Dispatch) and not m.session.inherited)
     return None if _tracing() else next(blocks, None)
 
@@ -170,18 +173,6 @@ def _block_of_thread() -> _Dispatch | None:
 def dispatching() -> bool:
     """Whether a session is at work on a call of this thread's, or on a part of one."""
     return _of_thread.dispatching
-
-
-def uncompiled() -> AbstractContextManager[None]:
-    """Let functions made by `torch.compile` run the code that they were made from.
-
-    Dynamo skips a frame that runs under a dispatch mode, and each frame that it calls, which makes a model some four
-    times slower; and it raises under `fullgraph=True`. PyTorch's own way to say so beforehand is private: without it,
-    all else works.
-    """
-    from torch._dynamo import eval_frame as dynamo
-
-    return getattr(dynamo, "_use_eager_on_nested_compile", nullcontext)()
 
 
 class _Blocks(threading.local):
@@ -243,10 +234,7 @@ class _Dispatch(TorchDispatchMode):
         finally:
             of_thread.dispatching = False
 
-    eval_frame.set_code_exec_strategy(
-        __torch_dispatch__.__code__,
-        eval_frame._FrameExecStrategy(eval_frame._FrameAction.SKIP, eval_frame._FrameAction.SKIP),
-    )
+    skip_frames_of(__torch_dispatch__)
 
     def _below(self, others: list[TorchDispatchMode], func: Any, args: Any, kwargs: Any) -> Any:
         """Run the call under the modes that were entered before the block, with this mode as the last of them.
@@ -254,14 +242,14 @@ class _Dispatch(TorchDispatchMode):
         They see the program's calls, as they do without a block: a counter of FLOPs would else count what the device
         does to carry them out.
         """
-        with _disable_current_modes():
+        with disable_current_modes():
             for mode in (self, *others):
-                _push_mode(mode)
+                push_mode(mode)
             try:
                 return func(*args, **kwargs)
             finally:
                 for _ in (self, *others):
-                    _pop_mode()
+                    pop_mode()
 
     @contextmanager
     def _again(self) -> Iterator[None]:
@@ -275,16 +263,16 @@ class _Dispatch(TorchDispatchMode):
 
 
 def _other_modes() -> list[TorchDispatchMode]:
-    return [mode for mode in _get_current_dispatch_mode_stack() if not isinstance(mode, _Dispatch)]
+    return [mode for mode in dispatch_modes() if not isinstance(mode, _Dispatch)]
 
 
 def _tracing() -> bool:
-    mode_of, key = torch._C._get_dispatch_mode, torch._C._TorchDispatchModeKey
+    mode_of, key = dispatch_mode_of, ModeKey
     return mode_of(key.FAKE) is not None or mode_of(key.PROXY) is not None or mode_of(key.FUNCTIONAL) is not None
 
 
 # Of the modes other than the one that is handling a call.
-_count_of_modes = torch._C._len_torch_dispatch_stack
+_count_of_modes = count_of_dispatch_modes
 
 
 class _OfThread(threading.local):

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from torch._ops import OpOverload
 
 from ..call import Call, bind_arguments
 from ..conditions import Refusal
 from ..meta import Meta
+from ..pytorch_private import OpOverload
 from ..registry import Entry
 from ..schema import tensor_arguments
 from .indexing import Bound

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
-from torch.utils._pytree import tree_leaves
 
 from ..call import Call
 from ..conditions import Refusal
 from ..devices.base import RefusedByDevice, Value
 from ..errors import DeviceError, LoweringError, first_line
 from ..modes import without_modes
+from ..pytorch_private import tree_leaves
 from .plan import Plan
 
 if TYPE_CHECKING:

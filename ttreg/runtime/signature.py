@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..meta import PLAIN_KEYS, dispatch_keys, intern
+from ..pytorch_private import deterministic
 from .tensor import DeviceTensor
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _WITHOUT_A_SHAPE = frozenset((torch.nn.UninitializedParameter, torch.nn.Uninitia
 
 # What `int32 + 2.5` has as its dtype, and whether PyTorch refuses an op that is not deterministic.
 _default_dtype = torch.get_default_dtype
-_deterministic = torch._C._get_deterministic_algorithms
+_deterministic = deterministic
 
 # What follows the metadata of a `DeviceTensor`: objects that equal no argument (True would equal a following 1).
 _WHOLE, _PART, _HOST = object(), object(), object()

@@ -10,17 +10,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import _tensor_str
-from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
-from torch.utils._python_dispatch import _disable_current_modes
 
 from ..meta import Meta, meta_of
 from ..modes import overrides_are_active, without_modes, without_overrides
+from ..pytorch_private import (
+    DisableTorchDispatch,
+    add_suffixes,
+    clear_transforms,
+    disable_current_modes,
+    disabled_torch_function,
+    tensor_data,
+    throw_on_mutable_data_ptr,
+)
 from .cell import Cell
 from .chains import ViewOf
 
 _make_wrapper = torch.Tensor._make_wrapper_subclass
-_throw_on_mutable_data_ptr = torch._C._set_throw_on_mutable_data_ptr
+_throw_on_mutable_data_ptr = throw_on_mutable_data_ptr
 _NO_DISPATCH = torch.Tensor.__torch_dispatch__
 _OWN_ATTRIBUTES = ("_cell", "_meta", "_view")
 
@@ -28,14 +34,14 @@ _OWN_ATTRIBUTES = ("_cell", "_meta", "_view")
 @contextmanager
 def _on_the_host() -> Iterator[None]:
     """Neither dispatch what is done with plain tensors, nor let a transform of `torch.func` wrap them."""
-    with without_modes(), temporarily_clear_interpreter_stack():
+    with without_modes(), clear_transforms():
         yield
 
 
 @contextmanager
 def _read_by_the_program() -> Iterator[None]:
     """The same, but a mode that overrides functions sees how the program reads the tensor, as it does a plain one."""
-    with _disable_current_modes(), temporarily_clear_interpreter_stack():
+    with disable_current_modes(), clear_transforms():
         yield
 
 
@@ -46,7 +52,7 @@ class DeviceTensor(torch.Tensor):
     _meta: Meta
     _view: ViewOf | None
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    __torch_function__ = disabled_torch_function
 
     @staticmethod
     def make(cell: Cell, meta: Meta, view: ViewOf | None = None) -> DeviceTensor:
@@ -72,7 +78,7 @@ class DeviceTensor(torch.Tensor):
         # PyTorch has it for a detached one that was made there, and for no view.
         if meta.dtype is source._meta.dtype and (not source.is_inference() or detached):
             try:
-                with torch._C._DisableTorchDispatch():
+                with DisableTorchDispatch():
                     alias = torch.as_strided(source, meta.shape, meta.stride, meta.offset)
             except RuntimeError:  # the storage has been resized since PyTorch was told its size
                 pass
@@ -113,13 +119,13 @@ class DeviceTensor(torch.Tensor):
 
     def become(self, other: DeviceTensor) -> None:
         """Take over the other's data and metadata, as `tensor.data = other` and `tensor.t_()` do."""
-        torch._C.TensorBase.data.__set__(self, other)  # type: ignore[attr-defined]
+        tensor_data.__set__(self, other)
         self._cell, self._meta, self._view = other._cell, other._meta, other._view
 
     @property
     def data(self) -> torch.Tensor:
         """As `Tensor.data`; assigning to it takes over the other's data."""
-        return torch._C.TensorBase.data.__get__(self)  # type: ignore[attr-defined]
+        return tensor_data.__get__(self)
 
     @data.setter
     def data(self, other: torch.Tensor) -> None:
@@ -243,7 +249,7 @@ class DeviceTensor(torch.Tensor):
             return text
         grad_fn = self.grad_fn
         suffix = "requires_grad=True" if grad_fn is None else f"grad_fn=<{type(grad_fn).__name__}>"
-        return _tensor_str._add_suffixes(text.removesuffix(")"), [suffix], len("tensor("), False)
+        return add_suffixes(text.removesuffix(")"), [suffix], len("tensor("), False)
 
 
 class _OnHost(torch.autograd.Function):

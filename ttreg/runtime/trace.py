@@ -13,13 +13,13 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch._ops import OpOverload
 
 from ..call import Call, describe
 from ..conditions import Refusal
 from ..devices.base import Device, Value
 from ..fallback import host
 from ..meta import Meta, meta_of
+from ..pytorch_private import OpOverload
 from ..settings import Settings
 from .chains import ViewOf
 from .dispatch import Dispatcher

@@ -13,6 +13,7 @@ import torch
 from ..devices.base import Value
 from ..kept import Kept
 from ..meta import Meta
+from ..pytorch_private import PARAMETERS_HOLDERS, VIEWS_HOLDERS, storage_use_count
 from .fingerprint import Fingerprint, fingerprint, same
 from .watch import Watched, watch
 
@@ -30,7 +31,7 @@ _TIMES_A_PARAMETER, _LEAST_OF_A_PARAMETER = 4, 1 << 20
 # What lowerings derive from one upload, such as a kernel in the layouts that different calls want.
 _MOST_PREPARED = 16
 
-_use_count = torch._C._storage_Use_Count
+_use_count = storage_use_count
 
 Form = tuple[str, bool]  # the ttnn dtype, and whether in row-major layout
 _Key = tuple[int, Meta, Form]  # of an upload: its storage's, and what it has of that
@@ -197,7 +198,7 @@ class Uploads:
             return False
         # The storage's Python object and the parameter hold it, and the tensor if that is a view. Anyone else may be
         # an alias with a counter of its own (`.data`) or outside PyTorch (DLPack).
-        holders = 2 if tensor._base is None else 3
+        holders = PARAMETERS_HOLDERS if tensor._base is None else VIEWS_HOLDERS
         return _use_count(storage._cdata) <= holders and storage.resizable() and not watched.given_away
 
     def _is_same(self, upload: _Upload, tensor: torch.Tensor) -> bool:

@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 import torch
-from torch._ops import OpOverload
-from torch.utils._pytree import tree_leaves
 
 from ..call import bind_arguments
 from ..meta import is_plain
+from ..pytorch_private import DisableTorchFunctionSubclass, OpOverload, TensorBase, tree_leaves
 from ..schema import written_arguments
 
-_storage_of = torch._C.TensorBase.untyped_storage  # `DeviceTensor` has one that downloads
+_storage_of = TensorBase.untyped_storage  # `DeviceTensor` has one that downloads
 
 
 def storage_of(tensor: torch.Tensor) -> torch.UntypedStorage:
@@ -22,7 +21,7 @@ def storage_of(tensor: torch.Tensor) -> torch.UntypedStorage:
     kind = type(tensor)
     if kind is torch.Tensor or kind is torch.nn.Parameter:
         return _storage_of(tensor)
-    with torch._C.DisableTorchFunctionSubclass():
+    with DisableTorchFunctionSubclass():
         return _storage_of(tensor)
 
 

@@ -1,0 +1,168 @@
+"""All that ttreg uses of PyTorch's private names: what each is for, and an error that names the one that is missing.
+
+PyTorch promises nothing of them, so each is looked up when this module is imported, before anything depends on it.
+What takes long to import is looked up by a function, at the first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .errors import PyTorchError
+
+KNOWN_TO_WORK = ("2.14", "2.15")
+
+
+def _find(path: str) -> Any:
+    """What stands at a dotted path, such as `torch._C._dispatch_keys`; raises PyTorchError if nothing does."""
+    parts = path.split(".")
+    found: Any = importlib.import_module(parts[0])
+    for end, part in enumerate(parts[1:], 2):
+        if not hasattr(found, part):
+            try:
+                importlib.import_module(".".join(parts[:end]))
+            except ImportError as error:
+                raise _missing(path) from error
+        if not hasattr(found, part):
+            raise _missing(path)
+        found = getattr(found, part)
+    return found
+
+
+def _missing(path: str) -> PyTorchError:
+    known = " and ".join(KNOWN_TO_WORK)
+    return PyTorchError(
+        f"ttreg needs {path}, which PyTorch {torch.__version__} does not have as ttreg knows it; PyTorch {known} "
+        "are known to work"
+    )
+
+
+# The classes of ops and of modes, and nested arguments; imported for annotations.
+if TYPE_CHECKING:
+    from torch._ops import HigherOrderOperator as HigherOrderOperator
+    from torch._ops import OpOverload as OpOverload
+    from torch._ops import OpOverloadPacket as OpOverloadPacket
+    from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
+    from torch.utils._pytree import tree_any as tree_any
+    from torch.utils._pytree import tree_leaves as tree_leaves
+    from torch.utils._pytree import tree_map as tree_map
+    from torch.utils._pytree import tree_map_only as tree_map_only
+else:
+    OpOverload = _find("torch._ops.OpOverload")
+    OpOverloadPacket = _find("torch._ops.OpOverloadPacket")
+    HigherOrderOperator = _find("torch._ops.HigherOrderOperator")
+    TorchDispatchMode = _find("torch.utils._python_dispatch.TorchDispatchMode")
+    tree_any = _find("torch.utils._pytree.tree_any")
+    tree_leaves = _find("torch.utils._pytree.tree_leaves")
+    tree_map = _find("torch.utils._pytree.tree_map")
+    tree_map_only = _find("torch.utils._pytree.tree_map_only")
+BaseHOP: Any = _find("torch._higher_order_ops.base_hop.BaseHOP")  # operators that are told apart by their class
+
+# Which kernels an op has: whether PyTorch composes it of others, whether autograd or autocast know it; typed names.
+has_kernel = _find("torch._C._dispatch_has_kernel")
+has_kernel_for = _find("torch._C._dispatch_has_kernel_for_dispatch_key")
+all_op_names = _find("torch._C._dispatch_get_all_op_names")
+
+# What tells an ordinary CPU tensor from all others; and which of PyTorch's layers a call goes through.
+dispatch_keys = _find("torch._C._dispatch_keys")
+DispatchKey = _find("torch._C.DispatchKey")
+DispatchKeySet = _find("torch._C.DispatchKeySet")
+excluded_keys = _find("torch._C._dispatch_tls_local_exclude_set")
+included_keys = _find("torch._C._dispatch_tls_local_include_set")
+force_keys = _find("torch._C._ForceDispatchKeyGuard")
+set_key_excluded = _find("torch._C._SetExcludeDispatchKeyGuard")
+as_the_op_was_called = _find("torch._C._RestorePythonTLSSnapshot")
+
+# Modes: which are active, and to be without them.
+disable_current_modes = _find("torch.utils._python_dispatch._disable_current_modes")
+dispatch_modes = _find("torch.utils._python_dispatch._get_current_dispatch_mode_stack")
+pop_mode = _find("torch.utils._python_dispatch._pop_mode")
+push_mode = _find("torch.utils._python_dispatch._push_mode")
+count_of_dispatch_modes = _find("torch._C._len_torch_dispatch_stack")
+count_of_function_modes = _find("torch._C._len_torch_function_stack")
+dispatch_mode_of = _find("torch._C._get_dispatch_mode")
+ModeKey = _find("torch._C._TorchDispatchModeKey")
+DisableTorchFunction = _find("torch._C.DisableTorchFunction")
+DisableTorchFunctionSubclass = _find("torch._C.DisableTorchFunctionSubclass")
+DisableTorchDispatch = _find("torch._C._DisableTorchDispatch")
+disabled_torch_function = _find("torch._C._disabled_torch_function_impl")
+clear_transforms = _find("torch._functorch.pyfunctorch.temporarily_clear_interpreter_stack")
+
+# What decides a call's result beside its arguments.
+deterministic = _find("torch._C._get_deterministic_algorithms")
+get_mkldnn_enabled = _find("torch._C._get_mkldnn_enabled")
+set_mkldnn_enabled = _find("torch._C._set_mkldnn_enabled")
+
+# Tensors: their `data` as C++ has it, an error for C++ that wants memory which they lack, and how they are shown.
+TensorBase: Any = _find("torch._C.TensorBase")
+tensor_data: Any = _find("torch._C.TensorBase.data")
+throw_on_mutable_data_ptr = _find("torch._C._set_throw_on_mutable_data_ptr")
+add_suffixes = _find("torch._tensor_str._add_suffixes")
+suggest_memory_format = _find("torch._prims_common.suggest_memory_format")
+storage_use_count = _find("torch._C._storage_Use_Count")
+
+# What is replaced while a block is open.
+layers: Any = _find("torch._VF")
+find_builtin = _find("torch.jit._builtins._find_builtin")
+register_builtin = _find("torch.jit._builtins._register_builtin")
+
+
+def _holders() -> tuple[int, int]:
+    """How many hold the storage of a parameter that no one else has a hand on, and of one with a view."""
+    parameter = torch.nn.Parameter(torch.zeros(2, dtype=torch.float32, device="cpu"))
+    storage = parameter.untyped_storage()
+    alone = storage_use_count(storage._cdata)
+    view = parameter.view(2)
+    with_view = storage_use_count(view.untyped_storage()._cdata)
+    alias = parameter.data
+    if not alone < with_view < storage_use_count(alias.untyped_storage()._cdata):
+        raise _missing("torch._C._storage_Use_Count that counts each tensor of a storage")
+    return alone, with_view
+
+
+PARAMETERS_HOLDERS, VIEWS_HOLDERS = _holders()
+
+
+def skip_frames_of(function: Any) -> None:
+    """Have Dynamo leave a function alone, and all that it calls."""
+    eval_frame = _find("torch._C._dynamo.eval_frame")
+    skip = _find("torch._C._dynamo.eval_frame._FrameAction").SKIP
+    strategy = _find("torch._C._dynamo.eval_frame._FrameExecStrategy")
+    eval_frame.set_code_exec_strategy(function.__code__, strategy(skip, skip))
+
+
+def uncompiled() -> AbstractContextManager[None]:
+    """Let functions made by `torch.compile` run the code that they were made from.
+
+    Dynamo skips a frame that runs under a dispatch mode, and each frame that it calls, which makes a model some four
+    times slower; and it raises under `fullgraph=True`. Without PyTorch's own way to say so beforehand, all else works.
+    """
+    return getattr(importlib.import_module("torch._dynamo.eval_frame"), "_use_eager_on_nested_compile", nullcontext)()
+
+
+def decompositions() -> Any:
+    """PyTorch's decompositions, by op."""
+    return _find("torch._decomp.decomposition_table")
+
+
+def fakes() -> Any:
+    """The module of fake tensors, which have no values; it takes a while to import."""
+    return _find("torch._subclasses.fake_tensor")
+
+
+def compiler() -> tuple[Any, Any, Any]:
+    """`aot_autograd`, `make_boxed_func` and `TracingContext`, of which a backend of `torch.compile` is made."""
+    return (
+        _find("torch._dynamo.backends.common.aot_autograd"),
+        _find("torch._functorch.aot_autograd.make_boxed_func"),
+        _find("torch._guards.TracingContext"),
+    )
+
+
+def op_db() -> Any:
+    """PyTorch's own samples of its ops."""
+    return _find("torch.testing._internal.common_methods_invocations.op_db")

@@ -9,10 +9,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
-from .. import forks
 from ..devices import open_device
 from ..fallback import host
-from ..forks import new_lock
+from ..forks import new_lock, tell
 from ..hooks import higher_order
 from ..hooks.replaced import replaced
 from ..modes import overrides_are_active, without_overrides
@@ -204,7 +203,7 @@ class _Dispatch(TorchDispatchMode):
         made: Any = kind or (TracedDispatcher if isinstance(session, TracedSession) else Dispatcher)
         self._dispatcher: Dispatcher | _Passing = made(session, self._again)
         self.session = session
-        forks.tell(self)
+        tell(self)
 
     def forked(self) -> None:
         """Let the calls of a forked process pass, which has no part in the session."""

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .. import forks
 from ..conditions import Refusal
 from ..devices.base import Device, RefusedByDevice, Value
 from ..errors import FallbackError, LoweringError
+from ..forks import tell
 from ..meta import CPU, Meta, is_plain, meta_of
 from ..modes import without_modes
 from ..settings import Settings
@@ -58,7 +58,7 @@ class Session:
         # By storage: the plan whose call on the host made the content from downloaded tensors.
         self._made_by: dict[int, tuple[Plan, weakref.ref[torch.UntypedStorage]]] = {}
         self.inherited = False  # whether it is the session of a process that this one was forked from
-        forks.tell(self)
+        tell(self)
 
     def forked(self) -> None:
         """In a forked process: what the host holds stays there, and the rest raises DeviceError."""

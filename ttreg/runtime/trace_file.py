@@ -11,9 +11,8 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from .. import forks
 from ..errors import SettingsError
-from ..forks import new_lock
+from ..forks import new_lock, tell
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ class TraceFile:
             os.close(fd)
             raise
         self._fd: int | None = fd
-        forks.tell(self)
+        tell(self)
 
     def forked(self) -> None:
         """In a forked process, which has no part in the file: let go of it."""

@@ -12,7 +12,7 @@ from .reduction import reduce
 from .views import as_shape
 
 # Every element is compared with every place, and what goes there is held for all places at once.
-MOST_PAIRS = 2**24
+MOST_PAIRS = 2**20
 
 # What no element comes to.
 OF_NOTHING = {"sum": 0.0, "prod": 1.0, "amax": -torch.inf, "amin": torch.inf}

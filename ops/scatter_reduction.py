@@ -9,9 +9,10 @@ import torch
 from ..call import Call, describe
 from ..conditions import FLOATS, Check, Dtype, OneOf, SameDtype
 from ..registry import lower
+from ..runtime.indexing import Rows
 from ..samples import Sample, ints, rand
 from ._compute import cast, widen
-from ._places import MOST_PAIRS, at_places, reduced, too_many_pairs
+from ._places import MOST_PAIRS, OF_NOTHING, at_places, reduced, too_many_pairs
 from .binary import ALPHA
 from .elementwise import BF16
 from .embedding import indexed_size
@@ -19,16 +20,17 @@ from .views import as_shape
 
 aten = torch.ops.aten
 
-HOW = ("sum", "prod", "mean", "amax", "amin")
-HELD = "what goes to each place is held for all places at once"
-
-
-def elements(call: Call) -> tuple[int, ...]:
-    return call["source"].shape if "source" in call.arguments else call["index"].shape
+EXTREMES = ("amax", "amin")
+HOW = ("sum", "prod", "mean", *EXTREMES)
+HELD = "ttnn.scatter does not compare, and what goes to each place is held for all places at once"
 
 
 def pairs(call: Call) -> str | None:
-    return too_many_pairs(elements(call), indexed_size(call))
+    return too_many_pairs(call["index"].shape, indexed_size(call)) if call["reduce"] in EXTREMES else None
+
+
+def rows(call: Call) -> Rows:
+    return Rows(indexed_size(call), call["dim"])
 
 
 def unlike_index(call: Call) -> str | None:
@@ -45,48 +47,73 @@ def other_slices(call: Call) -> str | None:
 
 
 SLICES = Check("source has a slice like those of self for each index", other_slices, because="PyTorch raises")
-PAIRS = Check(f"at most {MOST_PAIRS} pairs of an element and a place", pairs, because=HELD)
+PAIRS = Check(f"at most {MOST_PAIRS} pairs of an element and a place for amax and amin", pairs, because=HELD)
 SAME_SHAPE = Check("src has the shape of index", unlike_index, because="its other elements go nowhere")
 
 
-def combined(tt, self, total, count, how, include_self):
-    """`self` with the results where elements went; all in float32."""
+def matrix(tt, x, rows, width):
+    """`x` as so many rows in float32, row-major: ttnn.scatter refuses float32 in tiles."""
+    return tt.to_layout(as_shape(tt, widen(tt, x), [rows, width]), tt.ROW_MAJOR_LAYOUT)
+
+
+def summed(tt, self, index, src, how, include_self):
+    """The rows of `self` with the elements of those of `src` added, multiplied or averaged where `index` sends them.
+
+    ttnn.scatter takes one element after the other, as PyTorch does.
+    """
+    start = self
+    if not include_self:
+        start = tt.scatter(self, 1, index, tt.full_like(src, OF_NOTHING["prod" if how == "prod" else "sum"]))
+    if how == "prod":
+        total = tt.scatter(start, 1, index, src, reduce="multiply")
+    else:
+        total = tt.scatter_add(start, 1, index, src)
+    total = tt.to_layout(total, tt.TILE_LAYOUT)
     if how == "mean":
-        if include_self:
-            total, count_all = tt.add(self, total), tt.add(count, 1.0)
-        else:
-            count_all = count
-        total = tt.divide(total, tt.clamp(count_all, min=1.0))
-    elif include_self:
-        join = {"sum": tt.add, "prod": tt.multiply, "amax": tt.maximum, "amin": tt.minimum}[how]
-        total = join(self, total)
-    return tt.where(tt.expand(tt.gtz(count), tuple(total.shape)), total, self)
+        own = tt.full_like(self, 1.0 if include_self else 0.0)
+        count = tt.to_layout(tt.scatter_add(own, 1, index, tt.full_like(src, 1.0)), tt.TILE_LAYOUT)
+        total = tt.divide(total, tt.clamp(count, min=1.0))
+    return total
+
+
+def extremes(tt, self, index, src, how, include_self):
+    """The same for the largest or the smallest, all in tiles: ttnn.scatter does not compare."""
+    rows, size = self.shape
+    here = at_places(tt, tt.to_layout(index, tt.TILE_LAYOUT), rows, size)
+    total, hits = reduced(tt, as_shape(tt, src, [rows, 1, src.shape[1]]), here, how)
+    total = as_shape(tt, total, [rows, size])
+    if include_self:
+        return (tt.maximum if how == "amax" else tt.minimum)(self, total)
+    return tt.where(tt.gtz(as_shape(tt, hits, [rows, size])), total, self)
 
 
 def scattered(tt, self, dim, index, src, how, include_self):
-    """Each element of `src` goes to the place in `dim` that `index` gives it; what is beyond `index` stays."""
-    shape, part = list(self.shape) or [1], list(index.shape) or [1]
+    """Each element of `src` goes to the place in `dim` that `index`, a matrix, gives it; what is beyond stays."""
+    shape, part = list(self.shape) or [1], list(src.shape) or [1]
     dim %= len(shape)
-    size, count = shape[dim], part[dim]
+    part[dim], count = shape[dim], part[dim]
     order = [*(d for d in range(len(shape)) if d != dim), dim]
-    rest = [part[d] for d in order[:-1]]
+    rows = prod(part) // shape[dim]
 
-    def rows(x):
-        x = as_shape(tt, x, part)
-        return as_shape(tt, x if order == sorted(order) else tt.permute(x, order), [prod(rest), 1, count])
+    def moved(x):
+        return x if dim == len(shape) - 1 else tt.permute(x, order)
 
-    def back(x):
-        x = as_shape(tt, x, [*rest, size])
-        x = x if order == sorted(order) else tt.permute(x, [order.index(d) for d in range(len(shape))])
-        missing = [0 if d == dim else shape[d] - part[d] for d in range(len(shape))]
-        return tt.pad(x, [(0, more) for more in missing], 0) if any(missing) else x
-
-    # ttnn permutes no uint32.
-    here = at_places(tt, rows(tt.typecast(index, tt.int32)), prod(rest), size)
-    total, hits = reduced(tt, rows(src), here, "sum" if how == "mean" else how)
-    whole = as_shape(tt, widen(tt, self), shape)
-    result = combined(tt, whole, back(total), back(hits), how, include_self)
-    return cast(tt, as_shape(tt, result, list(self.shape)), self.dtype)
+    whole = as_shape(tt, self, shape)
+    covered = whole if part == shape else tt.slice(whole, [0] * len(shape), part)
+    pair = (covered, shape[dim]), (as_shape(tt, src, [*part[:dim], count, *part[dim + 1 :]]), count)
+    if how in EXTREMES:
+        to, what = (as_shape(tt, widen(tt, moved(x)), [rows, width]) for x, width in pair)
+        result = extremes(tt, to, index, what, how, include_self)
+    else:
+        to, what = (matrix(tt, moved(x), rows, width) for x, width in pair)
+        result = summed(tt, to, index, what, how, include_self)
+    result = cast(tt, as_shape(tt, result, [part[d] for d in order]), self.dtype)
+    result = result if dim == len(shape) - 1 else tt.permute(result, [order.index(d) for d in range(len(shape))])
+    if part != shape:
+        widths = [(0, all_ - some) for all_, some in zip(shape, part, strict=True)]
+        is_covered = tt.pad(tt.full_like(result, 1.0), widths, 0)
+        result = tt.where(is_covered, tt.pad(result, widths, 0), whole)
+    return as_shape(tt, result, list(self.shape))
 
 
 def cases():
@@ -105,7 +132,6 @@ def refused():
     yield rand(5, 7), 0, ints(2, 7, high=5), rand(2, 7, dtype=BF16)
     yield rand(5, 7), 0, ints(2, 7, high=5, dtype=torch.int32), rand(2, 7)
     yield rand(5, 7), 0, ints(2, 7, high=5), rand(3, 7)
-    yield rand(1).expand(4097), 0, ints(1).expand(4096), rand(1).expand(4096)
 
 
 def odd():
@@ -122,6 +148,7 @@ def reduce_samples():
             yield Sample(*odd(), how, include_self=include_self)
     for case in refused():
         yield Sample(*case, "sum")
+    yield Sample(rand(1).expand(1025), 0, ints(1).expand(1024), rand(1).expand(1024), "amin")
     yield Sample(*next(cases()), "max")
 
 
@@ -130,15 +157,15 @@ SCATTERED = [
     SameDtype(("self", "src")),
     Dtype("index", (torch.int64,)),
     SAME_SHAPE,
-    PAIRS,
 ]
 
 
 @lower(
     aten.scatter_reduce.two,
     samples=reduce_samples,
-    indices={"index": indexed_size},
-    when=[*SCATTERED, OneOf("reduce", HOW)],
+    indices={"index": rows},
+    row_major=("index",),
+    when=[*SCATTERED, OneOf("reduce", HOW), PAIRS],
 )
 def scatter_reduce(tt, self, dim, index, src, reduce, include_self):
     return scattered(tt, self, dim, index, src, reduce, include_self)
@@ -149,7 +176,7 @@ def add_samples():
         yield Sample(*case)
 
 
-@lower(aten.scatter_add.default, samples=add_samples, indices={"index": indexed_size}, when=SCATTERED)
+@lower(aten.scatter_add.default, samples=add_samples, indices={"index": rows}, row_major=("index",), when=SCATTERED)
 def scatter_add(tt, self, dim, index, src):
     return scattered(tt, self, dim, index, src, "sum", True)
 
@@ -167,34 +194,35 @@ def added_slices():
     yield Sample(rand(5, 7), 0, ints(2, high=5, dtype=torch.int16), rand(2, 7))
     yield Sample(rand(5, 7), 0, ints(2, high=5), rand(2, 7), alpha=True)
     yield Sample(rand(5, 7), 0, ints(2, high=5), rand(2))
-    yield Sample(rand(1).expand(4097), 0, ints(1).expand(4096), rand(1).expand(4096))
 
 
 @lower(
     aten.index_add.default,
     samples=added_slices,
     indices={"index": indexed_size},
+    row_major=("index",),
     when=[
         Dtype(("self", "source"), FLOATS),
         SameDtype(("self", "source")),
         Dtype("index", (torch.int64,)),
         ALPHA,
         SLICES,
-        PAIRS,
     ],
 )
 def index_add(tt, self, dim, index, source, alpha):
     shape = list(self.shape) or [1]
     dim %= len(shape)
     before, size, after = prod(shape[:dim]), shape[dim], prod(shape[dim + 1 :])
-    count = prod(index.shape)
-    source = as_shape(tt, source, [before, count, after])
-    source = tt.permute(source, [0, 2, 1])
-    source = as_shape(tt, source, [1, before * after, count])
-    total, hits = reduced(tt, source, at_places(tt, index, 1, size), "sum")
-    total = total if alpha == 1 else tt.multiply(total, float(alpha))
-    total = tt.permute(as_shape(tt, total, [before, after, size]), [0, 2, 1])
-    hits = as_shape(tt, hits, [1, size, 1])
-    whole = as_shape(tt, widen(tt, self), [before, size, after])
-    result = combined(tt, whole, total, hits, "sum", True)
-    return cast(tt, as_shape(tt, result, list(self.shape)), self.dtype)
+    count, columns = prod(index.shape), before * after
+    source = source if alpha == 1 else tt.multiply(widen(tt, source), float(alpha))
+
+    def moved(x, length):
+        x = as_shape(tt, x, [before, length, after])
+        return matrix(tt, x if after == 1 else tt.permute(x, [0, 2, 1]), columns, length)
+
+    index = as_shape(tt, index, [1, count])
+    index = index if columns == 1 else tt.expand(index, (columns, count))
+    result = cast(tt, summed(tt, moved(self, size), index, moved(source, count), "sum", True), self.dtype)
+    if after != 1:
+        result = tt.permute(as_shape(tt, result, [before, after, size]), [0, 2, 1])
+    return as_shape(tt, result, list(self.shape))

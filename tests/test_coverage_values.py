@@ -93,6 +93,25 @@ def test_an_index_that_is_known_is_checked():
     assert rows(session.report()) == rows(real.report())
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda scores, best: torch.nn.functional.nll_loss(scores, best),
+        lambda scores, best: scores.scatter_add(1, best[:, None], scores[:, :1]),
+        lambda scores, best: torch.segment_reduce(scores[0], "sum", lengths=best[:1], unsafe=True),
+    ],
+    ids=["nll_loss", "scatter_add", "segment_reduce"],
+)
+def test_an_index_that_is_unknown_counts_as_within_bounds(use):
+    scores = torch.eye(8)
+    with without_values() as session, torch.no_grad():
+        use(scores, scores.argmax(1))
+    with ttreg.device_mode(device="emulated", min_upload_numel=0) as real, torch.no_grad():
+        use(scores, scores.argmax(1))
+    ops, expected = ([row[:2] for row in rows(of.report())] for of in (session, real))
+    assert ops == expected
+
+
 def test_host_values_are_those_of_plain_pytorch():
     def program():
         torch.manual_seed(0)

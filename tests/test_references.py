@@ -42,3 +42,11 @@ def test_matmul_transposes(transpose_a, transpose_b):
 def test_matmul_ignores_no_argument():
     with pytest.raises(TypeError, match="activation"):
         REFERENCES["matmul"](whole(2, 2), whole(2, 2), activation="relu")
+
+
+@pytest.mark.parametrize(("reduce", "expected"), [("add", [2.0, 14.0]), ("multiply", [2.0, 70.0])])
+def test_scatter_reduces(reduce, expected):
+    start, index, source = torch.tensor([[2.0, 2.0]]), torch.tensor([[1, 1]]), torch.tensor([[5.0, 7.0]])
+    assert REFERENCES["scatter"](start, 1, index, source, reduce=reduce).tolist() == [expected]
+    assert REFERENCES["scatter"](start, 1, index[:, 1:], source[:, 1:]).tolist() == [[2.0, 7.0]]
+    assert ttnn.scatter.golden_function(start, 1, index, source, reduce=reduce).tolist() == [[2.0, 7.0]]

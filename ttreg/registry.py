@@ -184,6 +184,7 @@ def lower(
     For a list of indices it gives the shape they index; they arrive as one index into their dimensions taken as one
     (negative ones counted from the end), at each of their places.
     For one that says where each element goes it gives `Places`; which element goes to each place arrives.
+    For one with a place for each element it gives `Rows`; a matrix with the dimension last arrives.
     For one with a value to ignore it gives `Ignoring`; that value arrives as the first one beyond the bound.
     For lengths or offsets of segments it gives `Segments`; the offsets arrive.
     `outputs` corrects the outputs' metadata where PyTorch's shape function does not say what the CPU gives.

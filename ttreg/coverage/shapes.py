@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -15,7 +16,7 @@ from ..meta import Meta, intern
 from ..pytorch_private import OpOverload, fakes, tree_leaves, tree_map_only
 from ..runtime.chains import ViewOf
 from ..runtime.fakes import run_on_fakes
-from ..runtime.indexing import Bound, Places
+from ..runtime.indexing import Bound
 from ..runtime.plan import Plan
 from ..runtime.relayout import Route
 from ..runtime.tensor import DeviceTensor
@@ -156,14 +157,14 @@ class ShapeSession(HostSession):
         """What the storage shows under other metadata, if that is known."""
         return NO_VALUE if value is NO_VALUE else super().relaid(value, source, target, way)
 
-    def indices(self, argument: Any, bound: Bound) -> Any:
+    def indices(self, argument: Any, bound: Bound, row_major: bool = False) -> Any:
         """As `Session.indices`; unknown ones come to the host too, and count as within bounds."""
-        several = not isinstance(bound, (int, Places))
+        several = isinstance(bound, Sequence)
         for index in argument if several else [argument]:
             if index is not None:
                 self.read(index)
         if not self.unknown.any_of(argument):
-            return super().indices(argument, bound)
+            return super().indices(argument, bound, row_major)
         return [None if index is None else NO_VALUE for index in argument] if several else NO_VALUE
 
     def watch(self) -> TorchFunctionMode:

@@ -173,7 +173,7 @@ class Dispatcher:
     def _slot_value(self, slot: Slot, args: tuple, kwargs: dict[str, Any]) -> Any:
         argument = slot.of(args, kwargs)
         if slot.bound is not None:
-            value = self.session.indices(argument, slot.bound)
+            value = self.session.indices(argument, slot.bound, slot.row_major)
             return INDEX_OUT_OF_RANGE if value is None else value
         if isinstance(argument, (list, tuple)):
             # One without elements is here only where the entry takes it as None.

@@ -25,6 +25,14 @@ class Ignoring:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """The bound of an index along a dimension, one for each element: that dimension arrives last, in rows."""
+
+    count: int
+    dim: int
+
+
+@dataclass(frozen=True)
 class Segments:
     """The bound of the lengths, or the offsets, of segments of so many elements; the offsets arrive.
 
@@ -37,15 +45,17 @@ class Segments:
 
 
 # Of the dimension that is indexed, how many elements it has; of each dimension, for a list of indices.
-Bound = int | Sequence[int] | Places | Ignoring | Segments
+Bound = int | Sequence[int] | Places | Ignoring | Rows | Segments
 
 
-def bounded(index: torch.Tensor, bound: int | Places | Ignoring | Segments) -> torch.Tensor | None:
+def bounded(index: torch.Tensor, bound: int | Places | Ignoring | Rows | Segments) -> torch.Tensor | None:
     """What arrives for the index, or None if one is out of bounds."""
     if isinstance(bound, Segments):
         return offsets(index, bound)
     if isinstance(bound, Places):
         return sources(index, bound)
+    if isinstance(bound, Rows):
+        return rows(index, bound)
     if isinstance(bound, Ignoring):
         skipped = index == bound.ignored
         if checked(index[~skipped], bound.count) is None:
@@ -85,6 +95,14 @@ def sources(index: torch.Tensor, places: Places) -> torch.Tensor | None:
     numbers = torch.arange(elements, dtype=torch.int64).expand(images, -1)
     last = torch.full((images, places.count), -1, dtype=torch.int64).scatter_reduce(1, index, numbers, "amax")
     return torch.where(last < 0, elements, last)
+
+
+def rows(index: torch.Tensor, bound: Rows) -> torch.Tensor | None:
+    """The index with its dimension last, as a matrix; None if one is out of bounds."""
+    if checked(index, bound.count) is None:
+        return None
+    index = index.movedim(bound.dim, -1) if index.ndim else index
+    return index.reshape(-1, index.shape[-1] if index.ndim else 1)
 
 
 def offsets(index: torch.Tensor, bound: Segments) -> torch.Tensor | None:

@@ -211,19 +211,20 @@ class Session:
             compare_relaid(self, value, source, made, target)
         return made
 
-    def indices(self, argument: Any, bound: Bound) -> Any:
+    def indices(self, argument: Any, bound: Bound, row_major: bool = False) -> Any:
         """The device value of a tensor of indices as uint32, or None if one is out of bounds.
 
         Of a list of indices, the index into their dimensions taken as one, at each of their places. Of one bounded by
-        `Places`, which element goes to each place; by `Ignoring`, beyond the bound where there is none.
+        `Places`, which element goes to each place; by `Ignoring`, beyond the bound where there is none; by `Rows`, a
+        matrix.
         """
         if not isinstance(bound, Sequence):
             plain = bounded(self.read(argument), bound)
-            return None if plain is None else self._uploaded(plain, torch.int64, "uint32")
+            return None if plain is None else self._uploaded(plain, torch.int64, "uint32", row_major)
         plain = joined([None if index is None else self.read(index) for index in argument], bound)
         if plain is None:
             return None
-        value = self._uploaded(plain, torch.int64, "uint32")
+        value = self._uploaded(plain, torch.int64, "uint32", row_major)
         return [None if index is None else value for index in argument]
 
     def read(self, tensor: torch.Tensor) -> torch.Tensor:

@@ -52,3 +52,14 @@ def _typecast(values: torch.Tensor, dtype: Any = None, **_: Any) -> torch.Tensor
 def _to_layout(values: torch.Tensor, layout: Any = None, **_: Any) -> torch.Tensor:
     """ttnn's takes no keyword `layout`; values do not change."""
     return values
+
+
+@reference("scatter")
+def _scatter(
+    values: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor, *, reduce: str | None = None
+) -> torch.Tensor:
+    """ttnn's passes over `reduce`."""
+    index = index.to(torch.int64)
+    if reduce is None:
+        return values.scatter(dim, index, source)
+    return values.scatter_reduce(dim, index, source, {"add": "sum", "multiply": "prod"}[reduce])

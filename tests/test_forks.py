@@ -145,12 +145,12 @@ def test_a_forked_process_leaves_the_block_it_was_forked_in(device):
 
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "trace.json")
-        done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, timeout=120)
+        done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, timeout=300)
         with open(path) as file:
             events = json.load(file)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["child [2.0, 2.0, 2.0] 0", "parent [2.0, 2.0, 2.0] 2"]
-    assert sum(event["name"].startswith("aten.") for event in events) == 2
+    assert done.stdout.splitlines() == ["child [2.0, 2.0, 2.0] 1", "parent [2.0, 2.0, 2.0] 4"]
+    assert sum(event["name"].startswith("aten.") for event in events) == 4
 
 
 def test_locks_that_another_thread_holds_are_free_in_a_forked_process(device):
@@ -194,15 +194,15 @@ def test_a_chip_that_the_parent_has_open_is_refused_in_a_forked_process():
                         print(str(error).partition(":")[0], flush=True)
                 with ttreg.device_mode(device="emulated", min_upload_numel=0) as own:
                     print((own.to_device(torch.ones(2)) + 1).tolist(), flush=True)
-            else:
-                assert os.waitpid(child, 0)[1] == 0
-                (a + 1).tolist()
+                os._exit(0)  # as multiprocessing ends a process: ttnn's own teardown would wait forever
+            assert os.waitpid(child, 0)[1] == 0
+            (a + 1).tolist()
         print("ended", flush=True)
     """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     said = "this process was forked from one that has a chip open through ttnn, which is of use to that one alone"
-    assert done.stdout.splitlines() == [said, said, "[2.0, 2.0]", "ended", "ended"]
+    assert done.stdout.splitlines() == [said, said, "[2.0, 2.0]", "ended"]
 
 
 class Rows(Dataset):

@@ -125,7 +125,7 @@ def _put_all(find: Find) -> None:
     for owner, name, make in _REPLACED:
         function = getattr(owner, name)
         if function not in _replacements:  # or another library has put one back after the block it was found in
-            _put(owner, name, _replacement(function, make, find))
+            _put(owner, name, _replacement(owner, name, function, make, find))
     _replace_data()
 
 
@@ -144,8 +144,11 @@ _replacements: set[Callable[..., Any]] = set()
 
 
 @cache  # for good, since what `torch.jit.script` knows of a function goes by its identity
-def _replacement(function: Callable[..., Any], make: Make, find: Find) -> Callable[..., Any]:
-    replacement = wraps(function)(make(function, find))
+def _replacement(owner: Any, name: str, function: Callable[..., Any], make: Make, find: Find) -> Callable[..., Any]:
+    replacement: Any = wraps(function)(make(function, find))
+    # Where it stands, so that it can be pickled, as the function itself.
+    replacement.__module__ = owner.__module__ if isinstance(owner, type) else owner.__name__
+    replacement.__qualname__ = f"{owner.__qualname__}.{name}" if isinstance(owner, type) else name
     _replacements.add(replacement)
     operator = find_builtin(function)
     if operator is not None:  # a call of the replacement is scripted as one of the built-in function

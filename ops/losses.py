@@ -12,6 +12,7 @@ from ..registry import lower
 from ..runtime.indexing import Ignoring
 from ..samples import Sample, ints, rand
 from ._compute import cast, widen
+from ._windows import number
 from .reduction import reduce
 from .views import as_shape
 
@@ -117,4 +118,4 @@ def nll_loss(tt, self, target, weight, reduction, ignore_index):
 
 def no_weight(tt, dtype):
     """The weight of losses that are not added up, as PyTorch gives it."""
-    return cast(tt, tt.constant(torch.zeros([], dtype=torch.float32)), dtype)
+    return cast(tt, tt.constant(number(0, 0.0, torch.float32)), dtype)

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from ttreg.ops import _kept
 
+from ttreg.modes import without_modes
 from ttreg.runtime import uploads
 from ttreg.runtime.chains import ViewOf
 
@@ -165,3 +166,21 @@ def test_what_is_made_from_sizes_is_kept_up_to_a_number_of_bytes(device, monkeyp
 
 def nbytes_of(tensors) -> int:
     return sum(t.nbytes for t in tensors)
+
+
+def test_what_a_lowering_counts_with_goes_from_the_device_with_its_host_tensor(device):
+    def held():
+        gc.collect()
+        return sum(type(o).__name__ == "EmulatedTensor" and tuple(o.shape) == (123,) for o in gc.get_objects())
+
+    numbers, zeros = torch.arange(123.0), [torch.zeros(123) for _ in range(2)]
+    with device as session, without_modes():  # as lowerings run
+        value = session.tt.constant(numbers)
+        assert session.tt.constant(numbers) is value
+        del value
+        assert held() == 1
+        del numbers
+        assert held() == 0
+        # The program makes the same ones anew at every pass.
+        assert session.tt.constant(zeros.pop(), result=True) is session.tt.constant(zeros.pop(), result=True)
+        assert held() == 1

@@ -63,7 +63,9 @@ class DrySession(Session):
         """What has to see the program's calls of Python functions."""
         return None
 
-    def _uploaded(self, plain: torch.Tensor, dtype: torch.dtype, carrier: str, row_major: bool = False) -> Value:
+    def _uploaded(
+        self, plain: torch.Tensor, dtype: torch.dtype, carrier: str, row_major: bool = False, shared: bool = True
+    ) -> Value:
         # For a lowering, which is not run; int64 is looked at all the same, for whether the device can carry it.
         return self._upload(plain, carrier, False) if dtype is plain.dtype is torch.int64 else NO_VALUE
 

@@ -20,7 +20,7 @@ class Api:
         device: Device,
         carriers: Carriers,
         uploads: Uploads,
-        upload: Callable[[torch.Tensor, str], Value],
+        upload: Callable[[torch.Tensor, str, bool], Value],
         count: Callable[[str], None],
     ):
         self._device, self._carriers, self._uploads = device, carriers, uploads
@@ -65,6 +65,6 @@ class Api:
         """The device value of a small tensor that a lowering made on the host; keep the tensor to upload it once.
 
         It is exact under every `precision`, which narrows the program's tensors and not what a lowering counts with;
-        a `result` is a tensor of the program, and carried as such.
+        a `result` is a tensor of the program, and carried as such; what was uploaded for an equal one is taken.
         """
-        return self._upload(tensor, (self._carriers if result else EXACT)[tensor.dtype])
+        return self._upload(tensor, (self._carriers if result else EXACT)[tensor.dtype], result)

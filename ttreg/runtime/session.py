@@ -277,10 +277,13 @@ class Session:
         if failures:
             raise failures[0]
 
-    def _constant(self, plain: torch.Tensor, carrier: str) -> Value:
-        return self._uploaded(plain, plain.dtype, carrier)
+    def _constant(self, plain: torch.Tensor, carrier: str, shared: bool) -> Value:
+        return self._uploaded(plain, plain.dtype, carrier, shared=shared)
 
-    def _uploaded(self, plain: torch.Tensor, dtype: torch.dtype, carrier: str, row_major: bool = False) -> Value:
+    def _uploaded(
+        self, plain: torch.Tensor, dtype: torch.dtype, carrier: str, row_major: bool = False, shared: bool = True
+    ) -> Value:
+        """The value of a host tensor; with `shared`, that of an equal small one, which is kept when both are gone."""
         meta, form = meta_of(plain), (carrier, row_major)
         value = self.uploads.find(plain, meta, form)
         if value is None:
@@ -290,7 +293,8 @@ class Session:
                 ready = plain if plain.dtype == dtype else plain.to(dtype)
                 return self._upload(ready, carrier, weight, row_major)
 
-            value = self.uploads.upload(plain, meta, form, lambda: self.uploads.find_equal(plain, meta, form, make))
+            of_equal = partial(self.uploads.find_equal, plain, meta, form, make)
+            value = self.uploads.upload(plain, meta, form, of_equal if shared else make)
         return value
 
     def _upload(self, plain: torch.Tensor, carrier: str, weight: bool, row_major: bool = False) -> Value:

@@ -48,6 +48,24 @@ def test_a_second_pass_uploads_its_input_only(guard, device):
     assert downloads == [0, 1]
 
 
+def test_a_device_that_asks_for_addresses_as_ttnn_does_gives_no_memory_away(device, monkeypatch):
+    weight, x = nn.Parameter(torch.ones(64, 64)), torch.ones(64, 64)
+    with device as session, torch.no_grad():
+        upload = session.device.upload
+
+        def asking(plain, *arguments):
+            assert plain.data_ptr()
+            return upload(plain, *arguments)
+
+        monkeypatch.setattr(session.device, "upload", asking)
+        for _ in range(3):
+            x @ weight
+        assert session.report().transfers.weight_uploads == 1
+        weight.data_ptr()  # the program's own
+        weight.data.mul_(2)
+        assert (x @ weight)[0, 0].item() == 128
+
+
 def test_a_weight_is_uploaded_once_for_all_its_views(scale, device):
     weight = nn.Parameter(X.clone())
     with device as session, torch.no_grad():

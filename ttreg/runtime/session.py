@@ -33,6 +33,7 @@ from .refused import raise_error, reason
 from .relayout import Route, relayout
 from .tensor import DeviceTensor
 from .uploads import Uploads, is_parameter
+from .watch import uploading
 
 if TYPE_CHECKING:
     from ..report import Report
@@ -304,7 +305,8 @@ class Session:
             start = perf_counter()
             narrow = self.carriers.narrow.get(plain.dtype)
             ready = narrowed(plain, narrow) if narrow is not None and carrier == self.carriers[plain.dtype] else plain
-            value = self.device.upload(ready, carrier, row_major)
+            with uploading():
+                value = self.device.upload(ready, carrier, row_major)
         self.ledger.moved("weight_uploads" if weight else "uploads", plain.nbytes, perf_counter() - start)
         if self._made_by:
             made_by = self._made_by.get(plain.untyped_storage()._cdata)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -50,6 +52,23 @@ class Watched:
             uploaded.drop()
 
 
+class _OfThread(threading.local):
+    uploading = False
+
+
+_of_thread = _OfThread()
+
+
+@contextmanager
+def uploading() -> Iterator[None]:
+    """While the context is open, this thread gives memory to a device alone, which reads it: ttnn asks for addresses."""
+    _of_thread.uploading = True
+    try:
+        yield
+    finally:
+        _of_thread.uploading = False
+
+
 _watched: dict[int, Watched] = {}
 
 
@@ -74,7 +93,9 @@ def written(tensor: torch.Tensor) -> None:
 
 
 def given_away(tensor: torch.Tensor) -> None:
-    """Note that someone was given the tensor's memory, who may write to it whenever he likes."""
+    """Note that someone other than a device was given the tensor's memory, who may write to it at any time."""
+    if _of_thread.uploading:
+        return
     watched = watch(storage_of(tensor))
     watched.given_away = True
     watched.changed()

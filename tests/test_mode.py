@@ -268,6 +268,24 @@ def test_other_modes_inside_and_outside_the_block_see_their_calls(device):
     assert (outside.count, rows(session), result.tolist()) == (1, 1, (X + 1).tolist())
 
 
+@pytest.mark.parametrize("where", ["inside", "outside"])
+def test_a_mode_may_leave_calls_to_the_kinds_of_their_tensors(where, device):
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Leaving(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            return NotImplemented if types else func(*args, **(kwargs or {}))
+
+    blocks = {"inside": (device, Leaving()), "outside": (Leaving(), device)}[where]
+    with blocks[0] as first, blocks[1] as second:
+        session = first if where == "inside" else second
+        x = session.to_device(X)
+        result = (x + 1) @ x.t()
+        assert session.report().totals.device == 2
+        assert session.report().transfers.downloads == 0
+    assert result.tolist() == ((X + 1) @ X.t()).tolist()
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_modes_outside_the_block_see_the_programs_calls_and_not_the_devices(device, nested):
     from torch.utils._python_dispatch import TorchDispatchMode

@@ -35,7 +35,7 @@ from . import watch
 from .decorated import decorated
 from .dispatch import Dispatcher
 from .session import Session
-from .tensor import others_subclass
+from .tensor import BlockMode, others_subclass
 from .trace import TracedDispatcher, TracedSession
 from .trace_file import trace_file
 
@@ -187,7 +187,7 @@ class _Passing:
     dispatch = staticmethod(host.run_outside)
 
 
-class _Dispatch(TorchDispatchMode):
+class _Dispatch(BlockMode):
     """Hands every aten call to the session's dispatcher."""
 
     supports_higher_order_operators = True

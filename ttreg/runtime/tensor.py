@@ -15,10 +15,12 @@ from ..meta import Meta, meta_of
 from ..modes import overrides_are_active, without_modes, without_overrides
 from ..pytorch_private import (
     DisableTorchDispatch,
+    TorchDispatchMode,
     add_suffixes,
     clear_transforms,
     disable_current_modes,
     disabled_torch_function,
+    dispatch_modes,
     tensor_data,
     throw_on_mutable_data_ptr,
 )
@@ -43,6 +45,10 @@ def _read_by_the_program() -> Iterator[None]:
     """The same, but a mode that overrides functions sees how the program reads the tensor, as it does a plain one."""
     with disable_current_modes(), clear_transforms():
         yield
+
+
+class BlockMode(TorchDispatchMode):
+    """The mode by which a block sees the calls of its thread."""
 
 
 class DeviceTensor(torch.Tensor):
@@ -95,6 +101,10 @@ class DeviceTensor(torch.Tensor):
     ) -> Any:
         if others_subclass(types):
             return NotImplemented
+        block = next((mode for mode in dispatch_modes() if isinstance(mode, BlockMode)), None)
+        if block is not None:  # another mode has left the call to the kinds of its tensors
+            with disable_current_modes():
+                return block.__torch_dispatch__(func, types, args, kwargs)
         # Reached outside the block, and in threads that are not inside it: the host does it, and the memory is shared
         # with plain tensors from here on.
         from ..fallback import host

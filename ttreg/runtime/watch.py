@@ -61,7 +61,7 @@ _of_thread = _OfThread()
 
 @contextmanager
 def uploading() -> Iterator[None]:
-    """While the context is open, this thread gives memory to a device alone, which reads it: ttnn asks for addresses."""
+    """While the context is open, this thread gives memory to a device alone, whose library may ask for addresses."""
     _of_thread.uploading = True
     try:
         yield

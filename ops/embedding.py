@@ -44,12 +44,14 @@ def rows_of(tt, table, index):
 # Up to so many rows ttnn.gather finds one of float32 sooner than three lookups in bfloat16 do; it reads all of them for
 # each tile of indices.
 FEW_ROWS = 4096
+# So many places of any number it finds sooner than all rows are moved in front and split into parts.
+FEW_PLACES = 256
 
 
 def rows_among(tt, table, index):
     """The same as `rows_of`, in fewer calls where the matrix has few rows."""
     size, width = table.shape
-    if table.dtype != tt.float32 or size > FEW_ROWS:
+    if table.dtype != tt.float32 or (size > FEW_ROWS and prod(index.shape) > FEW_PLACES):
         return rows_of(tt, table, index)
     return as_shape(tt, along(tt, as_shape(tt, table, [1, size, width]), index), [prod(index.shape), width])
 
@@ -112,6 +114,8 @@ def index_select_samples():
         yield Sample(rand(3, 33, 5, dtype=dtype), -2, ints(4, high=33, dtype=torch.int32))
         yield Sample(rand(2, 3, 5, 7, dtype=dtype), 3, ints(9, high=7))
         yield Sample(rand(10, dtype=dtype), 0, ints())
+        for count in (5, FEW_PLACES + 1):
+            yield Sample(rand(2, FEW_ROWS + 1, dtype=dtype), 1, ints(count, high=FEW_ROWS + 1))
     yield Sample(rand(), 0, ints(1, high=1))
     yield Sample(bools(10, 7), 0, ints(5))
     yield Sample(ints(10, 7, dtype=torch.int32), 0, ints(5))
@@ -149,7 +153,7 @@ def index_select(tt, self, dim, index):
     shape[dim] = count
     if before == 1:
         return as_shape(tt, rows_among(tt, as_shape(tt, self, [size, after]), index), shape)
-    if size <= FEW_ROWS:
+    if size <= FEW_ROWS or count <= FEW_PLACES:
         return as_shape(tt, along(tt, as_shape(tt, self, [before, size, after]), index), shape)
     order = [dim, *(d for d in range(rank) if d != dim)]
     table = as_shape(tt, tt.permute(self, order), [size, before * after])

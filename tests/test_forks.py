@@ -166,7 +166,7 @@ def test_locks_that_another_thread_holds_are_free_in_a_forked_process(device):
         a.tolist()
         thread = threading.Thread(target=hold)
         thread.start()
-        held.wait(60)
+        assert held.wait(60)
 
         def program():
             with device as own:

@@ -153,11 +153,14 @@ class Cell:
             return None
         value = values.get(meta)
         if value is None and values:
-            value = self._derived(meta, view, values, home)
+            value = self._derived(meta, view, home)
         return value
 
-    def _derived(self, meta: Meta, view: ViewOf | None, values: dict[Meta, Value], home: Home) -> Value | None:
-        root, before, parts = self.root, self.before, self.parts
+    def _derived(self, meta: Meta, view: ViewOf | None, home: Home) -> Value | None:
+        with self._lock:  # all of one content
+            values, root, before, parts = self.values, self.root, self.before, self.parts
+        if not values:  # another thread has taken the memory
+            return None
         whole = values.get(root) if root.nbytes == self.nbytes else None
         if whole is not None:
             parts = ()

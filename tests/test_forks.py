@@ -155,6 +155,7 @@ def test_a_forked_process_leaves_the_block_it_was_forked_in(device):
 
 def test_locks_that_another_thread_holds_are_free_in_a_forked_process(device):
     held, done = threading.Event(), threading.Event()
+    twice = (X * 2).tolist()
 
     def hold():
         with session.device.lock, session.ledger._lock, session._cells._lock, device._lock:
@@ -173,7 +174,7 @@ def test_locks_that_another_thread_holds_are_free_in_a_forked_process(device):
                 return (own.to_device(X) + a).tolist(), session.report().totals.calls
 
         try:
-            assert forked(program) == ((X * 2).tolist(), 0)
+            assert forked(program) == (twice, 0)
         finally:
             done.set()
             thread.join()

@@ -111,3 +111,24 @@ def test_numpys_integers_are_sizes_and_dimensions(same_as_cpu):
 @pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.bool], ids=str)
 def test_an_integer_is_not_overwritten_by_a_float(name, dtype, same_as_cpu):
     same_as_cpu(lambda tensor: getattr(tensor(torch.tensor([1, 0, 1]).to(dtype)), name)(2.7), raises=True)
+
+
+FROM_INT64 = {
+    "a product": lambda x: x * 0.5,
+    "a quotient of a view": lambda x: x.view(2, 2) / 4,
+    "a sum of a part": lambda x: x[1:] + 0.5,
+    "a power": lambda x: x[:2] ** 0.5,
+}
+
+
+@pytest.mark.parametrize("program", FROM_INT64.values(), ids=FROM_INT64)
+def test_integers_beyond_int32_that_the_host_wrote_are_floats_on_the_device(program, device):
+    plain = torch.tensor([1, 2, 3, 4])
+    with device as session:
+        x = session.to_device(plain)
+        for tensor in (plain, x):
+            tensor[1] = 3 << 40
+        before = session.report().totals.host
+        result = program(x)
+        assert session.report().totals.host == before
+        assert result.tolist() == program(plain).tolist()

@@ -44,6 +44,11 @@ PROGRAMS = {
     "more parts than are kept": lambda x: ([x[i : i + 1, j : j + 1].neg_() for i in range(4) for j in range(3)], x),
     "read by the host in between": lambda x: (x[:2].neg_(), x.tolist(), x[:2].exp_(), x[2:].exp_(), x),
     "out= of a part": lambda x: (torch.add(x[2:], 1, out=x[:2]), x),
+    "out= of a part over another": lambda x: (x[:3].neg_(), torch.add(x[:2], x.new_ones(2, 6), out=x[2:]), x),
+    "out= of parts that overlap": lambda x: (x[:3].neg_(), torch.mul(X[:2], 2, out=x[2:]), x[1:] * 1, x),
+    "out= of a part of a part": lambda x: (x[:, :4].neg_(), torch.sub(X[:, :2], 2, out=x[:, 1:3]), x[:, :4] * 1, x),
+    "out= of a part around a part": lambda x: (x[1:3].neg_(), torch.exp(X, out=x), x[1:3] * 1, x),
+    "out= of the same part": lambda x: (x[1:3].neg_(), torch.exp(X[:2], out=x[1:3]), x[1:3] * 1, x[:2] * 1, x),
     "pinned in between": lambda x: (x[:2].neg_(), x.numpy().sum().item(), x[:2].neg_(), x.sum()),
 }
 

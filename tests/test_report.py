@@ -194,6 +194,21 @@ def test_small_inputs_of_the_host_are_local_and_nothing_is_wrong_with_them(twice
     assert report.totals.host_float == 0
 
 
+@pytest.mark.parametrize("kind", ["of another precision", "pinned"])
+def test_small_tensors_of_a_device_that_the_host_has_are_local(kind, twice):
+    """The session cannot use their device values, and would have to upload what is not worth it."""
+    narrow = "bfloat16" if kind == "of another precision" else "preserve"
+    outer = ttreg.device_mode(device="emulated", precision=narrow)
+    with outer as holding, ttreg.device_mode(device="emulated", min_upload_numel=13) as session:
+        x = holding.to_device(X)
+        if kind == "pinned":
+            x.numpy()
+        result = twice(x)
+        assert [row.placement for row in session.report().ops if "twice" in row.op] == ["local"]
+        assert session.report().transfers.uploads == 0
+        assert result.tolist() == (X * 2).tolist()
+
+
 def test_bytes_and_seconds_are_those_of_the_calls(twice, rows_of):
     def program(session):
         twice(session.to_device(X))

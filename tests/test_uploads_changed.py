@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 
 import numpy as np
 import pytest
@@ -233,3 +234,37 @@ def test_two_sessions_do_not_hide_changes_from_each_other(scale, device):
             inner = scale(weight, torch.ones(3, 4)).tolist()
         outer = scale(weight, torch.ones(3, 4)).tolist()
     assert inner == outer == (X + 2).tolist()
+
+
+HOLDERS = {
+    "data": lambda plain, weight: weight.data.fill_,
+    "detached": lambda plain, weight: weight.detach().fill_,
+    "a view of the data": lambda plain, weight: weight.data.t().fill_,
+    "what it was made of": lambda plain, weight: plain.fill_,
+    "NumPy": lambda plain, weight: weight.detach().numpy().fill,
+    "DLPack": lambda plain, weight: torch.from_dlpack(weight.detach()).fill_,
+    "the storage set again": lambda plain, weight: torch.empty(0).set_(weight.untyped_storage()).fill_,
+}
+USES = {
+    "whole": lambda w: w,
+    "transposed": lambda w: w.t(),
+    "rows": lambda w: w[1:],
+    "a view of a view": lambda w: w.t()[:2],
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+@pytest.mark.parametrize("holder", HOLDERS.values(), ids=HOLDERS)
+def test_the_one_other_holder_of_a_weight_writes_where_no_block_sees_it(holder, use, scale, device):
+    """It was there before the block, and the thread that it writes in has no block."""
+    plain = X.clone()
+    weight = nn.Parameter(plain)
+    fill = holder(plain, weight)
+    del plain
+    with device, torch.no_grad():
+        for number in (0.5, 1.5, 2.5):
+            thread = threading.Thread(target=fill, args=(number,))
+            thread.start()
+            thread.join()
+            given = scale(use(weight), torch.ones(()))  # an assertion would keep a view, which is one holder more
+            assert set(given.flatten().tolist()) == {number}

@@ -1,5 +1,8 @@
 """Tiles are 32 × 32: what a call takes in them is known before it is made, and what takes too much is the host's."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -100,3 +103,11 @@ def test_einsum_and_rotary_pairs_of_ordinary_size_stay_on_the_chip():
         pairs = x.float().reshape(*x.shape[:-1], -1, 1, 2)
         (turns[..., 0] * pairs[..., 0] + turns[..., 1] * pairs[..., 1]).reshape(x.shape) + 1
         assert session.report().totals.host == 0
+
+
+def test_a_program_that_has_weighed_a_call_ends_without_a_word():
+    program = (
+        "import torch, ttreg\nwith ttreg.device_mode(device='emulated'): torch.rand(1000, 1000) @ torch.rand(1000, 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -22,6 +22,7 @@ TESTED_TTNN = "0.81.1"
 _log = logging.getLogger(__name__)
 
 _open: dict[tuple, Device] = {}
+_references: list[Any] = []
 _lock = new_lock()
 
 
@@ -40,6 +41,16 @@ def open_device(settings: Settings) -> Device:
             validated = ", validated" if device.validated else ""
             _log.info("opened %s %s, ttnn %s%s", device.name, device.arch, device.ttnn_version, validated)
         return _open[key]
+
+
+def references() -> Any:
+    """The ttnn API of the emulated device without a device: ttnn's golden functions, made once for the process."""
+    with _lock:
+        if not _references:
+            from .emulated.device import EmulatedApi
+
+            _references.append(EmulatedApi(None))
+        return _references[0]
 
 
 def chip_present() -> bool:
@@ -116,3 +127,4 @@ def _close_all() -> None:
         if close is not None:
             close()
     _open.clear()
+    _references.clear()  # what holds ttnn when Python ends has it complain

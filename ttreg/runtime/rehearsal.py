@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..conditions import Refusal
+from ..devices import references
 from ..devices.base import Value
 from ..meta import Meta, meta_of
 from .carry import Carriers
@@ -74,13 +74,6 @@ class _TooLarge(Exception):
         self.refusal = refusal
 
 
-@lru_cache(maxsize=1)
-def _ttnn() -> Any:
-    from ..devices.emulated.device import EmulatedApi
-
-    return EmulatedApi(None)
-
-
 class Rehearsed:
     """The `tt` of a rehearsal: ttnn's functions on tensors without values, up to one that is too large."""
 
@@ -90,7 +83,7 @@ class Rehearsed:
         self._carriers, self._arch = carriers, arch
 
     def __getattr__(self, name: str) -> Any:
-        attribute = getattr(_ttnn(), name)
+        attribute = getattr(references(), name)
         if isinstance(attribute, type) or not callable(attribute):
             return attribute
 
@@ -137,7 +130,7 @@ class Rehearsed:
     # What else a lowering is given; see api.py.
     def to_layout(self, value: Value, layout: Any) -> Value:
         """As `Api.to_layout`."""
-        return value if value.layout == layout else _ttnn().to_layout(value, layout)
+        return value if value.layout == layout else references().to_layout(value, layout)
 
     def carrier(self, dtype: torch.dtype) -> Any:
         """As `Api.carrier`."""

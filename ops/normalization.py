@@ -6,7 +6,7 @@ from math import prod
 
 import torch
 
-from ..conditions import FLOATS, AtLeast, Check, Dtype, Is
+from ..conditions import FLOATS, AtLeast, Check, Dtype, Is, ProgramCheck
 from ..meta import intern
 from ..pytorch_private import suggest_memory_format
 from ..registry import lower
@@ -31,13 +31,7 @@ def other_dtypes(call):
     return ", ".join(map(str, [call["input"], *parameters(call)]))
 
 
-class OfProgram(Check):
-    """A check of the program's own dtypes, by which PyTorch refuses."""
-
-    of_program = True
-
-
-ONE_DTYPE = OfProgram(
+ONE_DTYPE = ProgramCheck(
     "parameters all of the input's dtype or all float32", other_dtypes, because="PyTorch takes no others"
 )
 

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from ..conditions import FLOATS, Check, Dtype, Is, OneOf, SameDtype, SameShape
+from ..conditions import FLOATS, Dtype, Is, OneOf, ProgramCheck, SameDtype, SameShape
 from ..meta import dtype_name
 from ..registry import decomposed, lower
 from ..samples import Sample, rand
@@ -102,7 +102,7 @@ GRADIENT = [
     OneOf("input_dtype", FLOATS),
     SameDtype(ONE),
     SameShape(ONE, because="PyTorch takes no others"),
-    Check("input_dtype is that of output", another_dtype, because="on CPU it is not looked at"),
+    ProgramCheck("input_dtype is that of output", another_dtype, because="on CPU it is not looked at"),
 ]
 
 

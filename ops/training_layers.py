@@ -46,6 +46,8 @@ def functional_samples():
     yield Sample(rand(2, 3, 4, 5, dtype=torch.bfloat16), *[rand(3, low=0.1) for _ in range(4)], True, 0.1, 1e-5)
     yield Sample(rand(2, 3, 4, 5), *[rand(3, low=0.1, dtype=torch.bfloat16) for _ in range(4)], True, 0.1, 1e-5)
     yield Sample(rand(2, 3, 4, 5).double(), None, None, rand(3).double(), rand(3).double(), True, 0.1, 1e-5)
+    yield Sample(rand(2, 3, 4, 5), rand(2), None, rand(3), rand(3), True, 0.1, 1e-5)
+    yield Sample(rand(2, 3, 4, 5), None, None, rand(3), rand(3), True, 0.1, -1.0)
 
 
 def functional_on_cpu(call, outputs):

@@ -297,6 +297,13 @@ class Check(Condition):
         return self.text
 
 
+@dataclass(frozen=True)
+class ProgramCheck(Check):
+    """As `Check`, of the program's own dtypes, in whichever the device carries them."""
+
+    of_program: ClassVar[bool] = True
+
+
 def _names(names: str | tuple[str, ...]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else names
 

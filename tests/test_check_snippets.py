@@ -103,7 +103,8 @@ CALLS = {
     "one tensor twice": lambda ops, put: (lambda x: ops.join([x, x], weights=x))(put(X)),
     "an output made later": lambda ops, put: ops.fan(put(X))[1].tolist(),
     "a view": lambda ops, put: ops.turn(put(X)) + 1,
-    "a view of a view": lambda ops, put: ops.turn(put(LARGE)[0, :, 1]) + 1,
+    # The first view is used before, so that the second is made of it and not of what both are views of.
+    "a view of a view": lambda ops, put: (lambda x: (x + 1, ops.turn(x) + 1))(put(LARGE)[0, :, 1]),
     "a weight in block floats": lambda ops, put: ops.product(
         put(X), with_block_float(torch.linspace(-1, 1, 8).view(4, 2))
     ),

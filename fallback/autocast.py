@@ -49,5 +49,8 @@ def _leaves_on(op: OpOverload) -> bool:
 
 
 def _enabled_at_the_call() -> bool:
-    with _as_the_op_was_called():
+    try:
+        with _as_the_op_was_called():
+            return torch.is_autocast_enabled("cpu")
+    except RuntimeError:  # no mode is handling a call, as where `ttreg why` asks for an op's parts
         return torch.is_autocast_enabled("cpu")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import ttreg
+from ttreg.explain.why import Oracle
 from ttreg.meta import meta_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -30,15 +32,18 @@ def forked(program):
     child = os.fork()
     if not child:
         try:
+            torch.set_num_threads(1)  # as DataLoader's workers do: OpenMP's threads are not there
             writer.send(program())
         except BaseException as error:
             writer.send((type(error).__name__, str(error), traceback.format_exc()))
         finally:
             os._exit(0)
-    assert reader.poll(60)
-    result = reader.recv()
-    os.waitpid(child, 0)
-    return result
+    try:
+        assert reader.poll(60)
+        return reader.recv()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_calls_of_a_forked_process_run_on_the_host_and_are_not_counted(device):
@@ -56,6 +61,14 @@ def test_calls_of_a_forked_process_run_on_the_host_and_are_not_counted(device):
         assert session.report().totals.calls == before.totals.calls + 1
     assert result == (torch.Tensor, (torch.nn.functional.gelu(X @ X.t()) + 1).tolist(), True, True)
     assert b.tolist() == (X * 2).tolist()
+
+
+def test_a_session_that_only_decides_keeps_no_other_from_being_told(device):
+    oracles = [Oracle() for _ in range(20)]
+    with device as session:
+        a = session.to_device(X)
+        assert forked(lambda: (a + 1).tolist())[0] == "DeviceError"
+    assert oracles
 
 
 READS = {

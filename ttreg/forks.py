@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
 from typing import Any, Protocol
+
+_log = logging.getLogger(__name__)
 
 
 class Heir(Protocol):
@@ -43,7 +46,10 @@ def _forked() -> None:
     for lock in list(_locks):
         lock._at_fork_reinit()
     for heir in list(_heirs):
-        heir.forked()
+        try:
+            heir.forked()
+        except Exception:  # the others have to know all the same
+            _log.exception("%r could not be told that it is in a forked process", heir)
 
 
 os.register_at_fork(after_in_child=_forked)

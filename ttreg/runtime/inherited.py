@@ -17,9 +17,14 @@ class _NotHere:
 class InheritedDevice:
     """Stands for the parent's device: it has the same name, and whatever would use it raises DeviceError."""
 
+    name: str
+    arch: str
+    ttnn_version: str
+    validated: bool
+
     def __init__(self, device: Device):
-        self.name, self.arch = device.name, device.arch
-        self.ttnn_version, self.validated = device.ttnn_version, device.validated
+        for name in ("name", "arch", "ttnn_version", "validated"):
+            setattr(self, name, getattr(device, name, ""))  # what decides calls alone has a device without names
         self.lock = new_rlock()
         self.tt: Any = _NotHere()
         self.parents = device  # kept, since its end would close it for the parent

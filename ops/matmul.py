@@ -204,6 +204,25 @@ def addbmm(tt, self, batch1, batch2, beta, alpha):
     return add_product(tt, self, batch1, batch2, beta, alpha, sum_batch)
 
 
-@lower(aten.addmv.default, samples=sums((5, 7), (7,), (), (5,)), when=floats("self", "mat", "vec"))
+def added_vectors():
+    yield from sums((5, 7), (7,), (), (1,), (5,))()
+    yield Sample(rand(6), rand(5, 7), rand(7), beta=0)
+
+
+def not_of_rows(call: Call) -> str | None:
+    """The shape of `self` if PyTorch refuses it, which its metadata function does not do where beta is 0."""
+    shape = call["self"].shape
+    spreads = len(shape) <= 1 and call["self"].numel in (1, call["mat"].shape[0])
+    return None if spreads else describe(shape)
+
+
+@lower(
+    aten.addmv.default,
+    samples=added_vectors,
+    when=[
+        *floats("self", "mat", "vec"),
+        Check("self has one element, or one for each row of mat", not_of_rows, because="PyTorch takes no others"),
+    ],
+)
 def addmv(tt, self, mat, vec, beta, alpha):
     return add_product(tt, self, mat, vec, beta, alpha)

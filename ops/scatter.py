@@ -56,6 +56,7 @@ def copied():
         yield Sample(rand(40, dtype=dtype), 0, ints(high=40), rand(1, dtype=dtype))
     yield Sample(rand(5), 0, torch.arange(3), torch.tensor([float("nan"), float("inf"), -0.0]))
     yield Sample(rand(), 0, ints(1, high=1), rand(1))
+    yield Sample(rand(40), 0, ints(1, high=40), rand())
     yield Sample(rand(5, 7).double(), 0, ints(2, high=5), rand(2, 7).double())
     yield Sample(rand(5, 7), 0, ints(2, high=5), rand(2, 7, dtype=torch.bfloat16))
     yield Sample(rand(5, 7), 0, ints(2, high=5, dtype=torch.int32), rand(2, 7))
@@ -80,6 +81,7 @@ def too_long(call: Call) -> str | None:
         SameDtype(("self", "source")),
         Dtype("index", (torch.int64,)),
         Rank("self", range(1, 7)),
+        Rank("source", range(1, 7)),
         Check(f"the indexed dimension has at most {COUNTED} elements", too_long, because="they are counted in float32"),
     ],
 )

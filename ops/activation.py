@@ -10,6 +10,7 @@ import torch
 from ..conditions import FLOATS, Dtype, SameDtype
 from ..registry import lower
 from ..samples import Sample, ints, rand
+from ._compute import cast, widen
 from .elementwise import BF16, contiguous, element, number, one_tensor
 
 aten = torch.ops.aten
@@ -109,19 +110,36 @@ def hardtanh(tt, self, min_val, max_val):
     return tt.clamp(self, min=number(tt, min_val, self), max=number(tt, max_val, self))
 
 
+SOFTPLUS_IS_ITS_INPUT = 17  # from here on, in float32: log(1 + exp(-17)) is less than half a unit in the last place
+
+
+def log1p_exp_of_minus_abs(tt, x):
+    return tt.log1p(tt.exp(tt.neg(tt.abs(x))))
+
+
 @lower(
     aten.softplus.default,
     samples=called({"beta": 2, "threshold": 5}, {"beta": 0.5, "threshold": 1.0}),
     when=[Dtype("self", FLOATS)],
 )
 def softplus(tt, self, beta, threshold):
-    return tt.softplus(self, beta=float(beta), threshold=float(threshold))
+    # ttnn's softplus is 1e-4 off, and garbage far below 0.
+    x = widen(tt, self)
+    scaled = x if beta == 1 else tt.multiply(x, float(beta))
+    made = tt.add(tt.relu(scaled), log1p_exp_of_minus_abs(tt, scaled))
+    made = made if beta == 1 else tt.multiply(made, 1 / float(beta))
+    if threshold < SOFTPLUS_IS_ITS_INPUT:
+        made = tt.where(tt.gt(scaled, float(threshold)), x, made)
+    return cast(tt, made, self.dtype)
 
 
 @lower(aten.log_sigmoid_forward.default, samples=called({}), outputs=contiguous, when=[Dtype("self", FLOATS)])
 def log_sigmoid_forward(tt, self):
     # The second output is what PyTorch's backward kernel for CPU reads.
-    return tt.log_sigmoid(self), lambda: tt.exp(tt.neg(tt.abs(self)))
+    # ttnn's log_sigmoid is 1e-2 off.
+    x = widen(tt, self)
+    made = tt.subtract(tt.minimum(x, 0.0), log1p_exp_of_minus_abs(tt, x))
+    return cast(tt, made, self.dtype), lambda: tt.exp(tt.neg(tt.abs(self)))
 
 
 def threshold_samples():

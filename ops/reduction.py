@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod as prod_of
+
 import torch
 
 from ..call import Call
@@ -10,6 +12,7 @@ from ..meta import dtype_name
 from ..registry import lower
 from ..samples import Sample, bools, rand
 from ._compute import accurate, cast, widen
+from .views import as_shape, cut
 
 aten = torch.ops.aten
 
@@ -180,9 +183,20 @@ def aminmax(tt, self, dim, keepdim):
     return [carried(tt, reduce(tt, name, widen(tt, self), dim, keepdim), self) for name in ("min", "max")]
 
 
+def product(tt, x, dim):
+    """The product along a dimension, which stays with size 1: ttnn's prod is some percent off, its cumprod exact."""
+    shape = list(x.shape)
+    rows = as_shape(tt, x, [prod_of(shape[:dim]), shape[dim], prod_of(shape[dim + 1 :])])
+    last = cut(tt, tt.cumprod(rows, dim=1), 1, shape[dim] - 1, shape[dim])
+    return as_shape(tt, last, [*shape[:dim], 1, *shape[dim + 1 :]])
+
+
 @lower(aten.prod.default, samples=of_all(**DOUBLE), when=TYPED)
 def prod_all(tt, self, dtype):
-    return carried(tt, tt.prod(widen(tt, self)), self, dtype)
+    made = widen(tt, self)
+    for dim in range(len(self.shape)):
+        made = product(tt, made, dim)
+    return carried(tt, as_shape(tt, made, []), self, dtype)
 
 
 def prod_samples():
@@ -198,4 +212,9 @@ def prod_samples():
 
 @lower(aten.prod.dim_int, samples=prod_samples, when=TYPED)
 def prod(tt, self, dim, keepdim, dtype):
-    return carried(tt, tt.prod(widen(tt, self), dim=dim, keepdim=keepdim), self, dtype)
+    shape = list(self.shape)
+    made = product(tt, widen(tt, self), dim % len(shape)) if shape else widen(tt, self)
+    kept = [1 if keepdim and i == dim % len(shape) else size for i, size in enumerate(shape)]
+    if shape and not keepdim:
+        kept.pop(dim)
+    return carried(tt, as_shape(tt, made, kept), self, dtype)

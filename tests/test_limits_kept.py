@@ -13,7 +13,7 @@ from ttreg.registry import registry
 REDUCTIONS = ("sum", "mean", "max", "min", "prod", "var", "std")
 NEVER_CALLED = (
     *("index_fill", "tril", "triu", "conv_transpose2d", "prepare_conv_weights", "repeat_interleave", "upsample"),
-    *("max_pool2d", "avg_pool2d", "group_norm"),
+    *("max_pool2d", "avg_pool2d", "group_norm", "prod", "xlogy", "log_sigmoid", "softplus", "logical_not"),
 )
 CONV_ELEMENTS = 2**20
 MOST_KINDS = 40  # of calls, by dtypes, dimensions and numbers, for each entry
@@ -80,6 +80,10 @@ def same_dimension(args, kwargs):
     return args[1] % rank == args[2] % rank
 
 
+def of_several_ranks(args, kwargs):
+    return len({len(value.shape) for value in args if hasattr(value, "shape")}) > 1
+
+
 def tilizes_uint8(args, kwargs):
     layout = args[1] if len(args) > 1 else kwargs["layout"]
     return dtype_of(args[0]) == "UINT8" and str(layout).endswith("TILE") and not is_tiled(args[0])
@@ -97,7 +101,8 @@ WRONG = {
     "conv2d": convolves_wrongly,
     "transpose": same_dimension,
     "to_layout": tilizes_uint8,
-    **dict.fromkeys(("reshape", "repeat", "add", "subtract", "multiply", "clamp", "logical_not"), of_uint8),
+    **dict.fromkeys(("reshape", "repeat", "add", "subtract", "multiply", "clamp"), of_uint8),
+    **dict.fromkeys(("where", "addcmul", "addcdiv", "lerp"), of_several_ranks),
     **dict.fromkeys(NEVER_CALLED, lambda args, kwargs: True),
 }
 

@@ -39,6 +39,36 @@ class Api:
             value = self.typecast(value, self.int32)
         return self._device.tt.typecast(value, dtype)
 
+    def where(self, *operands: Any) -> Value:
+        """`ttnn.where` of operands of one rank."""
+        return self._device.tt.where(*self._of_one_rank(operands))
+
+    def addcmul(self, *operands: Any, **options: Any) -> Value:
+        """`ttnn.addcmul` of operands of one rank."""
+        return self._device.tt.addcmul(*self._of_one_rank(operands), **options)
+
+    def addcdiv(self, *operands: Any, **options: Any) -> Value:
+        """`ttnn.addcdiv` of operands of one rank."""
+        return self._device.tt.addcdiv(*self._of_one_rank(operands), **options)
+
+    def lerp(self, *operands: Any) -> Value:
+        """`ttnn.lerp` of operands of one rank."""
+        return self._device.tt.lerp(*self._of_one_rank(operands))
+
+    def _of_one_rank(self, operands: tuple) -> list[Any]:
+        """The operands with ones in front of the shorter shapes.
+
+        ttnn's kernels for three operands give wrong rows where one has a single dimension and another more, and the
+        program that they leave behind is then taken for calls that are right.
+        """
+        most = max(len(operand.shape) for operand in operands if hasattr(operand, "shape"))
+
+        def raised(operand: Any) -> Any:
+            missing = most - len(operand.shape) if hasattr(operand, "shape") else 0
+            return self.reshape(operand, [1] * missing + list(operand.shape)) if missing else operand
+
+        return [raised(operand) for operand in operands]
+
     def to_layout(self, value: Value, layout: Any) -> Value:
         """`ttnn.to_layout`, counted; a value that has the layout stays as it is."""
         if value.layout == layout:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from math import inf, isfinite
 from typing import Any
 
 import torch
@@ -16,7 +14,6 @@ from ..refusal import Refusal, unjudged
 from ..registry import Entry, registry
 from ..schema import (
     argument_names,
-    dimension_arguments,
     functional_form,
     is_composite,
     is_in_place,
@@ -28,21 +25,17 @@ from ..schema import (
     written_arguments,
 )
 from .carry import EXACT
+from .constants import refuse_constants
 from .fakes import no_meta
 from .plan import (
-    BESIDE_BFLOAT16,
     DATA_DEPENDENT,
     EMPTY,
-    FACTORS,
     HOST_MEMORY,
-    LARGE,
     LEFT_FOR_LATER,
     NO_DECOMPOSITION,
     NO_ENTRY,
     NO_META,
-    NO_SUCH_DIMENSION,
     NOT_CARRIED,
-    NUMBERS,
     OUT_DTYPE,
     PART_WRITTEN,
     WRITES_BY_PARTS,
@@ -59,9 +52,6 @@ from .tensor import DeviceTensor
 aten = torch.ops.aten
 
 LAZY = (torch.ops.aten._conj.default, torch.ops.aten._neg_view.default)
-_LARGEST, _LARGEST_BFLOAT16 = (torch.finfo(dtype).max for dtype in (torch.float32, torch.bfloat16))
-
-_FACTORS = ("alpha", "beta")
 
 # Nothing is gained by having the device do what only moves data, in a part that the host would then put in its place.
 _OVERWRITES = frozenset((aten.copy.default, aten.fill.Scalar, aten.fill.Tensor, aten.zero.default))
@@ -151,26 +141,9 @@ def _refuse(
     needed = list(Call.bind(plan.op, args, kwargs).tensors())
     if not all(meta.numel or name in entry.may_be_empty for name, meta in needed) or not any(o.numel for o in outputs):
         return EMPTY
-    outside = _no_such_dimension(plan, [meta.ndim for _, meta in needed])
-    if outside:
-        return NO_SUCH_DIMENSION.with_got(", ".join(map(str, outside)))
-    odd = next(
-        (n for n in _numbers(plan.constants.values()) if isinstance(n, complex) or _LARGEST < abs(n) < inf), None
-    )
-    if odd is not None:
-        return NUMBERS.with_got(str(odd))
-    if any(meta.dtype is torch.bfloat16 for meta in (*outputs, *(meta for _, meta in needed))):
-        odd = next((n for n in _numbers(plan.constants.values()) if _LARGEST_BFLOAT16 < abs(n) < inf), None)
-        if odd is not None:
-            return BESIDE_BFLOAT16.with_got(str(odd))
-    large = next(_large(plan.constants.values()), None)
-    if large is not None:
-        return LARGE.with_got(str(large))
-    factor = next((n for n in map(plan.constants.get, _FACTORS) if isinstance(n, float) and not isfinite(n)), None)
-    if factor is not None:
-        return FACTORS.with_got(str(factor))
     call = _functional_call(entry, Call.bind(plan.op, args, kwargs))
-    refusal = entry_refusal(session, entry, call) or _set_bounds(plan, entry, call)
+    refusal = refuse_constants(plan, [meta for _, meta in needed])
+    refusal = refusal or entry_refusal(session, entry, call) or _set_bounds(plan, entry, call)
     if refusal is not None:
         return refusal
     for tensor in plan.targets(args, kwargs):
@@ -211,29 +184,6 @@ def _set_bounds(plan: Plan, entry: Entry, call: Call) -> Refusal | None:
 def _no_dtype(session: Session, value: Any) -> bool:
     """Whether a dtype is of floating point and ttnn has none for it: float64 and float16."""
     return isinstance(value, torch.dtype) and value.is_floating_point and value not in session.carriers
-
-
-def _no_such_dimension(plan: Plan, ranks: list[int]) -> list[int]:
-    """The dimensions that neither an argument nor a result has; not all of the shape functions look."""
-    rank = max([1, *ranks, *(meta.ndim for meta in plan.outputs)])
-    given = [plan.constants.get(name) for name in dimension_arguments(plan.op)]
-    dims = [dim for value in given for dim in (value if isinstance(value, (list, tuple)) else [value])]
-    return [dim for dim in dims if isinstance(dim, int) and not -rank <= dim < rank]
-
-
-def _large(values: Iterable[Any]) -> Iterator[int]:
-    """The integers in lists that do not fit 32 bits, as strides, paddings and sizes have to."""
-    for value in values:
-        if isinstance(value, (list, tuple)):
-            yield from (item for item in value if isinstance(item, int) and not -(1 << 31) <= item < 1 << 31)
-
-
-def _numbers(values: Iterable[Any]) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, (list, tuple)):
-            yield from _numbers(value)
-        elif isinstance(value, (float, complex)):
-            yield value
 
 
 def _functional_call(entry: Entry, call: Call) -> Call:

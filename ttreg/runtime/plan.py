@@ -100,11 +100,6 @@ OUT_DTYPE = Refusal("out has the dtype of the result", "", "PyTorch casts to som
 LEFT_FOR_LATER = Refusal("no lazy conjugate or negative", "", "PyTorch notes on the tensor what is left to do")
 NO_META = Refusal("accepted by PyTorch without values", "", "its shape function raises, so the host runs it or raises")
 DATA_DEPENDENT = Refusal("the shape of the result is known beforehand", "", "it depends on the data")
-NUMBERS = Refusal("numbers are real and within float32's range", "", "ttnn takes no others")
-BESIDE_BFLOAT16 = Refusal("numbers beside bfloat16 are within its range", "", "PyTorch overflows or raises by others")
-LARGE = Refusal("sizes within int32's range", "", "PyTorch refuses most others, and ttnn all")
-FACTORS = Refusal("alpha and beta are finite", "", "times what is left out or zero they are NaN in PyTorch")
-NO_SUCH_DIMENSION = Refusal("dimensions that the tensor has", "", "the host raises what PyTorch raises")
 NOT_CARRIED = Refusal("the device carries the output's dtype", "", "ttnn has no such dtype")
 
 

@@ -1,0 +1,68 @@
+"""Constants that no entry takes: dimensions that no tensor of the call has, and numbers that ttnn cannot be given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from math import inf, isfinite
+from typing import Any
+
+import torch
+
+from ..meta import Meta
+from ..refusal import Refusal
+from ..schema import dimension_arguments
+from .plan import Plan
+
+NUMBERS = Refusal("numbers are real and within float32's range", "", "ttnn takes no others")
+BESIDE_BFLOAT16 = Refusal("numbers beside bfloat16 are within its range", "", "PyTorch overflows or raises by others")
+LARGE = Refusal("sizes within int32's range", "", "PyTorch refuses most others, and ttnn all")
+FACTORS = Refusal("alpha and beta are finite", "", "times what is left out or zero they are NaN in PyTorch")
+NO_SUCH_DIMENSION = Refusal("dimensions that the tensor has", "", "the host raises what PyTorch raises")
+
+_LARGEST, _LARGEST_BFLOAT16 = (torch.finfo(dtype).max for dtype in (torch.float32, torch.bfloat16))
+
+_FACTORS = ("alpha", "beta")
+
+
+def refuse_constants(plan: Plan, metas: list[Meta]) -> Refusal | None:
+    """Why the device takes no call with these constants, whatever its op is; `metas` are those of its tensors."""
+    values = plan.constants.values()
+    outside = _no_such_dimension(plan, [meta.ndim for meta in metas])
+    if outside:
+        return NO_SUCH_DIMENSION.with_got(", ".join(map(str, outside)))
+    for number in _numbers(values):
+        if isinstance(number, complex) or _LARGEST < abs(number) < inf:
+            return NUMBERS.with_got(str(number))
+    if any(meta.dtype is torch.bfloat16 for meta in (*plan.outputs, *metas)):
+        for number in _numbers(values):
+            if _LARGEST_BFLOAT16 < abs(number) < inf:
+                return BESIDE_BFLOAT16.with_got(str(number))
+    for number in _large(values):
+        return LARGE.with_got(str(number))
+    for number in map(plan.constants.get, _FACTORS):
+        if isinstance(number, float) and not isfinite(number):
+            return FACTORS.with_got(str(number))
+    return None
+
+
+def _no_such_dimension(plan: Plan, ranks: list[int]) -> list[int]:
+    """The dimensions that neither an argument nor a result has; not all of the shape functions look."""
+    rank = max([1, *ranks, *(meta.ndim for meta in plan.outputs)])
+    given = [plan.constants.get(name) for name in dimension_arguments(plan.op)]
+    dims = [dim for value in given for dim in (value if isinstance(value, (list, tuple)) else [value])]
+    return [dim for dim in dims if isinstance(dim, int) and not -rank <= dim < rank]
+
+
+def _large(values: Iterable[Any]) -> Iterator[int]:
+    """The integers in lists that do not fit 32 bits, as strides, paddings and sizes have to."""
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from (item for item in value if isinstance(item, int) and not -(1 << 31) <= item < 1 << 31)
+
+
+def _numbers(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from _numbers(value)
+        elif isinstance(value, (float, complex)):
+            yield value

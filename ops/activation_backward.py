@@ -117,8 +117,8 @@ def hardswish_backward(tt, grad_output, self):
 
 
 def negative_of_result(call):
-    refused = call["self_is_result"] and call["negative_slope"] < 0
-    return str(call["negative_slope"]) if refused else None
+    slope = call["negative_slope"]
+    return str(slope) if call["self_is_result"] and not slope >= 0 else None  # NaN is refused too
 
 
 @lower(
@@ -153,13 +153,21 @@ def elu_gradients():
             grad, x = sample.args
             yield Sample(grad, *factors, False, x)
             yield Sample(grad, *factors, True, aten.elu(x, *factors))
+    yield Sample(rand(5, 7), -1.0, 1.0, 1.0, True, rand(5, 7))
+
+
+def negative_alpha_of_result(call):
+    return str(call["alpha"]) if call["is_result"] and not call["alpha"] >= 0 else None
 
 
 @lower(
     aten.elu_backward.default,
     samples=elu_gradients,
     outputs=first_strides,
-    when=one_float("grad_output", "self_or_result"),
+    when=[
+        *one_float("grad_output", "self_or_result"),
+        Check("an alpha of at least 0 where the result is given", negative_alpha_of_result, because="PyTorch refuses"),
+    ],
 )
 def elu_backward(tt, grad_output, alpha, scale, input_scale, is_result, self_or_result):
     def gradient(grad, x):

@@ -187,7 +187,7 @@ def batch_norm(tt, x, weight, bias, mean, variance, eps):
     return cast(tt, scaled(tt, tt.multiply(centred, scale), None, bias, shape), x.dtype)
 
 
-def batch_norm_of_itself(tt, x, weight, bias, eps):
+def batch_norm_of_itself(tt, x, weight, bias, eps, *running):
     """By the batch's own statistics, and these."""
     n, channels, *rest = x.shape
     rows = as_shape(tt, x, [n, channels, prod(rest)])
@@ -195,7 +195,7 @@ def batch_norm_of_itself(tt, x, weight, bias, eps):
     out = as_shape(tt, normalized(tt, widen(tt, rows), eps), [channels, n, prod(rest)])
     out = as_shape(tt, tt.transpose(out, 0, 1) if n > 1 else out, x.shape)
     out = cast(tt, scaled(tt, out, weight, bias, [1, channels, *[1] * len(rest)]), x.dtype)
-    return out, *statistics(tt, rows, eps, [channels], dtype_of(x, weight, bias))
+    return out, *statistics(tt, rows, eps, [channels], dtype_of(x, weight, bias, *running))
 
 
 def batch_norm_on_cpu(call, outputs):

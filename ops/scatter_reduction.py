@@ -42,7 +42,7 @@ def other_slices(call: Call) -> str | None:
     shape, source = list(call["self"].shape), list(call["source"].shape)
     if shape:
         shape[call["dim"]] = call["index"].numel
-    fits = source == shape if shape else call["index"].numel == call["source"].numel == 1
+    fits = source == shape if shape else call["index"].numel == 1 and source == []
     return None if fits else describe(source)
 
 

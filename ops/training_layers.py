@@ -42,6 +42,7 @@ def functional_samples():
             given = [rand(3, low=0.1, dtype=dtype) for _ in range(4)]
             yield Sample(rand(2, 3, 4, 5, dtype=dtype), *given, training, 0.1, 1e-5)
             yield Sample(rand(2, 3, 4, 5, dtype=dtype), None, None, *given[2:], training, 0.25, 1e-2)
+    yield Sample(rand(2, 3, 4, 5, dtype=torch.bfloat16), None, None, *[rand(3, low=0.1)] * 2, True, 0.1, 1e-5)
     yield Sample(rand(5, 3), *[rand(3, low=0.1) for _ in range(4)], True, 0.1, 1e-5)
     yield Sample(rand(2, 3, 4, 5, dtype=torch.bfloat16), *[rand(3, low=0.1) for _ in range(4)], True, 0.1, 1e-5)
     yield Sample(rand(2, 3, 4, 5), *[rand(3, low=0.1, dtype=torch.bfloat16) for _ in range(4)], True, 0.1, 1e-5)
@@ -66,7 +67,7 @@ def batch_norm_functional(tt, input, weight, bias, running_mean, running_var, tr
     if not training:
         out = batch_norm(tt, input, weight, bias, running_mean, running_var, eps)
         return out, None, None, running_mean, running_var
-    out, mean, reciprocal = batch_norm_of_itself(tt, input, weight, bias, eps)
+    out, mean, reciprocal = batch_norm_of_itself(tt, input, weight, bias, eps, running_mean, running_var)
     size = prod(input.shape) // input.shape[1]
 
     def moved(running, found):

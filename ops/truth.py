@@ -9,6 +9,7 @@ from ..conditions import BOOL, FLOATS, Check, Dtype
 from ..registry import lower
 from ..samples import Sample, bools, rand
 from ._compute import widen
+from .elementwise import contiguous
 from .reduction import reduce
 
 aten = torch.ops.aten
@@ -64,7 +65,7 @@ def any_of_dim(tt, self, dim, keepdim):
     return true_in(tt, "max", self, dim, keepdim)
 
 
-@lower(aten.any.dims, samples=of_dims, when=TRUTHS)
+@lower(aten.any.dims, samples=of_dims, outputs=contiguous, when=TRUTHS)
 def any_of_dims(tt, self, dim, keepdim):
     return tt.ne(self, 0.0) if dim == [] else true_in(tt, "max", self, dim, keepdim)
 
@@ -79,7 +80,7 @@ def all_of_dim(tt, self, dim, keepdim):
     return true_in(tt, "min", self, dim, keepdim)
 
 
-@lower(aten.all.dims, samples=of_dims, when=TRUTHS)
+@lower(aten.all.dims, samples=of_dims, outputs=contiguous, when=TRUTHS)
 def all_of_dims(tt, self, dim, keepdim):
     return tt.ne(self, 0.0) if dim == [] else true_in(tt, "min", self, dim, keepdim)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -127,8 +128,8 @@ def softplus(tt, self, beta, threshold):
     x = widen(tt, self)
     scaled = x if beta == 1 else tt.multiply(x, float(beta))
     made = tt.add(tt.relu(scaled), log1p_exp_of_minus_abs(tt, scaled))
-    made = made if beta == 1 else tt.multiply(made, 1 / float(beta))
-    if threshold < SOFTPLUS_IS_ITS_INPUT:
+    made = made if beta == 1 else tt.multiply(made, 1 / float(beta) if beta else math.inf)
+    if threshold < SOFTPLUS_IS_ITS_INPUT or beta != 1:  # by which large numbers may have overflowed
         made = tt.where(tt.gt(scaled, float(threshold)), x, made)
     return cast(tt, made, self.dtype)
 

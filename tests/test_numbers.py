@@ -132,3 +132,11 @@ def test_integers_beyond_int32_that_the_host_wrote_are_floats_on_the_device(prog
         result = program(x)
         assert session.report().totals.host == before
         assert result.tolist() == program(plain).tolist()
+
+
+@pytest.mark.parametrize("beta", [0, -1.5, 2.0])
+def test_softplus_takes_any_beta(beta, device):
+    x = torch.tensor([-3e38, -2.0, 0.0, 0.5, 30.0, 3e38])
+    with device as session:
+        result = torch.nn.functional.softplus(session.to_device(x), beta)
+    torch.testing.assert_close(torch.tensor(result.tolist()), torch.nn.functional.softplus(x, beta), equal_nan=True)

@@ -184,9 +184,7 @@ class AtMost(Condition):
         return (self.name,)
 
     def got(self, call: Call) -> str | None:
-        value = call[self.name]
-        numbers = value if isinstance(value, (list, tuple)) else (value,)
-        return describe(value) if any(n is not None and n > self.limit for n in numbers) else None
+        return describe(call[self.name]) if any(n > self.limit for n in _numbers(call, self.name)) else None
 
     def __str__(self) -> str:
         return f"{self.name} <= {self.limit}"
@@ -203,9 +201,7 @@ class AtLeast(Condition):
         return (self.name,)
 
     def got(self, call: Call) -> str | None:
-        value = call[self.name]
-        numbers = value if isinstance(value, (list, tuple)) else (value,)
-        return None if all(n is None or n >= self.limit for n in numbers) else describe(value)
+        return None if all(n >= self.limit for n in _numbers(call, self.name)) else describe(call[self.name])
 
     def __str__(self) -> str:
         return f"{self.name} >= {self.limit}"
@@ -302,6 +298,12 @@ class ProgramCheck(Check):
     """As `Check`, of the program's own dtypes, in whichever the device carries them."""
 
     of_program: ClassVar[bool] = True
+
+
+def _numbers(call: Call, name: str) -> list[Any]:
+    """The number that an argument is, or those of a list; None is none."""
+    value = call[name]
+    return [number for number in (value if isinstance(value, (list, tuple)) else (value,)) if number is not None]
 
 
 def _names(names: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from ..runtime.cell import Cell
 from ..runtime.decide import decide
 from ..runtime.plan import NO_META, Plan
 from ..runtime.session import Session
-from ..runtime.tensor import DeviceTensor
+from ..runtime.tensor import DeviceTensor, metadata_of
 from ..settings import Settings
 from .arguments import ArgumentsError, write_call
 from .nearest import Nearest, nearest
@@ -83,7 +83,7 @@ class Oracle:
         except _Arrived as call:
             arguments = bind_arguments(call.op, call.positional, call.keywords)
             plan = decide(self._session, call.op, call.positional, call.keywords)
-            return plan, tree_map_only(torch.Tensor, _meta, arguments)
+            return plan, tree_map_only(torch.Tensor, metadata_of, arguments)
         except Exception as error:  # of whatever type PyTorch chooses
             raise ArgumentsError(_of_parser(error)) from None
         raise ArgumentsError(f"{op} with these arguments reaches no dispatch: PyTorch answers it by itself")
@@ -154,10 +154,6 @@ def placed(plan: Plan, arguments: dict[str, Any]) -> Placed:
         got=refusal.got if refusal is not None else "",
         because=refusal.because if refusal is not None else "",
     )
-
-
-def _meta(tensor: torch.Tensor) -> Meta:
-    return tensor._meta if isinstance(tensor, DeviceTensor) else meta_of(tensor)
 
 
 def _of_parser(error: Exception) -> str:

@@ -47,7 +47,7 @@ from .plan import (
 )
 from .rehearsal import refuse_too_large, refuse_views
 from .session import Session
-from .tensor import DeviceTensor
+from .tensor import DeviceTensor, metadata_of
 
 aten = torch.ops.aten
 
@@ -63,7 +63,7 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
     # A batch norm writes to its running statistics in training only.
     writes = written_arguments(op) if constants.get("training", True) else ()
     tensors = [t for slot in slots for t in slot.tensors(args, kwargs)]
-    metas = [_meta(t) for t in tensors]
+    metas = [metadata_of(t) for t in tensors]
     read = [t.dtype for slot in slots if slot.name not in unread_arguments(op) for t in slot.tensors(args, kwargs)]
     plan = Plan(
         op,
@@ -272,10 +272,6 @@ def _decide_view(
     return plan
 
 
-def _meta(tensor: torch.Tensor) -> Meta:
-    return tensor._meta if isinstance(tensor, DeviceTensor) else meta_of(tensor)
-
-
 def outputs_on_meta(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tuple[list[Meta] | None, bool]:
     """Metadata of the op's outputs as CPU gives them, and whether it returns several.
 
@@ -283,7 +279,7 @@ def outputs_on_meta(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tupl
     """
 
     def on_meta(tensor: torch.Tensor) -> torch.Tensor:
-        return _meta(tensor).on_meta()
+        return metadata_of(tensor).on_meta()
 
     meta_args, meta_kwargs = tree_map_only(torch.Tensor, on_meta, (args, kwargs))
     meta_args, meta_kwargs = tree_map_only(torch.device, lambda _: torch.device("meta"), (meta_args, meta_kwargs))

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from ..conditions import Refusal
-from ..meta import Meta, meta_of
+from ..meta import Meta
 from ..pytorch_private import OpOverload, fakes, tree_map_only
 from .plan import DATA_DEPENDENT, NO_META
-from .tensor import DeviceTensor
+from .tensor import metadata_of
 
 _LOG = logging.getLogger("torch._subclasses.fake_tensor")
 
@@ -23,13 +23,10 @@ def run_on_fakes(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     """
     FakeTensorMode = fakes().FakeTensorMode
 
-    def meta(tensor: torch.Tensor) -> Meta:
-        return tensor._meta if isinstance(tensor, DeviceTensor) else meta_of(tensor)
-
     def fake(meta: Meta) -> torch.Tensor:
         return torch.empty_strided(meta.shape, meta.stride, dtype=meta.dtype, device="cpu")
 
-    metas = tree_map_only(torch.Tensor, meta, (args, kwargs))
+    metas = tree_map_only(torch.Tensor, metadata_of, (args, kwargs))
     logged, _LOG.disabled = _LOG.disabled, True  # it logs the errors that it raises
     try:
         with FakeTensorMode():

@@ -11,10 +11,11 @@ import torch
 from ..conditions import Refusal
 from ..devices import references
 from ..devices.base import Value
-from ..meta import Meta, meta_of
+from ..meta import Meta
 from .carry import Carriers
 from .padding import refusal_of, row_major, tiled, too_large
 from .plan import Plan, Slot
+from .tensor import metadata_of
 
 if TYPE_CHECKING:
     from .session import Session
@@ -29,7 +30,7 @@ _TURNED = ("cumsum", "cumprod")
 def refuse_too_large(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Refusal | None:
     """The refusal of a call that would take too much of the DRAM, itself or in one of its lowering's ttnn calls."""
     arch = session.device.arch or session.settings.arch
-    given = [(slot, meta_of_any(t)) for slot in plan.slots for t in slot.tensors(args, kwargs)]
+    given = [(slot, metadata_of(t)) for slot in plan.slots for t in slot.tensors(args, kwargs)]
     metas = [meta for _, meta in given] + plan.outputs
     if sum(meta.numel for meta in metas) < _FEW_ELEMENTS:
         return None
@@ -59,11 +60,6 @@ def refuse_views(session: Session, metas: list[Meta]) -> Refusal | None:
         if too_large(tiled(meta.shape, meta.dtype), meta.nbytes, arch):
             return refusal_of([str(meta)], [tiled(meta.shape, meta.dtype)])
     return None
-
-
-def meta_of_any(tensor: Any) -> Meta:
-    """The metadata of a plain tensor, or of one of the device."""
-    return tensor._meta if hasattr(tensor, "_cell") else meta_of(tensor)
 
 
 class _TooLarge(Exception):

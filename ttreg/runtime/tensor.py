@@ -274,6 +274,11 @@ class _OnHost(torch.autograd.Function):
         return gradient
 
 
+def metadata_of(tensor: torch.Tensor) -> Meta:
+    """The metadata of a plain tensor, or of one of the device, which nothing is asked for."""
+    return tensor._meta if isinstance(tensor, DeviceTensor) else meta_of(tensor)
+
+
 def others_subclass(types: Any) -> bool:
     """Whether a call has a tensor of a subclass, other than ours, that handles calls by itself."""
     return any(kind is not DeviceTensor and kind.__torch_dispatch__ is not _NO_DISPATCH for kind in types)

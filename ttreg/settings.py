@@ -37,15 +37,26 @@ class Settings:
     on_fallback: str = "allow"
     on_device_error: str = "raise"
     check: float | None = None
+    numerics: str = "golden"
     trace: str | None = None
     min_upload_numel: int = DEFAULT_MIN_UPLOAD_NUMEL
     l1_small_size: int = DEFAULT_L1_SMALL_SIZE
     trace_region_size: int = 0
 
     def __post_init__(self) -> None:
+        if self.device not in ("auto", "emulated"):
+            self.require_kernels_of_its_own()
         if self.device == "mock" and self.check is not None:
             raise SettingsError(
                 f"check is {self.check}; expected None with device='mock', which has no values to compare"
+            )
+
+    def require_kernels_of_its_own(self) -> None:
+        """Raise SettingsError if the emulated device is told what to compute, and another one is asked for."""
+        if self.numerics != "golden":
+            raise SettingsError(
+                f"numerics is {self.numerics!r}; expected 'golden' but for device='emulated', since a chip's kernels "
+                "compute what they compute"
             )
 
     @classmethod
@@ -212,6 +223,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "on_fallback": _one_of("allow", "warn", "raise"),
     "on_device_error": _one_of("raise", "fallback"),
     "check": _pcc,
+    "numerics": _one_of("golden", "chip"),
     "trace": _path,
     "min_upload_numel": _integer,
     "l1_small_size": _integer,

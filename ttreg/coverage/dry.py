@@ -37,7 +37,7 @@ class _Unmoved:
 class Nowhere:
     """In place of a device: its values are plain tensors, and there is no ttnn."""
 
-    name, arch, ttnn_version, validated = "none", "", "", False
+    name, arch, ttnn_version, validated, chip_numerics = "none", "", "", False, True
 
     def __init__(self) -> None:
         self.lock, self.tt = threading.RLock(), _Unmoved()

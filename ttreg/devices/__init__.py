@@ -33,7 +33,9 @@ def open_device(settings: Settings) -> Device:
     """
     kind = settings.device if settings.device != "auto" else ("ttnn" if chip_present() else "emulated")
     chip = (settings.device_id, settings.l1_small_size, settings.trace_region_size)
-    key = (kind, settings.arch, settings.validate, *chip)
+    if kind != "emulated":
+        settings.require_kernels_of_its_own()
+    key = (kind, settings.arch, settings.validate, settings.numerics, *chip)
     with _lock:
         if key not in _open:
             require_ttnn()
@@ -49,7 +51,7 @@ def references() -> Any:
         if not _references:
             from .emulated.device import EmulatedApi
 
-            _references.append(EmulatedApi(None))
+            _references.append(EmulatedApi(None, "golden"))
         return _references[0]
 
 

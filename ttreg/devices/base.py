@@ -54,6 +54,7 @@ class Device(Protocol):
     arch: str
     ttnn_version: str
     validated: bool
+    chip_numerics: bool  # whether it computes what a chip's kernels do, or stands for one that does
     lock: threading.RLock
     tt: Any  # the ttnn API that lowerings are given; `tt.device` is what ttnn calls take as their device
 

@@ -73,7 +73,7 @@ _READ_AS = {"bfloat16": torch.bfloat16, "int32": torch.int32, "uint32": torch.ui
 class Chip:
     """A device behind real ttnn."""
 
-    validated = False
+    validated, chip_numerics = False, True
 
     def __init__(self, name: str, device_id: int, sizes: dict[str, int], ttnn_version: str):
         import ttnn

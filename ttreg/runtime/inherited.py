@@ -21,9 +21,10 @@ class InheritedDevice:
     arch: str
     ttnn_version: str
     validated: bool
+    chip_numerics: bool
 
     def __init__(self, device: Device):
-        for name in ("name", "arch", "ttnn_version", "validated"):
+        for name in ("name", "arch", "ttnn_version", "validated", "chip_numerics"):
             setattr(self, name, getattr(device, name, ""))  # what decides calls alone has a device without names
         self.lock = new_rlock()
         self.tt: Any = _NotHere()

@@ -23,7 +23,8 @@ class EmulatedDevice:
         self.arch, self.ttnn_version, self.validated = settings.arch, ttnn_version, settings.validate
         self._mock = chip.open_mock(settings, ttnn_version) if settings.validate else None
         self.lock = self._mock.lock if self._mock is not None else new_rlock()  # ttnn is for one thread at a time
-        self.tt = EmulatedApi(self._mock)
+        self.chip_numerics = settings.numerics == "chip"
+        self.tt = EmulatedApi(self._mock, settings.numerics)
 
     def upload(self, host: torch.Tensor, dtype: str, row_major: bool = False) -> Value:
         """See `Device.upload`."""
@@ -47,8 +48,8 @@ class EmulatedApi:
 
     KeptWeights = KeptWeights
 
-    def __init__(self, mock: chip.Chip | None):
-        self._mock = mock
+    def __init__(self, mock: chip.Chip | None, numerics: str):
+        self._mock, self._numerics = mock, numerics
         self.device = mock.tt.device if mock is not None else None
 
     def __getattr__(self, name: str) -> Any:
@@ -56,6 +57,6 @@ class EmulatedApi:
 
         attribute = getattr(ttnn, name)
         if callable(attribute) and not isinstance(attribute, type):
-            attribute = make_operation(name, attribute, self._mock)
+            attribute = make_operation(name, attribute, self._mock, self._numerics)
         setattr(self, name, attribute)
         return attribute

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from .rules import result_dtypes, result_layout
 from .tensor import EmulatedTensor, stored
 
 
-def make_operation(name: str, operation: Any, mock: chip.Chip | None) -> Callable[..., Any]:
+def make_operation(name: str, operation: Any, mock: chip.Chip | None, numerics: str = "golden") -> Callable[..., Any]:
     """The emulation of `ttnn.<name>`; with `mock`, each call is also made there and what ttnn reports must agree.
 
     A function of ttnn that is no operation (`ttnn.Conv2dConfig`, `ttnn.init_device_compute_kernel_config`) is itself.
@@ -24,6 +25,11 @@ def make_operation(name: str, operation: Any, mock: chip.Chip | None) -> Callabl
     reference = REFERENCES.get(name) or getattr(operation, "golden_function", None)
     if reference is None and not hasattr(operation, "golden_function"):
         return operation
+    held: Callable[[torch.Tensor, Any], torch.Tensor] = stored
+    if reference is not None and numerics == "chip":
+        from .numerics import as_on_chip, packed
+
+        reference, held = as_on_chip(name, reference), partial(packed, name)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if reference is None:
@@ -37,7 +43,7 @@ def make_operation(name: str, operation: Any, mock: chip.Chip | None) -> Callabl
         flat = list(values) if several else [values]
         layout = result_layout(name, args, kwargs)
         results = [
-            EmulatedTensor(stored(value, dtype), dtype, layout)
+            EmulatedTensor(held(value, dtype), dtype, layout)
             for value, dtype in zip(flat, result_dtypes(name, args, kwargs, len(flat)), strict=True)
         ]
         if mock is not None:

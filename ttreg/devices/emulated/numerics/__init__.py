@@ -1,0 +1,6 @@
+"""What the chip's kernels were seen to compute where that differs from ttnn's golden functions, by kind of kernel."""
+
+from __future__ import annotations
+
+from .packing import packed as packed
+from .table import as_on_chip as as_on_chip

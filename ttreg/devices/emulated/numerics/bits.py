@@ -1,0 +1,39 @@
+"""float32 and bfloat16 values as the chip's units take them apart."""
+
+from __future__ import annotations
+
+import torch
+
+_SIGN, _EXPONENT, _MAGNITUDE = -0x80000000, 0x7F800000, 0x7FFFFFFF
+
+
+def as_bits(values: torch.Tensor) -> torch.Tensor:
+    """The bits of float32 values."""
+    return values.contiguous().view(torch.int32)
+
+
+def cut(values: torch.Tensor, bits: int) -> torch.Tensor:
+    """float32 values with so many explicit bits of mantissa, cut towards 0."""
+    return (as_bits(values) & -(1 << (23 - bits))).view(torch.float32)
+
+
+def powers_of_two(values: torch.Tensor) -> torch.Tensor:
+    """The powers of two that float32 values are multiples of between 1 and 2; of a zero or a denormal, 0."""
+    return (as_bits(values) & _EXPONENT).view(torch.float32)
+
+
+def without_denormals(values: torch.Tensor) -> torch.Tensor:
+    """float32 values with denormals as zeros of their sign."""
+    bits = as_bits(values)
+    return torch.where((bits & _EXPONENT) == 0, bits & _SIGN, bits).view(torch.float32)
+
+
+def to_bfloat16(values: torch.Tensor) -> torch.Tensor:
+    """float32 values as the packer makes bfloat16 of them.
+
+    It rounds halves away from 0, makes an infinity of a NaN and +0 of what is smaller than the least normal number.
+    """
+    bits = as_bits(values)
+    magnitude = (bits & _MAGNITUDE).clamp(max=_EXPONENT) + 0x8000
+    kept = torch.where(magnitude < 0x800000, 0, (magnitude | (bits & _SIGN)) & -0x10000)
+    return kept.view(torch.float32).to(torch.bfloat16)

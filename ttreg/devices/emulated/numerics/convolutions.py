@@ -1,0 +1,83 @@
+"""conv2d, as the product of the image's patches with the kernel that ttnn makes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.functional import pad
+
+from .bits import cut
+from .products import GROUP, added, matrix_product, phases
+from .table import Values, float32, kernel
+
+
+@kernel("conv2d")
+def _conv2d(golden: Values) -> Values:
+    def conv2d(
+        *,
+        input_tensor: torch.Tensor,
+        weight_tensor: torch.Tensor,
+        bias_tensor: torch.Tensor | None = None,
+        kernel_size: tuple[int, int],
+        stride: tuple[int, int],
+        padding: tuple[int, int, int, int],
+        dilation: tuple[int, int],
+        groups: int = 1,
+        compute_config: Any = None,
+        **rest: Any,
+    ) -> torch.Tensor:
+        top, bottom, left, right = padding
+        images = pad(input_tensor.float(), (0, 0, left, right, top, bottom))
+        steps = phases(compute_config, float32(input_tensor, weight_tensor))
+        made = torch.cat(
+            [
+                _of_one_group(channels, weight, kernel_size, stride, dilation, steps)
+                for channels, weight in zip(
+                    images.chunk(groups, 3), weight_tensor.float().chunk(groups, 0), strict=True
+                )
+            ],
+            3,
+        )
+        if bias_tensor is not None:
+            made = added(made, bias_tensor.float().reshape(-1))
+        return made.reshape(1, 1, -1, made.shape[3])
+
+    return conv2d
+
+
+def _of_one_group(
+    images: torch.Tensor,
+    weight: torch.Tensor,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    steps: int,
+) -> torch.Tensor:
+    """The convolution of images (N, H, W, C) with a weight (O, C, rows, columns), a row of the kernel at a time.
+
+    Between the rows the sum is read again through a register of 10 bits of mantissa.
+    """
+    fill = -images.shape[3] % GROUP
+    images = pad(images, (0, fill))
+    weight = pad(weight, (0, 0, 0, 0, 0, fill))
+    n, height, width, channels = images.shape
+    rows, columns = (
+        (size - d * (k - 1) - 1) // s + 1
+        for size, d, k, s in zip((height, width), dilation, kernel, stride, strict=True)
+    )
+    total: torch.Tensor | None = None
+    for row in range(kernel[0]):
+        of_row = images[:, row * dilation[0] :][:, : (rows - 1) * stride[0] + 1 : stride[0]]
+        patches = torch.stack(
+            [
+                of_row[:, :, column * dilation[1] :][:, :, : (columns - 1) * stride[1] + 1 : stride[1]]
+                for column in range(kernel[1])
+            ],
+            3,
+        ).reshape(n * rows * columns, kernel[1] * channels)
+        factors = weight[:, :, row].permute(2, 1, 0).reshape(kernel[1] * channels, -1)
+        part = matrix_product(patches, factors, steps)
+        total = part if total is None else cut(total, 10) + part
+    assert total is not None
+    return total.reshape(n, rows, columns, -1)

@@ -1,0 +1,39 @@
+"""matmul and linear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .products import added, phases, product
+from .table import Values, float32, kernel
+
+
+@kernel("matmul")
+def _matmul(_: Values) -> Values:
+    return matmul
+
+
+@kernel("linear")
+def _linear(_: Values) -> Values:
+    def linear(a: torch.Tensor, b: torch.Tensor, *, bias: torch.Tensor | None = None, **rest: Any) -> torch.Tensor:
+        made = matmul(a, b, **rest)
+        return made if bias is None else added(made, bias.float())
+
+    return linear
+
+
+def matmul(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    dtype: Any = None,
+    compute_kernel_config: Any = None,
+) -> torch.Tensor:
+    """The product in float32."""
+    del dtype  # of the result, which is cast when it is packed
+    a, b = a.mT if transpose_a else a, b.mT if transpose_b else b
+    return product(a.float(), b.float(), phases(compute_kernel_config, float32(a, b)))

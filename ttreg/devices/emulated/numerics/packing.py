@@ -1,0 +1,21 @@
+"""What becomes of a kernel's results on their way from the registers of a core to its memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import ttnn
+
+from ..tensor import stored
+from .bits import to_bfloat16
+
+# They copy what they are given, bit by bit, without the packer.
+_COPIES = frozenset(("reshape", "slice", "concat", "gather", "embedding"))
+
+
+def packed(name: str, values: torch.Tensor, dtype: Any) -> torch.Tensor:
+    """The results of `ttnn.<name>` as a device tensor of ttnn dtype `dtype` holds them."""
+    if dtype == ttnn.bfloat16 and values.is_floating_point() and name not in _COPIES:
+        return to_bfloat16(values.float())
+    return stored(values, dtype)

@@ -1,0 +1,124 @@
+"""Products as the matrix unit makes them of operands that it cuts, in groups on a common grid.
+
+The first operand arrives in a register whose mantissas are taken in parts of 7 and 4 bits, the second in one of 5 and
+5, each counted with the leading 1. A fidelity says which products of parts are made: LoFi that of the high ones, and
+each further one another. Products are added in groups of eight along K: each is rounded to the grid of the group's
+largest exponent, 2^-10 of it. Sums of groups are kept in float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.functional import pad
+
+from .bits import cut, powers_of_two
+
+GROUP = 8
+# Products of one call that are rounded one by one, some 0.4 s of work; of larger ones, the rounding of every n-th group
+# stands for that of its neighbours.
+MOST_ROUNDED = 2**28
+_AT_ONCE = 2**18  # elements that stay in a processor's cache
+
+_HIGH = {"first": 6, "second": 4}  # explicit bits of mantissa
+_ALL = {"first": 10, "second": 9}
+_PHASES = {"LoFi": 1, "HiFi2": 2, "HiFi3": 3, "HiFi4": 4}
+
+
+def phases(config: Any, of_float32: bool) -> int:
+    """How many of the four products of parts are made under ttnn's compute kernel config."""
+    if config is None:
+        return 4 if of_float32 else 2
+    return _PHASES[config.math_fidelity.name]
+
+
+def product(a: torch.Tensor, b: torch.Tensor, phases: int) -> torch.Tensor:
+    """float32 `a @ b` of any ranks that torch.matmul takes."""
+    rows = a[None] if a.ndim == 1 else a
+    columns = b[:, None] if b.ndim == 1 else b
+    if columns.ndim == 2:
+        made = matrix_product(rows.flatten(0, -2), columns, phases).unflatten(0, rows.shape[:-1])
+    else:
+        batch = torch.broadcast_shapes(rows.shape[:-2], columns.shape[:-2])
+        firsts, seconds = (m.expand(*batch, *m.shape[-2:]).flatten(0, -3) for m in (rows, columns))
+        pairs = zip(firsts, seconds, strict=True)
+        made = torch.stack([matrix_product(first, second, phases) for first, second in pairs]).unflatten(0, batch)
+    made = made.squeeze(-2) if a.ndim == 1 else made
+    return made.squeeze(-1) if b.ndim == 1 else made
+
+
+def matrix_product(a: torch.Tensor, b: torch.Tensor, phases: int) -> torch.Tensor:
+    """float32 [M, K] @ [K, N]."""
+    a, by_row = _scaled(a, 1)
+    b, by_column = _scaled(b, 0)
+    a_high, b_high = cut(a, _HIGH["first"]), cut(b, _HIGH["second"])
+    made = _rounded_sums(a_high, powers_of_two(a), b_high, powers_of_two(b))
+    a_low, b_low = cut(a, _ALL["first"]) - a_high, cut(b, _ALL["second"]) - b_high
+    # The rounding of these is 2^-5 and 2^-7 of that above.
+    if phases == 2:
+        made += a_high @ b_low
+    elif phases == 3:
+        made += (a_high @ b_low).add_(a_low @ b_high)
+    elif phases == 4:
+        made += (a_high @ b_low).add_(a_low @ (b_high + b_low))
+    return (made.double() * by_row * by_column).float()
+
+
+def _scaled(values: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The values over the power of two of the largest along `dim`, so that no product leaves float32; and that power.
+
+    To the unit an infinity or a NaN is a number of the exponent 128.
+    """
+    wide = values.double()
+    if not bool(values.isfinite().all()):
+        mantissa = (values.view(torch.int32) & 0x7FFFFF).double() * 2.0**-23 + 1
+        wide = torch.where(values.isfinite(), wide, torch.copysign(mantissa * 2.0**128, wide))
+    wide = torch.where(wide.abs() < 2.0**-126, 0.0, wide)
+    largest = wide.abs().amax(dim, keepdim=True) if values.numel() else wide.new_ones(())
+    power = torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent)
+    return (wide / power).float(), power
+
+
+def _rounded_sums(a: torch.Tensor, a_powers: torch.Tensor, b: torch.Tensor, b_powers: torch.Tensor) -> torch.Tensor:
+    """`a @ b` of high parts, each product rounded to its group's grid."""
+    rows, length = a.shape
+    columns = b.shape[1]
+    if not rows * columns * length:
+        return a.new_zeros(rows, columns)
+    if columns < min(rows, 16):  # so that the innermost dimension is a long one
+        return _rounded_sums(b.T, b_powers.T, a.T, a_powers.T).T.contiguous()
+    step = -(-rows * columns * length // MOST_ROUNDED)
+    fill = -length % GROUP
+    groups = (length + fill) // GROUP
+    used = torch.arange(groups)[::step]
+
+    def grouped(values: torch.Tensor, dim: int) -> torch.Tensor:
+        around = (0, fill) if dim else (0, 0, 0, fill)
+        return pad(values, around).unflatten(dim, (groups, GROUP)).index_select(dim, used).contiguous()
+
+    firsts, first_powers = grouped(a, 1)[..., None], grouped(a_powers, 1)[..., None]
+    seconds, second_powers = grouped(b, 0), grouped(b_powers, 0)
+    # A half of the grid's step is rounded away from 0: a product has at most 12 bits, and 2^-13 of it moves no other.
+    seconds = seconds * (1 + 2.0**-13)
+    made = a.new_empty(rows, columns)
+    at_once = max(1, _AT_ONCE // (len(used) * GROUP * columns))
+    for row in range(0, rows, at_once):
+        part = slice(row, row + at_once)
+        # Added to this and taken from it again, a product is rounded to the grid.
+        shift = (first_powers[part] * second_powers).amax(2, keepdim=True) * (1.5 * 2.0**13)
+        products = firsts[part] * seconds
+        rounded = products.add(shift).sub_(shift)
+        made[part] = (rounded if step == 1 else rounded - products).sum((1, 2))
+    return made if step == 1 else a @ b + made * step**0.5
+
+
+def added(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """`a + b` of float32 values as the unit adds: both cut to 10 bits, the smaller rounded to the larger one's grid."""
+    a, b = torch.broadcast_tensors(cut(a, 10), cut(b, 10))
+    larger = torch.where(a.abs() >= b.abs(), a, b)
+    smaller = torch.where(a.abs() >= b.abs(), b, a)
+    grid = powers_of_two(larger).double() * 2.0**-10
+    steps = smaller.double().abs() / grid
+    rounded = torch.copysign((steps + 0.5).floor() * grid, smaller.double())
+    return torch.where(grid == 0, larger, (larger.double() + rounded).float())

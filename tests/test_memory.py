@@ -93,6 +93,32 @@ def test_a_chain_of_views_is_let_go_of_without_recursion():
     gc.collect()
 
 
+VIEWS_THAT_COME_BACK = {
+    "transposed": lambda x: x.t(),
+    "turned": lambda x: x.unsqueeze(0).permute(1, 2, 0).permute(1, 2, 0).permute(1, 2, 0).squeeze(0),
+    "flattened": lambda x: x.view(-1).view(4, 6),
+    "detached": lambda x: x.detach(),
+    "a period of five": lambda x: x.view(3, 8).view(2, 12).view(12, 2).view(24).view(4, 6),
+    "one of several": lambda x: x.expand(2, 4, 6).unbind()[1],
+    "after other views": lambda x: x[1:].t()[1:] if len(x) == 4 else x.t(),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS_THAT_COME_BACK.values(), ids=VIEWS_THAT_COME_BACK)
+def test_a_chain_of_views_that_come_back_does_not_grow(view, device):
+    source = torch.arange(24.0).view(4, 6)
+    lengths = []
+    with device as session, torch.inference_mode():  # elsewhere PyTorch itself keeps all views above a subclass's
+        x = session.to_device(source)
+        for _ in range(301):
+            x, source = view(x), view(source)
+            lengths.append(sum(1 for _ in x._view.chain()))
+        assert torch.equal(x + 1, source + 1)
+        x.mul_(2)
+        assert torch.equal(view(x) + 1, view(source * 2) + 1)
+    assert max(lengths) < 80
+
+
 def uploads_of(session):
     return [upload for of_storage in session.uploads._storages.values() for upload in of_storage.by_meta.values()]
 

@@ -15,6 +15,9 @@ from .relayout import Route
 if TYPE_CHECKING:
     from .plan import Plan
 
+# How long a chain is, a power of two, before it is looked at whether it has come back to where it was.
+_LONG = 64
+
 _TAKES_OUT = (torch.ops.aten.select.int, torch.ops.aten.unbind.int)
 
 
@@ -25,6 +28,7 @@ class ViewOf:
     plan: Plan
     parent: Meta
     above: ViewOf | None = field(repr=False)  # a chain may be long
+    depth: int = 1
 
     def chain(self) -> Iterator[ViewOf]:
         """The view, the view it is of, and so on."""
@@ -39,6 +43,22 @@ class ViewOf:
         if self.plan.outputs == [self.parent]:
             return 0
         return 2 if self.plan.op in _TAKES_OUT else 1
+
+
+def view_by(plan: Plan, parent: Meta, above: ViewOf | None) -> ViewOf:
+    """How the views are made that a plan gives of a tensor, which `above` tells how to make in its turn.
+
+    A program may go on with `x = x.t()` for ever. What shows the same as an earlier tensor of its chain is made as that
+    one. It is looked for as the length of the chain doubles, so that a long chain costs no more for each view.
+    """
+    depth = 1 if above is None else above.depth + 1
+    if above is not None and depth >= _LONG and depth & (depth - 1) == 0:
+        for step in reversed(list(above.chain())):  # from the oldest
+            if step.parent is parent:
+                above = step.above
+                depth = 1 if above is None else above.depth + 1
+                break
+    return ViewOf(plan, parent, above, depth)
 
 
 def to_make(

@@ -17,7 +17,7 @@ from ..devices.base import RefusedByDevice, Value
 from ..errors import LoweringError, TtregError
 from ..fallback import decompose, host
 from ..pytorch_private import OpOverload
-from .chains import ViewOf
+from .chains import view_by
 from .decide import decide
 from .parts import apart
 from .plan import HOST_MEMORY, NO_META, PART_WRITTEN, Plan, Slot
@@ -111,7 +111,7 @@ class Dispatcher:
             return source
         if plan.reach > source._cell.nbytes:
             return self._run_on_host_instead(plan, OUT_OF_BOUNDS, args, kwargs)
-        view = ViewOf(plan, source._meta, source._view)
+        view = view_by(plan, source._meta, source._view)
         detached = plan.op is DETACH
         results = [DeviceTensor.view_of(source, meta, view, detached) for meta in plan.outputs]
         return results if plan.several else results[0]

@@ -12,6 +12,7 @@ from rich.console import Console
 import ttreg
 from ttreg.conditions import FLOATS, Dtype, Is, Never
 from ttreg.report import OpRow, Report, there_and_back, why
+from ttreg.runtime import ledger
 
 X = torch.arange(12.0).reshape(3, 4) / 4
 
@@ -192,6 +193,24 @@ def test_small_inputs_of_the_host_are_local_and_nothing_is_wrong_with_them(twice
     assert rows["twice", "device"].count == 2
     assert report.totals.local == 1
     assert report.totals.host_float == 0
+
+
+def test_what_refused_calls_met_is_kept_apart_up_to_a_number(twice, rows_of, monkeypatch):
+    monkeypatch.setattr(ledger, "_KEPT_PLANS", 4)
+    monkeypatch.setattr(ledger, "_KEPT_TALLIES", 8)
+    kept = []
+
+    def program(session):
+        for times in range(3, 103):
+            twice(X, times)
+            kept.append(len(session.ledger._tallies))
+
+    report = rows_of(program)[1]
+    refused = {row.got: row.count for row in report.ops if row.condition == "times == 2"}
+    assert max(kept) == 9
+    assert sum(refused.values()) == 100
+    assert refused["3"] == refused["102"] == 1
+    assert refused["others"] > 80
 
 
 @pytest.mark.parametrize("kind", ["of another precision", "pinned"])

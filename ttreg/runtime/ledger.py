@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 # without a new decision.
 _KEPT_PLANS = 1 << 14
 
+# Of the plans that gave way, the counts by what each met: a program may multiply by a new number at every step. What is
+# met later counts as one.
+_KEPT_TALLIES, _ANY = 1 << 14, "others"
+
 READS = frozenset(("aten._local_scalar_dense.default", "aten.equal.default"))
 
 _log = logging.getLogger(__name__)
@@ -62,13 +66,13 @@ class Ledger:
         with self._lock:
             kept = self._plans.setdefault(signature, plan)
             if len(self._plans) > _KEPT_PLANS:
-                _add(self._tallies, self._plans.popitem(last=False)[1])
+                _add(self._tallies, self._plans.popitem(last=False)[1], _KEPT_TALLIES)
         return kept
 
     def tally(self, op: Any, placement: Placement, refusal: Refusal | None, *, floating: bool = False) -> None:
         """Count one call that follows no kept decision."""
         with self._lock:
-            _add(self._tallies, Plan(op, placement, refusal, floating=floating, count=1))
+            _add(self._tallies, Plan(op, placement, refusal, floating=floating, count=1), _KEPT_TALLIES)
 
     def moved(self, what: str, nbytes: int, seconds: float) -> None:
         """Count a transfer: one of "uploads", "weight_uploads" and "downloads"."""
@@ -139,14 +143,20 @@ class Ledger:
         )
 
 
-def _add(tallies: _Tallies, plan: Plan) -> None:
-    r = plan.refusal or Refusal("")
-    tally = tallies.setdefault(
-        (str(plan.op), plan.placement, r.condition, r.because or str(r), r.got, plan.host_float, plan.no_dtype),
-        _Tally(),
-    )
+def _add(tallies: _Tallies, plan: Plan, most: int | None = None) -> None:
+    """Add the plan's counts, to those of all others that met something if there are as many as `most`."""
+    refusal = plan.refusal or Refusal("")
+    key = _key(plan, refusal)
+    if most is not None and len(tallies) >= most and refusal.got and key not in tallies:
+        key = _key(plan, refusal.with_got(_ANY))
+    tally = tallies.setdefault(key, _Tally())
     tally.count += plan.count
     tally.seconds += plan.seconds
     tally.nbytes += plan.nbytes * plan.count
     tally.bytes_down += plan.bytes_down
     tally.bytes_up += plan.bytes_up
+
+
+def _key(plan: Plan, refusal: Refusal) -> tuple[str, Placement, str, str, str, bool, bool]:
+    reason = refusal.because or str(refusal)
+    return str(plan.op), plan.placement, refusal.condition, reason, refusal.got, plan.host_float, plan.no_dtype

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 import ttreg
+from ttreg.checking.trial import trial
 from ttreg.conditions import FLOATS, Dtype, Is
 from ttreg.devices.base import RefusedByDevice
 from ttreg.registry import registry
+from ttreg.samples import Sample
 
 X = torch.arange(12.0).reshape(3, 4) / 4
 
@@ -294,3 +296,16 @@ def test_an_output_made_later_is_made_once_and_from_the_inputs_of_its_time(pair,
     assert before == 0
     assert made == [1]
     assert results == [(X * 2).t().tolist(), (X * 2).tolist(), (X * 2).tolist()]
+
+
+@pytest.mark.parametrize("factor", [10, 0.5, -1])
+def test_a_bool_carried_by_another_number_than_0_and_1_is_told_of_when_an_entry_is_tried(factor, private_op, device):
+    """Its values are right as truth values, and sum to something else."""
+    op = private_op("above_one(Tensor self) -> Tensor", lambda self: self > 1)
+
+    def scaled(tt, self):
+        return tt.multiply(tt.typecast(tt.gt(self, 1.0), tt.bfloat16), factor)
+
+    entry(op, scaled)
+    with device as session, pytest.raises(ttreg.LoweringError, match="carried by other numbers than 0 and 1"):
+        trial(session, registry.find(op), Sample(X))

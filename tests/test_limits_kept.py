@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import ttreg
 from ttreg.checking.trial import decision
@@ -84,6 +85,13 @@ def of_several_ranks(args, kwargs):
     return len({len(value.shape) for value in args if hasattr(value, "shape")}) > 1
 
 
+def rows_with_a_mean(args, kwargs):
+    """Whether float32 rows have means that are more than the roundings of what was taken from them."""
+    x = args[0].data
+    mean, largest = x.mean(-1).abs(), x.abs().amax(-1)
+    return dtype_of(args[0]) == "FLOAT32" and bool((mean > 1e-3 * largest).logical_and(mean > 1e-4).any())
+
+
 def tilizes_uint8(args, kwargs):
     layout = args[1] if len(args) > 1 else kwargs["layout"]
     return dtype_of(args[0]) == "UINT8" and str(layout).endswith("TILE") and not is_tiled(args[0])
@@ -101,6 +109,7 @@ WRONG = {
     "conv2d": convolves_wrongly,
     "transpose": same_dimension,
     "to_layout": tilizes_uint8,
+    "layer_norm": rows_with_a_mean,
     **dict.fromkeys(("reshape", "repeat", "add", "subtract", "multiply", "clamp"), of_uint8),
     **dict.fromkeys(("where", "addcmul", "addcdiv", "lerp"), of_several_ranks),
     **dict.fromkeys(NEVER_CALLED, lambda args, kwargs: True),
@@ -200,4 +209,25 @@ def test_equal_elements_come_in_their_order_from_topk(wrong_calls, device):
         values, places = (session.read(t) for t in session.to_device(x).topk(60))
     assert torch.equal(values, x.topk(60).values)
     assert torch.equal(places, x.sort(descending=True, stable=True).indices[:, :60])
+    assert wrong_calls == []
+
+
+NORMS = {
+    "layer_norm": lambda x: F.layer_norm(x, x.shape[-1:]),
+    "layer_norm of two dimensions": lambda x: F.layer_norm(x, x.shape[-2:]),
+    "group_norm": lambda x: F.group_norm(x, 2),
+    "instance_norm": lambda x: F.instance_norm(x),
+    "batch_norm by the batch": lambda x: F.batch_norm(x, None, None, training=True),
+}
+
+
+@pytest.mark.parametrize("mean", [0, 1000, -1e4])
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_large_mean_is_taken_from_what_is_normalized(norm, mean, wrong_calls, device):
+    x = torch.linspace(-2, 2, 2 * 6 * 5 * 7).reshape(2, 6, 5, 7).sin() + mean
+    with device as session:
+        result = NORMS[norm](session.to_device(x))
+    assert {row.placement for row in session.report().ops if "norm" in row.op} == {"device"}
+    exact = NORMS[norm](x.double())
+    assert (session.read(result) - exact).abs().max() < 1e-5
     assert wrong_calls == []

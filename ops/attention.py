@@ -15,6 +15,7 @@ from ._kept import from_sizes
 from .matmul import product
 from .reduction import reduce
 from .softmax import log_sum_exp
+from .views import as_shape
 
 aten = torch.ops.aten
 attention_op = aten._scaled_dot_product_flash_attention_for_cpu.default
@@ -87,13 +88,13 @@ WHEN = [
 def attention(tt, query, key, value, is_causal, attn_mask, scale):
     scores = masked_scores(tt, query, key, is_causal, attn_mask, scale)
     weights = cast(tt, by_key_head(tt, weights_of(tt, scores, attn_mask), key), value.dtype)
-    output = tt.reshape(product(tt, weights, value), [*list(query.shape)[:3], value.shape[3]])
+    output = as_shape(tt, product(tt, weights, value), [*list(query.shape)[:3], value.shape[3]])
 
     def logsumexp():
         result = log_sum_exp(tt, scores, -1, keepdim=True)
         if attn_mask is not None:
             result = tt.where(nothing_seen(tt, scores), 0.0, result)
-        return cast(tt, tt.reshape(result, list(query.shape)[:3]), tt.carrier(torch.float32))
+        return cast(tt, as_shape(tt, result, list(query.shape)[:3]), tt.carrier(torch.float32))
 
     return output, logsumexp
 
@@ -101,7 +102,7 @@ def attention(tt, query, key, value, is_causal, attn_mask, scale):
 def masked_scores(tt, query, key, is_causal, attn_mask, scale):
     """How much each query attends to each key, before softmax, in float32."""
     scores = product(tt, by_key_head(tt, query, key), key, transpose_b=True, dtype=tt.float32)
-    scores = tt.reshape(scores, [*list(query.shape)[:3], key.shape[2]])
+    scores = as_shape(tt, scores, [*list(query.shape)[:3], key.shape[2]])
     scores = tt.multiply(scores, 1 / math.sqrt(query.shape[3]) if scale is None else scale)
     if is_causal:
         scores = tt.where(tt.constant(causal(query.shape[2], key.shape[2])), scores, -INF)
@@ -117,7 +118,7 @@ def weights_of(tt, scores, attn_mask):
 def by_key_head(tt, rows, key):
     """The rows of all query heads that share a key head, below each other, so that no key or value is repeated."""
     batch, query_heads, queries, width = rows.shape
-    return tt.reshape(rows, [batch, key.shape[1], query_heads // key.shape[1] * queries, width])
+    return as_shape(tt, rows, [batch, key.shape[1], query_heads // key.shape[1] * queries, width])
 
 
 def nothing_seen(tt, scores):
@@ -151,19 +152,19 @@ def backward_samples():
 def attention_backward(tt, grad_out, query, key, value, out, logsumexp, is_causal, attn_mask, scale):
     scores = masked_scores(tt, query, key, is_causal, attn_mask, scale)
     if logsumexp.dtype == tt.float32:
-        weights = tt.exp(tt.subtract(scores, tt.reshape(logsumexp, [*list(query.shape)[:3], 1])))
+        weights = tt.exp(tt.subtract(scores, as_shape(tt, logsumexp, [*list(query.shape)[:3], 1])))
     else:  # rounded to bfloat16 it makes all weights of a row too large, or too small, by some percent
         weights = weights_of(tt, scores, attn_mask)
     gradient = by_key_head(tt, grad_out, key)
     by_weight = product(tt, gradient, value, transpose_b=True, dtype=tt.float32)
-    by_weight = tt.reshape(by_weight, scores.shape)
+    by_weight = as_shape(tt, by_weight, scores.shape)
     both = tt.multiply(widen(tt, grad_out), widen(tt, out))
     by_score = tt.multiply(weights, tt.subtract(by_weight, reduce(tt, "sum", both, -1, keepdim=True)))
     by_score = tt.multiply(by_score, 1 / math.sqrt(query.shape[3]) if scale is None else scale)
     by_score = cast(tt, by_key_head(tt, by_score, key), query.dtype)
     weights = cast(tt, by_key_head(tt, weights, key), query.dtype)
     return (
-        tt.reshape(product(tt, by_score, key), query.shape),
+        as_shape(tt, product(tt, by_score, key), query.shape),
         product(tt, by_score, by_key_head(tt, query, key), transpose_a=True),
         product(tt, weights, gradient, transpose_a=True),
     )

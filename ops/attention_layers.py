@@ -49,12 +49,15 @@ def multi_head_attention(
     """
     if query.dim() != 3 or not query.shape == key.shape == value.shape or qkv_weight.shape[0] != 3 * embed_dim:
         raise ValueError("the op is for query, key and value of one shape")  # the host raises it in PyTorch's words
-    projected: Any
+
+    def by_head(x: Tensor, heads: int) -> Tensor:
+        return x.unflatten(-1, (heads, embed_dim // num_head)).transpose(1, 2)
+
     if query is key is value:
-        projected = F.linear(query, qkv_weight, qkv_bias).chunk(3, -1)
+        q, k, v = by_head(F.linear(query, qkv_weight, qkv_bias), 3 * num_head).chunk(3, 1)
     else:
         projected = map(F.linear, (query, key, value), qkv_weight.chunk(3), qkv_bias.chunk(3))
-    q, k, v = (x.unflatten(-1, (num_head, embed_dim // num_head)).transpose(1, 2) for x in projected)
+        q, k, v = (by_head(x, num_head) for x in projected)
     weights = None
     if mask is None and not need_weights:
         attended = F.scaled_dot_product_attention(q, k, v)

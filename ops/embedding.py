@@ -23,14 +23,17 @@ TABLES = "ttnn.embedding takes bfloat16 tables; float32 ones can be split into s
 
 def rows_of(tt, table, index):
     """Rows of a matrix, exactly: `table[index.flatten()]`. `index` is uint32."""
+    return as_shape(tt, looked_up(tt, table, index), [prod(index.shape), table.shape[1]])
+
+
+def looked_up(tt, table, index):
+    """The same as `rows_of`, in three dimensions, the first of which is 1."""
     # Row-major on both sides: with indices in tiles, and with rows that ttnn tilizes as it looks them up, some widths
     # come out wrong (tt-metal issues 53435 and 44500).
     index = tt.to_layout(as_shape(tt, index, [1, prod(index.shape)]), tt.ROW_MAJOR_LAYOUT)
-    shape = [index.shape[1], table.shape[1]]
 
     def look_up(part):
-        found = tt.embedding(index, part, layout=tt.ROW_MAJOR_LAYOUT)
-        return as_shape(tt, tt.to_layout(found, tt.TILE_LAYOUT), shape)
+        return tt.to_layout(tt.embedding(index, part, layout=tt.ROW_MAJOR_LAYOUT), tt.TILE_LAYOUT)
 
     found = [look_up(part) for part in tt.prepared(table, "bfloat16 parts", lambda: bfloat16_parts(tt, table))]
     if len(found) == 1:
@@ -104,7 +107,7 @@ def embedding_samples():
 )
 def embedding(tt, weight, indices, padding_idx, scale_grad_by_freq, sparse):
     # The last three shape the gradient only: a padding row is looked up like any other.
-    return as_shape(tt, rows_of(tt, weight, indices), [*indices.shape, weight.shape[1]])
+    return as_shape(tt, looked_up(tt, weight, indices), [*indices.shape, weight.shape[1]])
 
 
 def index_select_samples():

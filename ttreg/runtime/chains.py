@@ -86,6 +86,8 @@ def is_better(way: Route, steps: list[tuple[Meta, ViewOf]], first: Route | None)
     """
     made = [meta for _, view in steps for meta in view.plan.outputs]
     largest = max(first.largest if first is not None else 0, *(meta.tiled_nbytes for meta in made))
+    if first is not None:
+        made.append(steps[-1][1].parent)
     if way.largest != largest and max(way.largest, largest) > WASTEFUL * max(meta.nbytes for meta in made):
         return way.largest < largest
     calls = float(first.calls) if first is not None else 0.0

@@ -15,6 +15,16 @@ _UNANNOTATED_WRITES = {
     torch.ops.aten.cudnn_batch_norm.default: ("running_mean", "running_var"),
 }
 
+# Elementwise ops that PyTorch does not tag as such.
+_UNTAGGED = frozenset(
+    (
+        *("_prelu_kernel", "_prelu_kernel_backward", "elu_backward", "floor_divide", "hardshrink_backward"),
+        *("hardsigmoid_backward", "hardswish", "hardswish_backward", "hardtanh_backward", "leaky_relu_backward"),
+        *("log_sigmoid_backward", "log_sigmoid_forward", "masked_fill", "rsub", "softplus_backward"),
+        *("softshrink_backward", "where"),
+    )
+)
+
 _DIMENSIONS = frozenset(("dim", "dims", "dim0", "dim1", "dim2", "dimension"))
 
 # Views without an alias annotation in the schema: on CPU their results are the input's memory.
@@ -49,6 +59,12 @@ def argument_names(op: OpOverload) -> tuple[str, ...]:
 def tensor_arguments(op: OpOverload) -> tuple[str, ...]:
     """Names of the arguments that hold a tensor, an optional tensor, or a list of tensors."""
     return tuple(a.name for a in op._schema.arguments if "Tensor" in str(a.type))
+
+
+@cache
+def is_elementwise(op: OpOverload) -> bool:
+    """Whether each element of the result comes from the elements of the arguments at its place."""
+    return torch.Tag.pointwise in op.tags or (op.namespace == "aten" and op._opname in _UNTAGGED)
 
 
 @cache

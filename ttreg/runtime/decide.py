@@ -16,6 +16,7 @@ from ..schema import (
     argument_names,
     functional_form,
     is_composite,
+    is_elementwise,
     is_in_place,
     is_tracked,
     is_view,
@@ -27,6 +28,7 @@ from ..schema import (
 from .carry import EXACT
 from .constants import refuse_constants
 from .fakes import no_meta
+from .layouts import as_on_cpu
 from .plan import (
     DATA_DEPENDENT,
     EMPTY,
@@ -73,7 +75,7 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
         slots=slots,
         written=[slot for slot in slots if slot.name in writes],
         uncounted=leaves_counting(op),
-        elementwise=torch.Tag.pointwise in (functional_form(op) or op).tags,
+        elementwise=is_elementwise(functional_form(op) or op),
         floating=any(dtype.is_floating_point for dtype in read),
         no_dtype=any(_no_dtype(session, dtype) for dtype in (*read, *constants.values())),
         complex=any(meta.dtype.is_complex for meta in metas),
@@ -123,9 +125,9 @@ def _refuse(
     outputs, plan.several = outputs_on_meta(plan.op, args, kwargs)
     if outputs is None:
         return no_meta(plan.op, args, kwargs)
-    if entry.outputs is not None and not plan.written:
+    if not plan.written:
         try:
-            outputs = entry.outputs(Call.bind(plan.op, args, kwargs), outputs)
+            outputs = as_on_cpu(entry, Call.bind(plan.op, args, kwargs), outputs)
         except Exception as error:
             return unjudged(error)
     plan.outputs = outputs

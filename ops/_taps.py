@@ -73,6 +73,10 @@ def cubic(size: int, out: int, align_corners: bool, scale: float | None) -> Taps
     return Taps(index, weight)
 
 
+# How far the kernels of antialiased interpolations go to either side.
+LINEAR, CUBIC = 1, 2
+
+
 def triangle(distance: torch.Tensor) -> torch.Tensor:
     return (1 - distance).clamp(min=0.0)
 
@@ -81,17 +85,26 @@ def smooth(distance: torch.Tensor) -> torch.Tensor:
     return torch.where(distance < 1, near(distance, -0.5), torch.where(distance < 2, far(distance, -0.5), 0.0))
 
 
+def reached(
+    size: int, out: int, align_corners: bool, scale: float | None, reach: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]:
+    """Of each output of an antialiased interpolation: its first element, the one after its last, where it lies, and
+    how far a reach of 1 goes."""
+    apart = step(size, out, align_corners, scale)
+    wide = max(apart, 1.0)
+    middle = apart * (numbers(out) + 0.5)
+    first = (middle - reach * wide + 0.5).int().clamp(min=0)
+    end = (middle + reach * wide + 0.5).int().clamp(max=size)
+    return first, end, middle, wide
+
+
 def antialiased(
     size: int, out: int, align_corners: bool, scale: float | None, reach: int, kernel: Callable[..., torch.Tensor]
 ) -> Taps | None:
     """The elements under a kernel that is as wide as the outputs lie apart; None if the size stays."""
     if size == out:
         return None
-    apart = step(size, out, align_corners, scale)
-    wide = max(apart, 1.0)
-    middle = apart * (numbers(out) + 0.5)
-    first = (middle - reach * wide + 0.5).int().clamp(min=0)
-    end = (middle + reach * wide + 0.5).int().clamp(max=size)
+    first, end, middle, wide = reached(size, out, align_corners, scale, reach)
     return within(size, first, end, lambda places: kernel(((places - middle + 0.5) / wide).abs()))
 
 
@@ -104,12 +117,19 @@ def within(size: int, first: torch.Tensor, end: torch.Tensor, weigh: Callable[[t
 
 @from_sizes
 def antialiased_linear(size: int, out: int, align_corners: bool, scale: float | None) -> Taps | None:
-    return antialiased(size, out, align_corners, scale, 1, triangle)
+    return antialiased(size, out, align_corners, scale, LINEAR, triangle)
 
 
 @from_sizes
 def antialiased_cubic(size: int, out: int, align_corners: bool, scale: float | None) -> Taps | None:
-    return antialiased(size, out, align_corners, scale, 2, smooth)
+    return antialiased(size, out, align_corners, scale, CUBIC, smooth)
+
+
+@from_sizes
+def without_elements(size: int, out: int, align_corners: bool, scale: float | None, reach: int) -> int:
+    """How many outputs of an antialiased interpolation have no element under their kernel."""
+    first, end, *_ = reached(size, out, align_corners, scale, reach)
+    return 0 if size == out else int((end <= first).sum())
 
 
 @from_sizes

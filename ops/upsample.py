@@ -13,7 +13,7 @@ from ..registry import lower
 from ..samples import Sample, rand
 from ._compute import cast, widen
 from ._resample import sources, sources_in_channels_last, take
-from ._taps import antialiased_cubic, antialiased_linear, cubic, linear
+from ._taps import CUBIC, LINEAR, antialiased_cubic, antialiased_linear, cubic, linear, without_elements
 from ._weighed import MOST_GATHERED, held_at_once, weighed
 from .views import as_shape
 
@@ -194,11 +194,27 @@ MORE_COLUMNS = Check(
 )
 
 
+def under_kernel(reach: int) -> Check:
+    """The condition that each output has elements under a kernel that goes so far."""
+
+    def beyond(call: Call) -> str | None:
+        shape, output, corners = call["self"].shape, call["output_size"], call["align_corners"]
+        scales = call["scales_h"], call["scales_w"]
+        for size, out, scale in zip(shape[-2:], output, scales, strict=True):
+            if without_elements(size, out, corners, scale, reach):
+                return f"{size} to {out} by {scale}"
+        return None
+
+    because = "PyTorch reads beyond the image for one that lies there, as a scale may say that sizes do not agree with"
+    return Check("outputs that lie within the image", beyond, because=because)
+
+
 def wide_samples(dtypes):
     def samples():
         yield from interpolation_samples(dtypes)()
         yield Sample(rand(1, 2, 40, 50), [3, 4], False)
         yield Sample(rand(1, 2, 6, 7), [6, 1], False)
+        yield Sample(rand(1, 2, 6, 7), [6, 100], False, None, 2.0)
         yield Sample(rand(1, 1, 1, 1).expand(1, 64, 40000, 40), [400, 40], False)
 
     return samples
@@ -206,12 +222,13 @@ def wide_samples(dtypes):
 
 lower_interpolation(aten.upsample_bilinear2d.default, linear)
 lower_interpolation(aten.upsample_bicubic2d.default, cubic)
-for antialiased, make in (
-    (aten._upsample_bilinear2d_aa.default, antialiased_linear),
-    (aten._upsample_bicubic2d_aa.default, antialiased_cubic),
+for antialiased, make, reach in (
+    (aten._upsample_bilinear2d_aa.default, antialiased_linear, LINEAR),
+    (aten._upsample_bicubic2d_aa.default, antialiased_cubic, CUBIC),
 ):
     because = "on CPU it is not implemented for bfloat16"
-    lower_interpolation(antialiased, make, (torch.float32,), because, [MORE_COLUMNS, too_much(make)], wide_samples)
+    more = [MORE_COLUMNS, under_kernel(reach), too_much(make)]
+    lower_interpolation(antialiased, make, (torch.float32,), because, more, wide_samples)
 
 
 def linear_samples():

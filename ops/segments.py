@@ -9,6 +9,7 @@ import torch
 
 from ..call import Call
 from ..conditions import INDICES, Check, Dtype, Is, OneOf, ProgramDtype
+from ..meta import Meta, meta_of
 from ..registry import lower
 from ..runtime.indexing import Segments
 from ..samples import Sample, rand
@@ -49,6 +50,13 @@ def too_many(call: Call) -> str | None:
     return too_many_pairs(call["data"].shape, segment_count(call))
 
 
+def by_segment(call: Call, outputs: list[Meta]) -> list[Meta]:
+    """The output as CPU gives it: PyTorch's shape function counts an axis from the end among those of the lengths."""
+    shape = list(call["data"].shape)
+    shape[axis_of(call)] = segment_count(call)
+    return [meta_of(torch.empty(shape, dtype=meta.dtype, device="meta")) for meta in outputs]
+
+
 def segment_samples():
     def lengths(*sizes, dtype=torch.int64):
         return torch.tensor(sizes, dtype=dtype)
@@ -66,6 +74,7 @@ def segment_samples():
         yield Sample(rand(6, 2, 5), how, lengths=lengths(1, 0, 5))
         rows = torch.stack([lengths(40, 0, 3), lengths(1, 2, 40)])
         yield Sample(rand(2, 43, 3), how, lengths=rows, axis=1, initial=1)
+        yield Sample(rand(2, 43, 3), how, lengths=rows, axis=-2)
         yield Sample(rand(2, 43), how, offsets=rows.cumsum(1), axis=-1)
         odd = torch.tensor([torch.inf, 1.0, torch.nan, -torch.inf, -0.0, 2.0])
         for initial in (None, 1.0, torch.nan, torch.inf):
@@ -82,6 +91,7 @@ def segment_samples():
 @lower(
     aten.segment_reduce.default,
     samples=segment_samples,
+    outputs=by_segment,
     indices={
         "lengths": lambda call: Segments(elements(call), offsets=False, exact=not call["unsafe"]),
         "offsets": lambda call: Segments(elements(call), offsets=True),

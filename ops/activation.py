@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..conditions import FLOATS, Dtype, SameDtype
+from ..conditions import FLOATS, SameDtype
 from ..registry import lower
 from ..samples import Sample, ints, rand
 from ._compute import cast, widen
@@ -44,7 +44,7 @@ def direct(name: str) -> Callable[[Any, Any], Any]:
 
 
 for name in ("hardsigmoid", "hardswish", "mish", "sigmoid", "silu"):
-    lower(getattr(aten, name).default, samples=called({}), when=[Dtype("self", FLOATS)])(direct(name))
+    lower(getattr(aten, name).default, samples=called({}), takes=FLOATS)(direct(name))
 
 
 def relu_samples():
@@ -52,7 +52,7 @@ def relu_samples():
     yield Sample(ints(5, 7, low=-5, dtype=torch.int32))
 
 
-@lower(aten.relu.default, samples=relu_samples, when=[Dtype("self", (*FLOATS, torch.int32))])
+@lower(aten.relu.default, samples=relu_samples, takes=(*FLOATS, torch.int32))
 def relu(tt, self):
     return tt.relu(self)
 
@@ -60,7 +60,7 @@ def relu(tt, self):
 @lower(
     aten.gelu.default,
     samples=called({"approximate": "none"}, {"approximate": "tanh"}),
-    when=[Dtype("self", FLOATS)],
+    takes=FLOATS,
 )
 def gelu(tt, self, approximate):
     return tt.gelu(self, variant=gelu_variant(tt, approximate))
@@ -75,7 +75,7 @@ def gelu_variant(tt: Any, approximate: str) -> Any:
 ELU_CALLS = ({"alpha": 0.5}, {"alpha": 1.6732632, "scale": 1.050701}, {"alpha": 2.0, "scale": 1.5, "input_scale": 0.5})
 
 
-@lower(aten.elu.default, samples=called(*ELU_CALLS), when=[Dtype("self", FLOATS)])
+@lower(aten.elu.default, samples=called(*ELU_CALLS), takes=FLOATS)
 def elu(tt, self, alpha, scale, input_scale):
     if input_scale == 1:
         return scaled(tt, tt.elu(self, alpha=float(alpha)), scale)
@@ -88,7 +88,7 @@ def scaled(tt: Any, value: Any, scale: float) -> Any:
     return value if scale == 1 else tt.multiply(value, float(scale))
 
 
-@lower(aten.celu.default, samples=called({"alpha": 0.5}, {"alpha": 3.0}), when=[Dtype("self", FLOATS)])
+@lower(aten.celu.default, samples=called({"alpha": 0.5}, {"alpha": 3.0}), takes=FLOATS)
 def celu(tt, self, alpha):
     return tt.celu(self, alpha=float(alpha))
 
@@ -96,7 +96,7 @@ def celu(tt, self, alpha):
 @lower(
     aten.leaky_relu.default,
     samples=called({"negative_slope": 0.2}, {"negative_slope": 2}),
-    when=[Dtype("self", FLOATS)],
+    takes=FLOATS,
 )
 def leaky_relu(tt, self, negative_slope):
     return tt.leaky_relu(self, negative_slope=float(negative_slope))
@@ -105,7 +105,7 @@ def leaky_relu(tt, self, negative_slope):
 @lower(
     aten.hardtanh.default,
     samples=called({"min_val": 0.0, "max_val": 6.0}, {"min_val": -2, "max_val": 0.5}),
-    when=[Dtype("self", FLOATS)],
+    takes=FLOATS,
 )
 def hardtanh(tt, self, min_val, max_val):
     return tt.clamp(self, min=number(tt, min_val, self), max=number(tt, max_val, self))
@@ -121,7 +121,7 @@ def log1p_exp_of_minus_abs(tt, x):
 @lower(
     aten.softplus.default,
     samples=called({"beta": 2, "threshold": 5}, {"beta": 0.5, "threshold": 1.0}),
-    when=[Dtype("self", FLOATS)],
+    takes=FLOATS,
 )
 def softplus(tt, self, beta, threshold):
     # ttnn's softplus is 1e-4 off, and garbage far below 0.
@@ -134,7 +134,7 @@ def softplus(tt, self, beta, threshold):
     return cast(tt, made, self.dtype)
 
 
-@lower(aten.log_sigmoid_forward.default, samples=called({}), outputs=contiguous, when=[Dtype("self", FLOATS)])
+@lower(aten.log_sigmoid_forward.default, samples=called({}), outputs=contiguous, takes=FLOATS)
 def log_sigmoid_forward(tt, self):
     # The second output is what PyTorch's backward kernel for CPU reads.
     # ttnn's log_sigmoid is 1e-2 off.
@@ -150,17 +150,17 @@ def threshold_samples():
     yield Sample(wide().double(), 0.5, -3.0)
 
 
-@lower(aten.threshold.default, samples=threshold_samples, when=[Dtype("self", FLOATS)])
+@lower(aten.threshold.default, samples=threshold_samples, takes=FLOATS)
 def threshold(tt, self, threshold, value):
     return tt.threshold(self, float(threshold), number(tt, value, self))
 
 
-@lower(aten.softshrink.default, samples=called({"lambd": 1.5}, {"lambd": 0}), when=[Dtype("self", FLOATS)])
+@lower(aten.softshrink.default, samples=called({"lambd": 1.5}, {"lambd": 0}), takes=FLOATS)
 def softshrink(tt, self, lambd):
     return tt.softshrink(self, lambd=element(tt, lambd, self))
 
 
-@lower(aten.hardshrink.default, samples=called({"lambd": 1.5}, {"lambd": 0}), when=[Dtype("self", FLOATS)])
+@lower(aten.hardshrink.default, samples=called({"lambd": 1.5}, {"lambd": 0}), takes=FLOATS)
 def hardshrink(tt, self, lambd):
     return tt.hardshrink(self, lambd=element(tt, lambd, self))
 
@@ -178,7 +178,8 @@ def prelu_samples():
 @lower(
     aten._prelu_kernel.default,
     samples=prelu_samples,
-    when=[Dtype(("self", "weight"), FLOATS), SameDtype(("self", "weight"), because="PyTorch raises")],
+    takes=FLOATS,
+    when=[SameDtype(("self", "weight"), because="PyTorch raises")],
 )
 def prelu(tt, self, weight):
     return tt.where(tt.gtz(self), self, tt.multiply(self, weight))
@@ -193,7 +194,7 @@ def glu_samples():
     yield Sample(rand(5, 14).double())
 
 
-@lower(aten.glu.default, samples=glu_samples, when=[Dtype("self", FLOATS)])
+@lower(aten.glu.default, samples=glu_samples, takes=FLOATS)
 def glu(tt, self, dim):
     left, right = halves(tt, self, dim)
     return tt.multiply(left, tt.sigmoid(right))

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..conditions import FLOATS, AtLeast, Check, Condition, Dtype, OneOf, SameDtype, SameShape
+from ..conditions import FLOATS, AtLeast, Check, OneOf, SameDtype, SameShape
 from ..registry import lower
 from ..samples import Sample, rand
 from .activation import ELU_CALLS, gelu_variant, scaled
@@ -44,15 +44,10 @@ def only_where(tt: Any, mask: Any, grad: Any) -> Any:
     return tt.where(mask, grad, 0.0)
 
 
-def one_float(*names: str) -> list[Condition]:
-    """The conditions of gradients: floating point, and one dtype, as PyTorch has it."""
-    return [Dtype(names, FLOATS), SameDtype(names)]
+BOTH = ("grad_output", "self")
 
 
-BOTH = one_float("grad_output", "self")
-
-
-@lower(aten.threshold_backward.default, samples=gradients((0,), (0.5,)), when=BOTH)
+@lower(aten.threshold_backward.default, samples=gradients((0,), (0.5,)), takes=FLOATS, when=[SameDtype(BOTH)])
 def threshold_backward(tt, grad_output, self, threshold):
     return zero_where(tt, tt.le(self, not_above(tt, threshold, self)), grad_output)
 
@@ -68,8 +63,9 @@ def gelu_gradients():
 @lower(
     aten.gelu_backward.default,
     samples=gelu_gradients,
+    takes=FLOATS,
     when=[
-        *BOTH,
+        SameDtype(BOTH),
         SameShape(("grad_output", "self"), because="PyTorch takes no others"),
         OneOf("approximate", ("none", "tanh"), because="PyTorch has no others"),
     ],
@@ -81,7 +77,8 @@ def gelu_backward(tt, grad_output, self, approximate):
 @lower(
     aten.sigmoid_backward.default,
     samples=gradients(low=0.0, high=1.0),
-    when=one_float("grad_output", "output"),
+    takes=FLOATS,
+    when=[SameDtype(("grad_output", "output"))],
 )
 def sigmoid_backward(tt, grad_output, output):
     def gradient(grad, y):
@@ -93,7 +90,8 @@ def sigmoid_backward(tt, grad_output, output):
 @lower(
     aten.tanh_backward.default,
     samples=gradients(low=-1.0, high=1.0),
-    when=one_float("grad_output", "output"),
+    takes=FLOATS,
+    when=[SameDtype(("grad_output", "output"))],
 )
 def tanh_backward(tt, grad_output, output):
     def gradient(grad, y):
@@ -102,12 +100,16 @@ def tanh_backward(tt, grad_output, output):
     return in_float32(tt, gradient, grad_output, output)
 
 
-@lower(aten.hardsigmoid_backward.default, samples=gradients(), outputs=first_strides, when=BOTH)
+@lower(
+    aten.hardsigmoid_backward.default, samples=gradients(), outputs=first_strides, takes=FLOATS, when=[SameDtype(BOTH)]
+)
 def hardsigmoid_backward(tt, grad_output, self):
     return only_where(tt, tt.lt(tt.abs(self), 3.0), tt.multiply(grad_output, 1 / 6))
 
 
-@lower(aten.hardswish_backward.default, samples=gradients(), outputs=first_strides, when=BOTH)
+@lower(
+    aten.hardswish_backward.default, samples=gradients(), outputs=first_strides, takes=FLOATS, when=[SameDtype(BOTH)]
+)
 def hardswish_backward(tt, grad_output, self):
     def gradient(grad, x):
         inside = tt.multiply(grad, tt.add(tt.multiply(x, 1 / 3), 0.5))
@@ -124,8 +126,9 @@ def negative_of_result(call):
 @lower(
     aten.leaky_relu_backward.default,
     samples=gradients((0.01, False), (-0.2, True), (0.2, True)),
+    takes=FLOATS,
     when=[
-        *BOTH,
+        SameDtype(BOTH),
         Check("a slope of at least 0 where self is the result", negative_of_result, because="PyTorch refuses"),
     ],
 )
@@ -138,7 +141,8 @@ def leaky_relu_backward(tt, grad_output, self, negative_slope, self_is_result):
     aten.hardtanh_backward.default,
     samples=gradients((-1.0, 1.0), (NAN, 1.0), (-1.0, NAN), (0.0, 3)),
     outputs=first_strides,
-    when=[*BOTH, *(AtLeast(name, -INF, because=NO_NAN) for name in ("min_val", "max_val"))],
+    takes=FLOATS,
+    when=[SameDtype(BOTH), *(AtLeast(name, -INF, because=NO_NAN) for name in ("min_val", "max_val"))],
 )
 def hardtanh_backward(tt, grad_output, self, min_val, max_val):
     above = tt.gt(self, not_above(tt, min_val, self))
@@ -164,8 +168,9 @@ def negative_alpha_of_result(call):
     aten.elu_backward.default,
     samples=elu_gradients,
     outputs=first_strides,
+    takes=FLOATS,
     when=[
-        *one_float("grad_output", "self_or_result"),
+        SameDtype(("grad_output", "self_or_result")),
         Check("an alpha of at least 0 where the result is given", negative_alpha_of_result, because="PyTorch refuses"),
     ],
 )
@@ -183,7 +188,13 @@ def elu_backward(tt, grad_output, alpha, scale, input_scale, is_result, self_or_
     return in_float32(tt, gradient, grad_output, self_or_result)
 
 
-@lower(aten.softplus_backward.default, samples=gradients((1.0, 20.0), (2, 5)), outputs=first_strides, when=BOTH)
+@lower(
+    aten.softplus_backward.default,
+    samples=gradients((1.0, 20.0), (2, 5)),
+    outputs=first_strides,
+    takes=FLOATS,
+    when=[SameDtype(BOTH)],
+)
 def softplus_backward(tt, grad_output, self, beta, threshold):
     def gradient(grad, x):
         x = scaled(tt, x, beta)
@@ -201,8 +212,9 @@ def log_sigmoid_gradients():
 @lower(
     aten.log_sigmoid_backward.default,
     samples=log_sigmoid_gradients,
+    takes=FLOATS,
     when=[
-        *one_float("grad_output", "self", "buffer"),
+        SameDtype(("grad_output", "self", "buffer")),
         SameShape(("grad_output", "self", "buffer"), because="PyTorch's kernel reads them side by side"),
     ],
 )
@@ -221,7 +233,12 @@ def beyond(tt, value, limit):
 NO_NAN_LAMBD = AtLeast("lambd", -INF, because=NO_NAN)
 
 
-@lower(aten.softshrink_backward.default, samples=gradients((0.5,), (NAN,), (1,)), when=[*BOTH, NO_NAN_LAMBD])
+@lower(
+    aten.softshrink_backward.default,
+    samples=gradients((0.5,), (NAN,), (1,)),
+    takes=FLOATS,
+    when=[SameDtype(BOTH), NO_NAN_LAMBD],
+)
 def softshrink_backward(tt, grad_output, self, lambd):
     return only_where(tt, beyond(tt, self, lambd), grad_output)
 
@@ -229,7 +246,8 @@ def softshrink_backward(tt, grad_output, self, lambd):
 @lower(
     aten.hardshrink_backward.default,
     samples=gradients((0.5,), (NAN,), (1,)),
-    when=[*one_float("grad_out", "self"), NO_NAN_LAMBD],
+    takes=FLOATS,
+    when=[SameDtype(("grad_out", "self")), NO_NAN_LAMBD],
 )
 def hardshrink_backward(tt, grad_out, self, lambd):
     return only_where(tt, beyond(tt, self, lambd), grad_out)
@@ -251,8 +269,9 @@ def wider(call):
 @lower(
     aten._prelu_kernel_backward.default,
     samples=prelu_gradients,
+    takes=FLOATS,
     when=[
-        *one_float("grad_output", "self", "weight"),
+        SameDtype(("grad_output", "self", "weight")),
         Check("the shape of self", wider, because="PyTorch gives the weight in its own shape"),
     ],
 )

@@ -7,7 +7,7 @@ import math
 import torch
 
 from ..call import Call, describe
-from ..conditions import FLOATS, AtLeast, Check, Dtype, Is, SameDtype
+from ..conditions import FLOATS, AtLeast, Check, Is, SameDtype
 from ..registry import decomposed, lower
 from ..samples import Sample, bools, rand
 from ._compute import accurate, cast, widen
@@ -76,7 +76,6 @@ def same_batch(call: Call) -> str | None:
 
 
 WHEN = [
-    Dtype(("query", "key", "value", "attn_mask"), FLOATS),
     SameDtype(("query", "key", "value")),
     Is("dropout_p", 0.0, because="random numbers come from the host's generator"),
     Check("query, key and value have one batch, and query a multiple of their heads", same_batch),
@@ -84,7 +83,7 @@ WHEN = [
 ]
 
 
-@lower(attention_op, samples=attention_samples, when=WHEN)
+@lower(attention_op, samples=attention_samples, takes=FLOATS, when=WHEN)
 def attention(tt, query, key, value, is_causal, attn_mask, scale):
     scores = masked_scores(tt, query, key, is_causal, attn_mask, scale)
     weights = cast(tt, by_key_head(tt, weights_of(tt, scores, attn_mask), key), value.dtype)
@@ -144,10 +143,8 @@ def backward_samples():
 @lower(
     aten._scaled_dot_product_flash_attention_for_cpu_backward.default,
     samples=backward_samples,
-    when=[
-        Dtype(("grad_out", "query", "key", "value", "out", "logsumexp", "attn_mask"), FLOATS),
-        *WHEN[1:],
-    ],
+    takes=FLOATS,
+    when=WHEN,
 )
 def attention_backward(tt, grad_out, query, key, value, out, logsumexp, is_causal, attn_mask, scale):
     scores = masked_scores(tt, query, key, is_causal, attn_mask, scale)

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from ..call import Call
-from ..conditions import FLOATS, NUMBERS, Check, Dtype
+from ..conditions import FLOATS, NUMBERS, Check
 from ..meta import Meta
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
+from ..specs import together
 from .elementwise import BF16, FITS, by_number, element, filled, first_strides, int32, is_number, operand, two_tensors
 
 aten = torch.ops.aten
@@ -83,7 +84,9 @@ def _bool_alpha(call: Call) -> str | None:
 
 ALPHA = Check("alpha is a number", _bool_alpha, because="PyTorch takes a bool for bool results only")
 NO_BOOL = Check("no bool is subtracted", _got_bool, because="PyTorch raises")
-ADDABLE = [Dtype(PAIR, NUMBERS), FITS]
+ADDABLE = together(PAIR, NUMBERS)
+MOVED = together(PAIR, (*NUMBERS, torch.bool))
+FLOATING = together(PAIR, FLOATS)
 
 
 def summed(tt: Any, function: Callable[[Any, Any], Any], first: Any, second: Any, alpha: float) -> Any:
@@ -100,26 +103,26 @@ def summed(tt: Any, function: Callable[[Any, Any], Any], first: Any, second: Any
     return tt.typecast(function(first, second), tt.bfloat16)
 
 
-@lower(aten.add.Scalar, samples=added_numbers, promote=PAIR, when=[*ADDABLE, ALPHA])
-@lower(aten.add.Tensor, samples=add_samples, promote=PAIR, when=[*ADDABLE, ALPHA])
+@lower(aten.add.Scalar, samples=added_numbers, takes=ADDABLE, when=[FITS, ALPHA])
+@lower(aten.add.Tensor, samples=add_samples, takes=ADDABLE, when=[FITS, ALPHA])
 def add(tt, self, other, alpha):
     return summed(tt, tt.add, self, other, alpha)
 
 
-@lower(aten.sub.Scalar, samples=subtracted_numbers, promote=PAIR, when=[*ADDABLE, NO_BOOL, ALPHA])
-@lower(aten.sub.Tensor, samples=sub_samples, promote=PAIR, when=[*ADDABLE, NO_BOOL, ALPHA])
+@lower(aten.sub.Scalar, samples=subtracted_numbers, takes=ADDABLE, when=[FITS, NO_BOOL, ALPHA])
+@lower(aten.sub.Tensor, samples=sub_samples, takes=ADDABLE, when=[FITS, NO_BOOL, ALPHA])
 def sub(tt, self, other, alpha):
     return summed(tt, lambda a, b: tt.subtract(filled(tt, a, b), b), self, other, alpha)
 
 
-@lower(aten.rsub.Scalar, samples=subtracted_numbers, promote=PAIR, when=[*ADDABLE, NO_BOOL, ALPHA])
-@lower(aten.rsub.Tensor, samples=rsub_samples, promote=PAIR, when=[*ADDABLE, NO_BOOL, ALPHA])
+@lower(aten.rsub.Scalar, samples=subtracted_numbers, takes=ADDABLE, when=[FITS, NO_BOOL, ALPHA])
+@lower(aten.rsub.Tensor, samples=rsub_samples, takes=ADDABLE, when=[FITS, NO_BOOL, ALPHA])
 def rsub(tt, self, other, alpha):
     return summed(tt, lambda a, b: tt.rsub(b, a), other, self, alpha)
 
 
-@lower(aten.mul.Scalar, samples=by_number(2.5, 3), promote=PAIR, when=ADDABLE)
-@lower(aten.mul.Tensor, samples=mul_samples, promote=PAIR, when=[Dtype(PAIR, (*NUMBERS, torch.bool)), FITS])
+@lower(aten.mul.Scalar, samples=by_number(2.5, 3), takes=ADDABLE, when=[FITS])
+@lower(aten.mul.Tensor, samples=mul_samples, takes=MOVED, when=[FITS])
 def mul(tt, self, other):
     return tt.multiply(operand(tt, self, other), operand(tt, other, self))
 
@@ -146,17 +149,10 @@ def extremum_samples():
 
 
 for name, domain in OF_TWO_TENSORS.items():
-    lower(getattr(aten, name).default, samples=two_tensors(*domain), promote=PAIR, when=[Dtype(PAIR, FLOATS)])(
-        direct(name)
-    )
+    lower(getattr(aten, name).default, samples=two_tensors(*domain), takes=FLOATING)(direct(name))
 
 for name in OF_ANY_ORDER:
-    lower(
-        getattr(aten, name).default,
-        samples=extremum_samples,
-        promote=PAIR,
-        when=[Dtype(PAIR, (*NUMBERS, torch.bool))],
-    )(direct(name))
+    lower(getattr(aten, name).default, samples=extremum_samples, takes=MOVED)(direct(name))
 
 
 def xlogy_samples():
@@ -175,9 +171,9 @@ def xlogy_of_number():
         yield Sample(*reversed([sample.args[0].abs(), sample.args[1]]))
 
 
-@lower(aten.xlogy.Scalar_Self, samples=xlogy_of_number, promote=PAIR, when=[Dtype("other", FLOATS)])
-@lower(aten.xlogy.Scalar_Other, samples=xlogy_by_number, promote=PAIR, when=[Dtype("self", FLOATS)])
-@lower(aten.xlogy.Tensor, samples=xlogy_samples, promote=PAIR, outputs=first_strides, when=[Dtype(PAIR, FLOATS)])
+@lower(aten.xlogy.Scalar_Self, samples=xlogy_of_number, takes=FLOATING)
+@lower(aten.xlogy.Scalar_Other, samples=xlogy_by_number, takes=FLOATING)
+@lower(aten.xlogy.Tensor, samples=xlogy_samples, takes=FLOATING, outputs=first_strides)
 def xlogy(tt, self, other):
     # ttnn's xlogy is 1e-3 off, and not 0 where a number is 0.
     x, y = filled(tt, self, other), filled(tt, other, self)

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from ..conditions import FLOATS, MOVABLE, Dtype
+from ..conditions import FLOATS, MOVABLE
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
+from ..specs import together
 from .elementwise import BF16, FITS, by_number, element, filled, first_strides, int32, operand, two_tensors
 
 aten = torch.ops.aten
@@ -89,20 +90,19 @@ def bits_and_numbers():
 
 for name in COMPARISONS:
     packet, lowering = getattr(aten, name), into_bool(name)
-    lower(packet.Tensor, samples=compared, promote=PAIR, when=[Dtype(PAIR, MOVABLE)])(lowering)
-    lower(packet.Scalar, samples=compared_to_numbers, promote=PAIR, when=[Dtype("self", MOVABLE), FITS])(lowering)
+    lower(packet.Tensor, samples=compared, takes=together(PAIR, MOVABLE))(lowering)
+    lower(packet.Scalar, samples=compared_to_numbers, takes=together(PAIR, MOVABLE), when=[FITS])(lowering)
 
 for name in LOGICAL:
     # Bringing the operands to one dtype does not change which elements are 0.
     lower(
         getattr(aten, name).default,
         samples=logical_samples,
-        promote=PAIR,
+        takes=together(PAIR, TRUTH),
         outputs=first_strides,
-        when=[Dtype(PAIR, TRUTH)],
     )(into_bool(name))
 
 for name in BITWISE:
     packet, lowering = getattr(aten, name), bitwise(name)
-    lower(packet.Tensor, samples=bit_samples, promote=PAIR, when=[Dtype(PAIR, BITS)])(lowering)
-    lower(packet.Scalar, samples=bits_and_numbers, promote=PAIR, when=[Dtype("self", BITS), FITS])(lowering)
+    lower(packet.Tensor, samples=bit_samples, takes=together(PAIR, BITS))(lowering)
+    lower(packet.Scalar, samples=bits_and_numbers, takes=together(PAIR, BITS), when=[FITS])(lowering)

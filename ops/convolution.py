@@ -6,11 +6,12 @@ from math import prod
 
 import torch
 
-from ..conditions import FLOATS, AtLeast, Check, Dtype, Rank, SameDtype
+from ..conditions import FLOATS, AtLeast, Check, Rank, SameDtype
 from ..meta import intern
 from ..pytorch_private import suggest_memory_format
 from ..registry import lower
 from ..samples import Sample, rand
+from ..specs import Tensor, Weight
 from ._compute import accurate
 from .views import cut
 
@@ -110,9 +111,8 @@ def misfit(call):
     aten.convolution.default,
     samples=convolution_samples,
     outputs=as_on_cpu,
-    row_major=("weight", "bias"),
+    takes={"input": FLOATS, "weight": Weight(FLOATS, row_major=True), "bias": Tensor(FLOATS, row_major=True)},
     when=[
-        Dtype(("input", "weight", "bias"), FLOATS),
         SameDtype(("input", "weight", "bias")),
         Rank("input", (3, 4), because="ttnn.conv2d takes images; it has no conv3d but an experimental one"),
         AtLeast("stride", 1, because=ONLY),

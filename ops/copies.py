@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..call import Call
-from ..conditions import MOVABLE, UNSIGNED, Check, Dtype, OneOf
+from ..conditions import MOVABLE, UNSIGNED, Check, OneOf
 from ..meta import dtype_name
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
@@ -53,8 +53,8 @@ def cast_samples():
 @lower(
     aten._to_copy.default,
     samples=cast_samples,
+    takes=(*MOVABLE, torch.int64),
     when=[
-        Dtype("self", (*MOVABLE, torch.int64)),
         OneOf("dtype", (None, *MOVABLE), because="ttnn has no such dtype, or too narrow a one"),
         OneOf("layout", (None, torch.strided)),
         OneOf("device", (None, CPU)),
@@ -81,7 +81,7 @@ def clone_samples():
     yield Sample(rand(5, 7).double())
 
 
-@lower(aten.clone.default, samples=clone_samples, when=[Dtype("self", (*MOVABLE, *UNSIGNED))])
+@lower(aten.clone.default, samples=clone_samples, takes=(*MOVABLE, *UNSIGNED))
 def clone(tt, self, memory_format):
     # Device tensors are never written to, only replaced, so that two tensors may hold one.
     return self
@@ -90,7 +90,7 @@ def clone(tt, self, memory_format):
 @lower(
     aten.lift_fresh_copy.default,
     samples=lambda: [Sample(rand(5, 7)), Sample(rand(5, 7).double())],
-    when=[Dtype("self", (*MOVABLE, *UNSIGNED))],
+    takes=(*MOVABLE, *UNSIGNED),
 )
 def lift_fresh_copy(tt, self):
     return self
@@ -118,7 +118,7 @@ def overwritten():
     yield Sample(rand(5, 7), rand(5, 7).double())
 
 
-@lower(aten.copy.default, samples=overwritten, when=[Dtype(("self", "src"), MOVABLE), FROM_BOOL])
+@lower(aten.copy.default, samples=overwritten, takes=MOVABLE, when=[FROM_BOOL])
 def copy(tt, self, src, non_blocking):
     return spread(tt, of_dtype(tt, src, self.dtype), self.shape)
 
@@ -140,7 +140,7 @@ def filled_by_tensor():
     yield Sample(rand(5, 7), torch.tensor(2))
 
 
-@lower(aten.fill.Tensor, samples=filled_by_tensor, when=[Dtype(("self", "value"), MOVABLE), FROM_BOOL])
+@lower(aten.fill.Tensor, samples=filled_by_tensor, takes=MOVABLE, when=[FROM_BOOL])
 def fill_tensor(tt, self, value):
     return spread(tt, of_dtype(tt, value, self.dtype), self.shape)
 
@@ -155,7 +155,7 @@ def filled_by_number():
     yield Sample(rand(5, 7).double(), 1)
 
 
-@lower(aten.fill.Scalar, samples=filled_by_number, when=[Dtype("self", MOVABLE), FITS])
+@lower(aten.fill.Scalar, samples=filled_by_number, takes=MOVABLE, when=[FITS])
 def fill_number(tt, self, value):
     return tt.full_like(self, number(tt, value, self))
 
@@ -166,6 +166,6 @@ def any_tensor():
     yield Sample(rand(2, 1, 2, 1, 3, 5))
 
 
-@lower(aten.zero.default, samples=any_tensor, when=[Dtype("self", MOVABLE)])
+@lower(aten.zero.default, samples=any_tensor, takes=MOVABLE)
 def zero(tt, self):
     return tt.zeros_like(self)

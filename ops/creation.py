@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 
 from ..call import Call
-from ..conditions import FLOATS, INDICES, MOVABLE, UNSIGNED, Check, Dtype, OneOf
+from ..conditions import FLOATS, INDICES, MOVABLE, UNSIGNED, Check, OneOf
 from ..meta import dtype_name
 from ..registry import cpu_only, lower
 from ..samples import Sample, ints, rand
+from ..specs import Shape
 from .copies import CPU
 
 aten = torch.ops.aten
@@ -69,8 +70,8 @@ def of_no_float(call: Call) -> str | None:
     return dtype_name(dtype) if dtype not in FLOATS else None
 
 
+LIKED = {"self": Shape((*MOVABLE, *UNSIGNED, *INDICES))}
 LIKE_FLOATS = [
-    Dtype("self", (*MOVABLE, *UNSIGNED, *INDICES)),
     Check("makes bfloat16 or float32", of_no_float, because="others are uploaded when they are needed"),
     *PLAIN,
 ]
@@ -96,14 +97,14 @@ def like_samples(*more):
 
 
 def lower_like(op, value):
-    @lower(op, samples=like_samples(), unread=("self",), when=LIKE_FLOATS)
+    @lower(op, samples=like_samples(), takes=LIKED, when=LIKE_FLOATS)
     def like(tt, self, dtype, layout, device, pin_memory, memory_format):
         # The memory format is a matter of strides, which are metadata.
         return constant(tt, self.shape, value, dtype or self.dtype)
 
 
 def lower_new(op, value):
-    @lower(op, samples=like_samples([3]), unread=("self",), when=LIKE_FLOATS)
+    @lower(op, samples=like_samples([3]), takes=LIKED, when=LIKE_FLOATS)
     def new(tt, self, size, dtype, layout, device, pin_memory):
         return constant(tt, size, value, dtype or self.dtype)
 
@@ -114,12 +115,12 @@ lower_new(aten.new_zeros.default, 0)
 lower_new(aten.new_ones.default, 1)
 
 
-@lower(aten.full_like.default, samples=like_samples(2.5), unread=("self",), when=LIKE_FLOATS)
+@lower(aten.full_like.default, samples=like_samples(2.5), takes=LIKED, when=LIKE_FLOATS)
 def full_like(tt, self, fill_value, dtype, layout, device, pin_memory, memory_format):
     return constant(tt, self.shape, fill_value, dtype or self.dtype)
 
 
-@lower(aten.new_full.default, samples=like_samples([3, 40], -0.3), unread=("self",), when=LIKE_FLOATS)
+@lower(aten.new_full.default, samples=like_samples([3, 40], -0.3), takes=LIKED, when=LIKE_FLOATS)
 def new_full(tt, self, size, fill_value, dtype, layout, device, pin_memory):
     return constant(tt, size, fill_value, dtype or self.dtype)
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import torch
 
-from ..conditions import FLOATS, Dtype, OneOf, Rank
+from ..conditions import FLOATS, OneOf, Rank
 from ..registry import lower
 from ..samples import Sample, rand
+from ..specs import Tensor
 from ._compute import widen
 from .reduction import carried
 
 aten = torch.ops.aten
 
+ACCUMULATED = Tensor(FLOATS, because="PyTorch accumulates integers in int64")
 WHEN = [
-    Dtype("self", FLOATS, because="PyTorch accumulates integers in int64"),
     OneOf("dtype", (None, *FLOATS)),
     Rank("self", range(1, 6), because="ttnn accumulates in one to five dimensions"),
 ]
@@ -32,11 +33,11 @@ def samples():
     yield Sample(rand(), 0)
 
 
-@lower(aten.cumsum.default, samples=samples, when=WHEN)
+@lower(aten.cumsum.default, samples=samples, takes=ACCUMULATED, when=WHEN)
 def cumsum(tt, self, dim, dtype):
     return carried(tt, tt.cumsum(widen(tt, self), dim=dim), self, dtype)
 
 
-@lower(aten.cumprod.default, samples=samples, when=WHEN)
+@lower(aten.cumprod.default, samples=samples, takes=ACCUMULATED, when=WHEN)
 def cumprod(tt, self, dim, dtype):
     return carried(tt, tt.cumprod(widen(tt, self), dim=dim), self, dtype)

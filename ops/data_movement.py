@@ -6,16 +6,16 @@ from math import prod
 
 import torch
 
-from ..conditions import FLOATS, MOVABLE, Check, Dtype, Is, SameDtype, SizeAtMost
+from ..conditions import FLOATS, MOVABLE, Check, Is, SameDtype, SizeAtMost
 from ..registry import cpu_only, decomposed, lower
 from ..samples import Sample, bools, ints, rand
+from ..specs import together
 from ._kept import from_sizes
 from .views import as_shape, cut
 from .wide import moves_narrow
 
 aten = torch.ops.aten
 
-MOVABLE_SELF = Dtype("self", MOVABLE)
 
 # How many elements of a row ttnn's concat keeps in L1, in any dtype; repeat keeps more than one.
 CONCAT_ROW = 262144
@@ -52,9 +52,8 @@ ROWS_CONCATENATED = SizeAtMost("tensors", -1, CONCAT_ROW, because="ttnn.concat k
 @lower(
     aten.cat.default,
     samples=cat_samples,
-    promote=("tensors",),
-    may_be_empty=("tensors",),
-    when=[Dtype("tensors", MOVABLE), ROWS_CONCATENATED],
+    takes=together(["tensors"], MOVABLE, may_be_empty=True),
+    when=[ROWS_CONCATENATED],
 )
 @moves_narrow
 def cat(tt, tensors, dim):
@@ -78,8 +77,8 @@ def stack_samples():
 @lower(
     aten.stack.default,
     samples=stack_samples,
-    promote=("tensors",),
-    when=[Dtype("tensors", MOVABLE), ROWS_CONCATENATED],
+    takes=together(["tensors"], MOVABLE),
+    when=[ROWS_CONCATENATED],
 )
 @moves_narrow
 def stack(tt, tensors, dim):
@@ -101,7 +100,8 @@ def repeat_samples():
 @lower(
     aten.repeat.default,
     samples=repeat_samples,
-    when=[MOVABLE_SELF, SizeAtMost("self", -1, REPEAT_ROW, because="ttnn.repeat keeps rows in L1")],
+    takes=MOVABLE,
+    when=[SizeAtMost("self", -1, REPEAT_ROW, because="ttnn.repeat keeps rows in L1")],
 )
 @moves_narrow
 def repeat(tt, self, repeats):
@@ -125,7 +125,8 @@ def roll_samples():
 @lower(
     aten.roll.default,
     samples=roll_samples,
-    when=[MOVABLE_SELF, SizeAtMost("self", -1, CONCAT_ROW, because="ttnn.roll concatenates, and keeps a row in L1")],
+    takes=MOVABLE,
+    when=[SizeAtMost("self", -1, CONCAT_ROW, because="ttnn.roll concatenates, and keeps a row in L1")],
 )
 @moves_narrow
 def roll(tt, self, shifts, dims):
@@ -155,7 +156,7 @@ def triangle_samples():
 
 
 def lower_triangle(op, part):
-    @lower(op, samples=triangle_samples, when=[MOVABLE_SELF])
+    @lower(op, samples=triangle_samples, takes=MOVABLE)
     @moves_narrow
     def triangular(tt, self, diagonal):
         # ttnn.tril and ttnn.triu multiply by such a mask, which makes NaN of infinities (tt-metal issue 52038).
@@ -181,7 +182,6 @@ def slice_scatter_samples():
 
 
 WRITTEN_TO = [
-    Dtype(("self", "src"), MOVABLE),
     SameDtype(("self", "src")),
     SizeAtMost("self", -1, CONCAT_ROW, because="ttnn.concat keeps a row in L1"),
 ]
@@ -190,6 +190,7 @@ WRITTEN_TO = [
 @lower(
     aten.slice_scatter.default,
     samples=slice_scatter_samples,
+    takes=MOVABLE,
     when=[*WRITTEN_TO, Is("step", 1, because="the parts are concatenated")],
 )
 @moves_narrow
@@ -231,6 +232,7 @@ def beyond(call):
 @lower(
     aten.select_scatter.default,
     samples=select_scatter_samples,
+    takes=MOVABLE,
     when=[
         *WRITTEN_TO,
         Check("src in the shape of what it replaces", misfit, because="PyTorch takes no others"),
@@ -258,7 +260,7 @@ def pixel_shuffle_samples():
         yield Sample(rand(2, 2, 4, 2, 3, dtype=dtype), 2)
 
 
-@lower(aten.pixel_shuffle.default, samples=pixel_shuffle_samples, when=[MOVABLE_SELF])
+@lower(aten.pixel_shuffle.default, samples=pixel_shuffle_samples, takes=MOVABLE)
 @moves_narrow
 def pixel_shuffle(tt, self, upscale_factor):
     r = upscale_factor
@@ -274,7 +276,7 @@ def pixel_unshuffle_samples():
         yield Sample(rand(4, 8, 6, dtype=dtype), 2)
 
 
-@lower(aten.pixel_unshuffle.default, samples=pixel_unshuffle_samples, when=[MOVABLE_SELF])
+@lower(aten.pixel_unshuffle.default, samples=pixel_unshuffle_samples, takes=MOVABLE)
 @moves_narrow
 def pixel_unshuffle(tt, self, downscale_factor):
     r = downscale_factor
@@ -290,7 +292,7 @@ def channel_shuffle_samples():
         yield Sample(rand(2, 6, 5, dtype=dtype), 2)
 
 
-@lower(aten.channel_shuffle.default, samples=channel_shuffle_samples, when=[MOVABLE_SELF])
+@lower(aten.channel_shuffle.default, samples=channel_shuffle_samples, takes=MOVABLE)
 @moves_narrow
 def channel_shuffle(tt, self, groups):
     n, c, *rest = self.shape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..conditions import FLOATS, MOVABLE, Dtype, Rank, SizeAtMost
+from ..conditions import FLOATS, MOVABLE, Rank, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, ints, rand
 from ._kept import from_sizes
@@ -41,8 +41,8 @@ def diagonal_samples():
 @lower(
     aten.diag_embed.default,
     samples=diagonal_samples,
+    takes=MOVABLE,
     when=[
-        Dtype("self", MOVABLE),
         Rank("self", range(1, 6), because="the matrix takes another dimension"),
         SizeAtMost("self", -1, LONGEST, because="a mask of the whole matrix is kept"),
     ],

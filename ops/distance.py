@@ -7,9 +7,10 @@ from math import prod
 import torch
 
 from ..call import Call
-from ..conditions import FLOATS, AtLeast, Check, Dtype, OneOf, ProgramDtype, Rank, SizeAtMost
+from ..conditions import FLOATS, AtLeast, Check, OneOf, Rank, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, rand
+from ..specs import Tensor, together
 from ._compute import cast, widen
 from ._kept import from_sizes
 from .elementwise import BF16
@@ -21,7 +22,7 @@ aten = torch.ops.aten
 
 MOST_DIFFERENCES = 2**24
 PAIR = ("self", "other")
-ON_CPU = "on CPU it is not implemented for bfloat16"
+ROWS = Tensor((torch.float32,), of_program=True, because="on CPU it is not implemented for bfloat16")
 
 
 def dist_samples():
@@ -42,8 +43,8 @@ def subtracts_bool(call: Call) -> str | None:
 @lower(
     aten.dist.default,
     samples=dist_samples,
-    promote=PAIR,
-    when=[Dtype(PAIR, FLOATS), Check("no bool", subtracts_bool, because="PyTorch subtracts none")],
+    takes=together(PAIR, FLOATS),
+    when=[Check("no bool", subtracts_bool, because="PyTorch subtracts none")],
 )
 def dist(tt, self, other, p):
     difference = tt.subtract(self, other)  # rounded to the dtype, as in PyTorch
@@ -80,8 +81,8 @@ def row_samples():
 @lower(
     aten._cdist_forward.default,
     samples=row_samples,
+    takes={"x1": ROWS, "x2": ROWS},
     when=[
-        ProgramDtype(("x1", "x2"), (torch.float32,), because=ON_CPU),
         OneOf("compute_mode", (None, 0, 1, 2)),
         Rank("x1", range(2, 6), because="the pairs take another dimension"),
         Rank("x2", range(2, 6), because="the pairs take another dimension"),
@@ -129,8 +130,8 @@ def pair_samples():
 @lower(
     aten._pdist_forward.default,
     samples=pair_samples,
+    takes={"self": ROWS},
     when=[
-        ProgramDtype("self", (torch.float32,), because=ON_CPU),
         Rank("self", (2,), because="torch.pdist takes no others"),
         AtLeast("p", 0, because="torch.pdist takes no others"),
         SizeAtMost("self", 0, 256, because="the rows of all pairs are held at once"),

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from ..call import Call
-from ..conditions import FLOATS, NUMBERS, Check, Dtype
+from ..conditions import FLOATS, NUMBERS, Check
 from ..registry import lower
 from ..samples import Sample, bools, rand
+from ..specs import together
 from .elementwise import BF16, FITS, by_number, element, filled, first_strides, int32, is_number, operand, two_tensors
 
 aten = torch.ops.aten
@@ -31,14 +32,8 @@ def _is_exact(call: Call) -> bool:
     return call.arguments.get("rounding_mode") is None
 
 
-@lower(
-    aten.div.Scalar,
-    samples=by_number(2.5, 3),
-    promote=PAIR,
-    int_to_float=_is_exact,
-    when=[Dtype("self", FLOATS)],
-)
-@lower(aten.div.Tensor, samples=div_samples, promote=PAIR, int_to_float=_is_exact, when=[Dtype(PAIR, FLOATS)])
+@lower(aten.div.Scalar, samples=by_number(2.5, 3), takes=together(PAIR, FLOATS, int_to_float=_is_exact))
+@lower(aten.div.Tensor, samples=div_samples, takes=together(PAIR, FLOATS, int_to_float=_is_exact))
 def div(tt, self, other):
     return tt.divide(filled(tt, self, other), operand(tt, other, self))
 
@@ -56,8 +51,9 @@ DIVISOR = Check(
     _got_no_divisor,
     because="PyTorch raises if an integer divisor has a 0 in it, and ttnn does not",
 )
-DIVIDED = [Dtype(PAIR, NUMBERS), DIVISOR]
-ROUNDED = [Dtype(PAIR, NUMBERS), FITS, DIVISOR]
+DIVIDED = together(PAIR, NUMBERS)
+BY_MODE = together(PAIR, NUMBERS, int_to_float=_is_exact)
+ROUNDED = [FITS, DIVISOR]
 
 
 def divided_by_numbers(**more: Any):
@@ -105,15 +101,13 @@ def both_kinds():
 @lower(
     aten.div.Scalar_mode,
     samples=with_every_mode(divided_by_numbers),
-    promote=PAIR,
-    int_to_float=_is_exact,
+    takes=BY_MODE,
     when=ROUNDED,
 )
 @lower(
     aten.div.Tensor_mode,
     samples=with_every_mode(divided_by_tensors, divided_by_numbers),
-    promote=PAIR,
-    int_to_float=_is_exact,
+    takes=BY_MODE,
     outputs=first_strides,
     when=ROUNDED,
 )
@@ -123,20 +117,20 @@ def div_mode(tt, self, other, rounding_mode):
     return tt.divide(filled(tt, self, other), operand(tt, other, self), rounding_mode=rounding_mode)
 
 
-@lower(aten.floor_divide.Scalar, samples=divided_by_numbers(), promote=PAIR, when=ROUNDED)
-@lower(aten.floor_divide.default, samples=both_kinds, promote=PAIR, outputs=first_strides, when=ROUNDED)
+@lower(aten.floor_divide.Scalar, samples=divided_by_numbers(), takes=DIVIDED, when=ROUNDED)
+@lower(aten.floor_divide.default, samples=both_kinds, takes=DIVIDED, outputs=first_strides, when=ROUNDED)
 def floor_divide(tt, self, other):
     return div_mode(tt, self, other, "floor")
 
 
-@lower(aten.remainder.Scalar, samples=divided_by_numbers(), promote=PAIR, when=ROUNDED)
-@lower(aten.remainder.Tensor, samples=divided_by_tensors(), promote=PAIR, when=DIVIDED)
+@lower(aten.remainder.Scalar, samples=divided_by_numbers(), takes=DIVIDED, when=ROUNDED)
+@lower(aten.remainder.Tensor, samples=divided_by_tensors(), takes=DIVIDED, when=[DIVISOR])
 def remainder(tt, self, other):
     return tt.remainder(filled(tt, self, other), element(tt, other, self))
 
 
-@lower(aten.fmod.Scalar, samples=divided_by_numbers(), promote=PAIR, when=ROUNDED)
-@lower(aten.fmod.Tensor, samples=divided_by_tensors(), promote=PAIR, when=DIVIDED)
+@lower(aten.fmod.Scalar, samples=divided_by_numbers(), takes=DIVIDED, when=ROUNDED)
+@lower(aten.fmod.Tensor, samples=divided_by_tensors(), takes=DIVIDED, when=[DIVISOR])
 def fmod(tt, self, other):
     return tt.fmod(filled(tt, self, other), element(tt, other, self))
 
@@ -148,6 +142,6 @@ def numbers_divided():
     yield Sample(7, int32(5, 7, low=1))
 
 
-@lower(aten.remainder.Scalar_Tensor, samples=numbers_divided, when=[Dtype("other", FLOATS)])
+@lower(aten.remainder.Scalar_Tensor, samples=numbers_divided, takes={"other": FLOATS})
 def remainder_of_number(tt, self, other):
     return remainder(tt, self, other)

@@ -6,9 +6,10 @@ from math import prod
 
 import torch
 
-from ..conditions import BOOL, FLOATS, INDICES, MOVABLE, Check, Dtype, Rank
+from ..conditions import BOOL, FLOATS, INDICES, MOVABLE, Check, Rank
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
+from ..specs import Index, Tensor
 from ._gathers import Places, gathered, places_of, read
 from ._kept import from_sizes
 from .views import as_shape
@@ -102,8 +103,10 @@ def embedding_samples():
 @lower(
     aten.embedding.default,
     samples=embedding_samples,
-    indices={"indices": lambda call: call["weight"].shape[0]},
-    when=[Dtype("weight", FLOATS, because=TABLES), Dtype("indices", INDICES)],
+    takes={
+        "weight": Tensor(FLOATS, because=TABLES),
+        "indices": Index(INDICES, below=lambda call: call["weight"].shape[0]),
+    },
 )
 def embedding(tt, weight, indices, padding_idx, scale_grad_by_freq, sparse):
     # The last three shape the gradient only: a padding row is looked up like any other.
@@ -139,10 +142,8 @@ def indexed_size(call):
 @lower(
     aten.index_select.default,
     samples=index_select_samples,
-    indices={"index": indexed_size},
+    takes={"self": Tensor(LOOKED_UP, because=TABLES), "index": Index(INDICES, below=indexed_size)},
     when=[
-        Dtype("self", LOOKED_UP, because=TABLES),
-        Dtype("index", INDICES),
         Rank("index", (0, 1), because="PyTorch takes no others"),
         Check("one index into a number", several_of_one, because="PyTorch takes no others"),
     ],
@@ -179,8 +180,7 @@ def gather_samples():
 @lower(
     aten.gather.default,
     samples=gather_samples,
-    indices={"index": indexed_size},
-    when=[Dtype("self", MOVABLE), Dtype("index", INDICES)],
+    takes={"self": MOVABLE, "index": Index(INDICES, below=indexed_size)},
 )
 @moves_narrow
 def gather(tt, self, dim, index, sparse_grad):
@@ -214,7 +214,7 @@ def flip_samples():
     yield Sample(ints(5, 7), [0])
 
 
-@lower(aten.flip.default, samples=flip_samples, when=[Dtype("self", MOVABLE)])
+@lower(aten.flip.default, samples=flip_samples, takes=MOVABLE)
 @moves_narrow
 def flip(tt, self, dims):
     shape = list(self.shape)

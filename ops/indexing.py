@@ -7,10 +7,11 @@ from math import prod
 import torch
 
 from ..call import Call
-from ..conditions import INDICES, Dtype
+from ..conditions import INDICES
 from ..meta import Meta, meta_of
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
+from ..specs import Indices, Tensor
 from .embedding import LOOKED_UP, TABLES, rows_among
 from .views import as_shape
 
@@ -54,19 +55,23 @@ def zeros(meta: Meta, dtype: torch.dtype) -> torch.Tensor:
     return torch.zeros(extent, dtype=dtype).as_strided(meta.shape, meta.stride)
 
 
+INDEXED = {
+    "indices": Indices(INDICES, into=lambda call: call["self"].shape, because=MASKS),
+    "self": Tensor(LOOKED_UP, because=TABLES),
+}
+
+
 @lower(
     aten._unsafe_index.Tensor,
     samples=indexed,
-    indices={"indices": lambda call: call["self"].shape},
+    takes=INDEXED,
     outputs=as_on_cpu,
-    when=[Dtype("indices", INDICES, because=MASKS), Dtype("self", LOOKED_UP, because=TABLES)],
 )
 @lower(
     aten.index.Tensor,
     samples=indexed,
-    indices={"indices": lambda call: call["self"].shape},
+    takes=INDEXED,
     outputs=as_on_cpu,
-    when=[Dtype("indices", INDICES, because=MASKS), Dtype("self", LOOKED_UP, because=TABLES)],
 )
 def index(tt, self, indices):
     shape = list(self.shape)

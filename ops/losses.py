@@ -7,10 +7,10 @@ from math import prod
 import torch
 
 from ..call import Call, describe
-from ..conditions import FLOATS, Check, Dtype, OneOf, SameDtype
+from ..conditions import FLOATS, Check, OneOf, SameDtype
 from ..registry import lower
-from ..runtime.indexing import Ignoring
 from ..samples import Sample, ints, rand
+from ..specs import Ignoring, Takes
 from ._compute import cast, widen
 from ._windows import number
 from .reduction import reduce
@@ -38,14 +38,23 @@ def other_shape(call: Call) -> str | None:
 
 
 WHEN = [
-    Dtype(("self", "weight"), FLOATS),
     SameDtype(("self", "weight")),
-    Dtype("target", (torch.int64,), because="PyTorch takes no other classes"),
     OneOf("reduction", (NONE, MEAN, SUM)),
     Check("target has the shape of self without its classes", other_shape, because="PyTorch raises"),
     Check(f"at most {MOST_CLASSES} classes", too_many, because="they are counted in float32"),
 ]
-BOUNDS = {"target": lambda call: Ignoring(classes(call), call["ignore_index"])}
+
+
+def counted(call: Call) -> tuple[int, int]:
+    """How many classes there are, and which of them is ignored."""
+    return classes(call), call["ignore_index"]
+
+
+PICKED: Takes = {
+    "self": FLOATS,
+    "target": Ignoring((torch.int64,), below=counted, because="PyTorch takes no other classes"),
+    "weight": FLOATS,
+}
 
 
 def picked_samples(*shapes):
@@ -86,13 +95,13 @@ def picked_samples(*shapes):
 @lower(
     aten.nll_loss_forward.default,
     samples=picked_samples((5, 7), (40, 33), (7,), (1, 1)),
-    indices=BOUNDS,
+    takes=PICKED,
     when=WHEN,
 )
 @lower(
     aten.nll_loss2d_forward.default,
     samples=picked_samples((2, 3, 4, 5), (1, 33, 2, 40)),
-    indices=BOUNDS,
+    takes=PICKED,
     when=WHEN,
 )
 def nll_loss(tt, self, target, weight, reduction, ignore_index):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from ..call import Call, describe
-from ..conditions import FLOATS, Check, Dtype, Rank, SameDtype
+from ..conditions import FLOATS, Check, Rank, SameDtype
 from ..registry import lower
 from ..samples import Sample, rand
+from ..specs import Weight
 from ._compute import accurate, cast, widen
 
 aten = torch.ops.aten
@@ -26,10 +27,6 @@ def factors(*pairs):
     return samples
 
 
-def floats(*names):
-    return [Dtype(names, FLOATS), SameDtype(names)]
-
-
 def product(tt, a, b, **arguments):
     return tt.matmul(a, b, compute_kernel_config=accurate(tt), **arguments)
 
@@ -37,29 +34,40 @@ def product(tt, a, b, **arguments):
 @lower(
     aten.mm.default,
     samples=factors(((5, 7), (7, 3)), ((64, 96), (96, 33))),
-    block_floats=("mat2",),
-    when=floats("self", "mat2"),
+    takes={"self": FLOATS, "mat2": Weight(FLOATS)},
+    when=[SameDtype(("self", "mat2"))],
 )
 def mm(tt, self, mat2):
     return product(tt, self, mat2)
 
 
-@lower(aten.bmm.default, samples=factors(((2, 5, 7), (2, 7, 3)), ((3, 40, 7), (3, 7, 33))), when=floats("self", "mat2"))
+@lower(
+    aten.bmm.default,
+    samples=factors(((2, 5, 7), (2, 7, 3)), ((3, 40, 7), (3, 7, 33))),
+    takes=FLOATS,
+    when=[SameDtype(("self", "mat2"))],
+)
 def bmm(tt, self, mat2):
     return product(tt, self, mat2)
 
 
-@lower(aten.mv.default, samples=factors(((5, 7), (7,)), ((40, 33), (33,))), when=floats("self", "vec"))
+@lower(
+    aten.mv.default, samples=factors(((5, 7), (7,)), ((40, 33), (33,))), takes=FLOATS, when=[SameDtype(("self", "vec"))]
+)
 def mv(tt, self, vec):
     return product(tt, self, vec)
 
 
-@lower(aten.dot.default, samples=factors(((7,), (7,)), ((40,), (40,))), when=floats("self", "tensor"))
+@lower(
+    aten.dot.default, samples=factors(((7,), (7,)), ((40,), (40,))), takes=FLOATS, when=[SameDtype(("self", "tensor"))]
+)
 def dot(tt, self, tensor):
     return product(tt, self, tensor)
 
 
-@lower(aten.vdot.default, samples=factors(((7,), (7,)), ((40,), (40,))), when=floats("self", "other"))
+@lower(
+    aten.vdot.default, samples=factors(((7,), (7,)), ((40,), (40,))), takes=FLOATS, when=[SameDtype(("self", "other"))]
+)
 def vdot(tt, self, other):
     return product(tt, self, other)
 
@@ -86,9 +94,9 @@ def matmul_samples():
 @lower(
     aten.matmul.default,
     samples=matmul_samples,
-    block_floats=("other",),
+    takes={"self": FLOATS, "other": Weight(FLOATS)},
     when=[
-        *floats("self", "other"),
+        SameDtype(("self", "other")),
         Check("other has no batch dimensions, or those of self", same_batch, because="ttnn.matmul repeats no matrix"),
     ],
 )
@@ -115,9 +123,9 @@ def bias_of_each(call: Call) -> str | None:
 @lower(
     aten.linear.default,
     samples=linear_samples,
-    block_floats=("weight",),
+    takes={"input": FLOATS, "weight": Weight(FLOATS), "bias": FLOATS},
     when=[
-        *floats("input", "weight", "bias"),
+        SameDtype(("input", "weight", "bias")),
         Rank("input", range(2, 7), because="PyTorch makes a matrix of a vector first, and so may `out=` be resized"),
         Rank("weight", (2,)),
         Check("bias.shape == weight.shape[:1]", bias_of_each, because="ttnn.linear adds a whole row"),
@@ -173,9 +181,9 @@ def unspread(call):
 @lower(
     aten.addmm.default,
     samples=added_samples,
-    block_floats=("mat2",),
+    takes={"self": FLOATS, "mat1": FLOATS, "mat2": Weight(FLOATS)},
     when=[
-        *floats("self", "mat1", "mat2"),
+        SameDtype(("self", "mat1", "mat2")),
         Check("self spreads over the product", unspread, because="PyTorch takes no others"),
     ],
 )
@@ -186,7 +194,8 @@ def addmm(tt, self, mat1, mat2, beta, alpha):
 @lower(
     aten.baddbmm.default,
     samples=sums((2, 5, 7), (2, 7, 33), (1, 5, 33), (33,), (2, 5, 33)),
-    when=floats("self", "batch1", "batch2"),
+    takes=FLOATS,
+    when=[SameDtype(("self", "batch1", "batch2"))],
 )
 def baddbmm(tt, self, batch1, batch2, beta, alpha):
     return add_product(tt, self, batch1, batch2, beta, alpha)
@@ -195,7 +204,8 @@ def baddbmm(tt, self, batch1, batch2, beta, alpha):
 @lower(
     aten.addbmm.default,
     samples=sums((2, 5, 7), (2, 7, 33), (33,), (5, 33)),
-    when=floats("self", "batch1", "batch2"),
+    takes=FLOATS,
+    when=[SameDtype(("self", "batch1", "batch2"))],
 )
 def addbmm(tt, self, batch1, batch2, beta, alpha):
     def sum_batch(result):
@@ -219,8 +229,9 @@ def not_of_rows(call: Call) -> str | None:
 @lower(
     aten.addmv.default,
     samples=added_vectors,
+    takes=FLOATS,
     when=[
-        *floats("self", "mat", "vec"),
+        SameDtype(("self", "mat", "vec")),
         Check("self has one element, or one for each row of mat", not_of_rows, because="PyTorch takes no others"),
     ],
 )

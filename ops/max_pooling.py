@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..conditions import FLOATS, AtMost, Check, Dtype, SizeAtMost
+from ..conditions import FLOATS, AtMost, Check, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, rand
 from ._windows import border, number, padded, slide, windows
@@ -73,8 +73,8 @@ def lower_max_pool(op, dims, samples):
     @lower(
         op,
         samples=samples,
+        takes=FLOATS,
         when=[
-            Dtype("self", FLOATS),
             LARGEST_KERNEL,
             ROWS_PADDED,
             Check(
@@ -151,8 +151,8 @@ def lower_adaptive_max_pool(op, dims):
     @lower(
         op,
         samples=adaptive_max_pool_samples(dims),
+        takes=FLOATS,
         when=[
-            Dtype("self", FLOATS),
             Check("sizes are multiples of output_size", uneven, because="windows of several sizes are no slices"),
             Check("windows of at most 128 rows and columns", large_windows, because="it takes one slice for each"),
         ],

@@ -7,9 +7,10 @@ from math import prod
 
 import torch
 
-from ..conditions import FLOATS, Check, Dtype, SameDtype
+from ..conditions import FLOATS, Check, SameDtype
 from ..registry import lower
 from ..samples import Sample, ints, rand
+from ..specs import Shape
 from ._resample import repeated
 from ._windows import border, number, pad, windows
 from .max_pooling import ROWS_PADDED, sides_of
@@ -129,11 +130,9 @@ def lower_max_pool_backward(op, dims):
     @lower(
         op,
         samples=gradients(dims),
-        unread=("self",),
+        takes={"grad_output": FLOATS, "self": Shape(FLOATS), "indices": (torch.int64,)},
         when=[
-            Dtype(("grad_output", "self"), FLOATS),
             SameDtype(("grad_output", "self")),
-            Dtype("indices", (torch.int64,)),
             ROWS_PADDED,
             Check("a gradient and an index for each window", other_places),
             Check(

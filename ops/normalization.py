@@ -6,7 +6,7 @@ from math import prod
 
 import torch
 
-from ..conditions import FLOATS, AtLeast, Check, Dtype, Is, ProgramCheck
+from ..conditions import FLOATS, AtLeast, Check, Is, ProgramCheck
 from ..meta import intern
 from ..pytorch_private import suggest_memory_format
 from ..registry import lower
@@ -106,7 +106,8 @@ def layer_norm_samples():
     aten.native_layer_norm.default,
     samples=layer_norm_samples,
     outputs=statistics_on_cpu,
-    when=[Dtype(("input", "weight", "bias"), FLOATS), ONE_DTYPE],
+    takes=FLOATS,
+    when=[ONE_DTYPE],
 )
 def native_layer_norm(tt, input, normalized_shape, weight, bias, eps):
     dims, size = len(normalized_shape), prod(normalized_shape)
@@ -153,8 +154,8 @@ ONE_EACH = Check("one number for each channel in each parameter", odd_parameter,
     aten.native_group_norm.default,
     samples=group_norm_samples,
     outputs=statistics_on_cpu,
+    takes=FLOATS,
     when=[
-        Dtype(("input", "weight", "bias"), FLOATS),
         ONE_DTYPE,
         Check("N, C and HxW as the input has them", other_sizes, because="PyTorch takes no others"),
         ONE_EACH,
@@ -169,7 +170,6 @@ def native_group_norm(tt, input, weight, bias, N, C, HxW, group, eps):
 
 
 BATCH_NORM = [
-    Dtype(("input", "weight", "bias", "running_mean", "running_var"), FLOATS),
     ONE_DTYPE,
     ONE_EACH,
     AtLeast("eps", 0, because="ttnn takes no others"),
@@ -256,6 +256,7 @@ def batch_norm_samples():
     aten.native_batch_norm.default,
     samples=batch_norm_samples,
     outputs=batch_norm_on_cpu,
+    takes=FLOATS,
     when=[
         *BATCH_NORM,
         Check(
@@ -282,6 +283,7 @@ def no_training_samples():
     aten._native_batch_norm_legit_no_training.default,
     samples=no_training_samples,
     outputs=batch_norm_on_cpu,
+    takes=FLOATS,
     when=BATCH_NORM,
 )
 def native_batch_norm_legit_no_training(tt, input, weight, bias, running_mean, running_var, momentum, eps):
@@ -303,7 +305,8 @@ def no_stats_samples():
     aten._native_batch_norm_legit.no_stats,
     samples=no_stats_samples,
     outputs=batch_norm_on_cpu,
-    when=[Dtype(("input", "weight", "bias"), FLOATS), ONE_DTYPE, ONE_EACH, Is("training", True)],
+    takes=FLOATS,
+    when=[ONE_DTYPE, ONE_EACH, Is("training", True)],
 )
 def native_batch_norm_legit_no_stats(tt, input, weight, bias, momentum, eps):
     del momentum

@@ -10,7 +10,7 @@ from ..conditions import FLOATS
 from ..registry import lower
 from ..samples import Sample, rand
 from ._compute import widen
-from .reduction import DOUBLE, FLOATING, TYPED, carried, reduce
+from .reduction import DOUBLE, SUMMED_IN_FLOAT, TYPED, carried, reduce
 
 aten = torch.ops.aten
 
@@ -69,17 +69,17 @@ def vector_norm_samples():
     yield Sample(rand(5, 7, dtype=torch.bfloat16), INF, None, True)
 
 
-@lower(aten.linalg_vector_norm.default, samples=vector_norm_samples, when=TYPED)
+@lower(aten.linalg_vector_norm.default, samples=vector_norm_samples, takes=SUMMED_IN_FLOAT, when=TYPED)
 def vector_norm(tt, self, ord, dim, keepdim, dtype):
     return carried(tt, vector_norm_of(tt, widen(tt, self), ord, dim, keepdim), self, dtype)
 
 
-@lower(aten.norm.Scalar, samples=norm_samples(with_dims=False, with_dtype=False), when=FLOATING)
+@lower(aten.norm.Scalar, samples=norm_samples(with_dims=False, with_dtype=False), takes=FLOATS)
 def norm(tt, self, p):
     return vector_norm(tt, self, p, None, False, None)
 
 
-@lower(aten.norm.ScalarOpt_dtype, samples=norm_samples(with_dims=False), when=TYPED)
+@lower(aten.norm.ScalarOpt_dtype, samples=norm_samples(with_dims=False), takes=SUMMED_IN_FLOAT, when=TYPED)
 def norm_in_dtype(tt, self, p, dtype):
     return vector_norm(tt, self, 2 if p is None else p, None, False, dtype)
 
@@ -89,11 +89,11 @@ def dims_samples():
     yield Sample(rand(5, 7), None, [0])
 
 
-@lower(aten.norm.ScalarOpt_dim, samples=dims_samples, when=FLOATING)
+@lower(aten.norm.ScalarOpt_dim, samples=dims_samples, takes=FLOATS)
 def norm_of_dims(tt, self, p, dim, keepdim):
     return vector_norm(tt, self, 2 if p is None else p, dim, keepdim, None)
 
 
-@lower(aten.norm.ScalarOpt_dim_dtype, samples=norm_samples(), when=TYPED)
+@lower(aten.norm.ScalarOpt_dim_dtype, samples=norm_samples(), takes=SUMMED_IN_FLOAT, when=TYPED)
 def norm_of_dims_in_dtype(tt, self, p, dim, keepdim, dtype):
     return vector_norm(tt, self, 2 if p is None else p, dim, keepdim, dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..conditions import FLOATS, MOVABLE, AtMost, Check, Dtype, SizeAtMost
+from ..conditions import FLOATS, MOVABLE, AtMost, Check, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, ints, rand
 from .elementwise import FITS, number
@@ -58,8 +58,8 @@ def constant_pad_samples():
 @lower(
     aten.constant_pad_nd.default,
     samples=constant_pad_samples,
+    takes=MOVABLE,
     when=[
-        Dtype("self", MOVABLE),
         FITS,
         Check("negative padding leaves something", emptied, because="ttnn has no empty slices"),
         Check(f"padded rows of at most {PADDED_ROW} elements", wide, because="ttnn.pad keeps rows in L1"),
@@ -113,8 +113,8 @@ def lower_edge_pad(op, rank, taken):
     @lower(
         op,
         samples=edge_pad_samples(rank),
+        takes=FLOATS,
         when=[
-            Dtype("self", FLOATS),
             AtMost("padding", 32, because="it takes one slice for each row that is added"),
             SizeAtMost("self", -1, ROW, because="ttnn.slice keeps rows in L1"),
         ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..conditions import FLOATS, Check, Dtype
+from ..conditions import FLOATS, Check
 from ..registry import cpu_only, lower
 from ..samples import Sample, rand
 from ._compute import cast, widen
@@ -35,7 +35,8 @@ def avg_pool_samples():
 @lower(
     aten.avg_pool2d.default,
     samples=avg_pool_samples,
-    when=[Dtype("self", FLOATS), LARGEST_KERNEL, ROWS_PADDED],
+    takes=FLOATS,
+    when=[LARGEST_KERNEL, ROWS_PADDED],
 )
 def avg_pool2d(tt, self, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
     sides = windows(list(self.shape)[-2:], kernel_size, stride, padding, [1], ceil_mode)
@@ -75,10 +76,8 @@ def too_much(call):
 @lower(
     aten._adaptive_avg_pool2d.default,
     samples=adaptive_avg_pool_samples,
-    when=[
-        Dtype("self", FLOATS),
-        Check(f"at most {MOST_GATHERED} elements in windows", too_much, because="all windows are held at once"),
-    ],
+    takes=FLOATS,
+    when=[Check(f"at most {MOST_GATHERED} elements in windows", too_much, because="all windows are held at once")],
 )
 def adaptive_avg_pool2d(tt, self, output_size):
     if list(output_size) == [1, 1]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from ..call import Call
-from ..conditions import FLOATS, NUMBERS, Check, Dtype
+from ..conditions import FLOATS, NUMBERS, Check
 from ..registry import lower
 from ..samples import Sample, rand
+from ..specs import together
 from .elementwise import BF16, FITS, contiguous, element, int32, two_tensors
 
 aten = torch.ops.aten
@@ -42,7 +43,7 @@ def powers():
     yield Sample(rand(5, 7).double(), 2)
 
 
-@lower(aten.pow.Tensor_Scalar, samples=powers, promote=PAIR, when=[Dtype("self", NUMBERS), FITS, NOT_NEGATIVE])
+@lower(aten.pow.Tensor_Scalar, samples=powers, takes=together(PAIR, NUMBERS), when=[FITS, NOT_NEGATIVE])
 def pow_number(tt, self, exponent):
     if self.dtype != tt.int32:
         if exponent == 3:
@@ -59,11 +60,11 @@ def numbers():
     yield Sample(2, int32(5, 7))
 
 
-@lower(aten.pow.Scalar, samples=numbers, outputs=contiguous, when=[Dtype("exponent", FLOATS)])
+@lower(aten.pow.Scalar, samples=numbers, outputs=contiguous, takes=FLOATS)
 def number_to_power(tt, self, exponent):
     return tt.pow(element(tt, self, exponent), exponent)
 
 
-@lower(aten.pow.Tensor_Tensor, samples=two_tensors(0.25, 2.0), promote=PAIR, when=[Dtype(PAIR, FLOATS)])
+@lower(aten.pow.Tensor_Tensor, samples=two_tensors(0.25, 2.0), takes=together(PAIR, FLOATS))
 def pow_tensor(tt, self, exponent):
     return tt.pow(self, exponent)

@@ -6,9 +6,10 @@ import functools
 
 import torch
 
-from ..conditions import FLOATS, Dtype, OneOf
+from ..conditions import FLOATS, OneOf
 from ..registry import lower
 from ..samples import Sample, ints
+from ..specs import Tensor
 from ._compute import cast, widen
 from ._kept import from_sizes
 from .copies import CPU
@@ -117,11 +118,11 @@ def overloads(packet):
 
 def lower_range(op, tensors, samples, lowering):
     """Give `op` the lowering; without a tensor among its ends it computes when the values are needed."""
-    accepted = [Dtype(tensors, (*FLOATS, *WHOLE), because=OVERFLOW), *PLACED] if tensors else PLACED
+    taken = Tensor((*FLOATS, *WHOLE), because=OVERFLOW, cast_to="dtype")
     if tensors:
-        lower(op, samples=with_tensors(tensors, samples), in_dtype=tensors, when=accepted)(lowering)
+        lower(op, samples=with_tensors(tensors, samples), takes=dict.fromkeys(tensors, taken), when=PLACED)(lowering)
     else:
-        lower(op, samples=samples, when=accepted)(later(lowering))
+        lower(op, samples=samples, when=PLACED)(later(lowering))
 
 
 def later(lowering):

@@ -7,10 +7,11 @@ from math import prod as prod_of
 import torch
 
 from ..call import Call
-from ..conditions import BOOL, FLOATS, Check, Dtype, OneOf
+from ..conditions import BOOL, FLOATS, Check, OneOf
 from ..meta import dtype_name
 from ..registry import lower
 from ..samples import Sample, bools, rand
+from ..specs import Tensor
 from ._compute import accurate, cast, widen
 from .views import as_shape, cut
 
@@ -66,11 +67,8 @@ def of_dims(**refused):
     return samples
 
 
-FLOATING = [Dtype("self", FLOATS)]
-TYPED = [
-    Dtype("self", FLOATS, because="PyTorch adds up and multiplies integers in int64"),
-    OneOf("dtype", (None, *FLOATS)),
-]
+SUMMED_IN_FLOAT = Tensor(FLOATS, because="PyTorch adds up and multiplies integers in int64")
+TYPED = [OneOf("dtype", (None, *FLOATS))]
 DOUBLE = {"dtype": torch.float64}
 
 
@@ -88,8 +86,8 @@ def uncountable(call: Call) -> str | None:
     return str(self.numel) if self.dtype == torch.bool and self.numel > COUNTABLE else None
 
 
-SUMMED = [
-    Dtype("self", (*FLOATS, *BOOL), because="PyTorch adds up integers in int64"),
+SUMMED = Tensor((*FLOATS, *BOOL), because="PyTorch adds up integers in int64")
+COUNTED = [
     OneOf("dtype", (None, *FLOATS, *COUNTS)),
     Check("integers are asked for of bools only", integers_of_floats, because="PyTorch adds up integers in int64"),
     Check(f"at most {COUNTABLE} bools", uncountable, because="float32 counts no further"),
@@ -112,27 +110,23 @@ def sums(of_floats, *dim):
     return samples
 
 
-@lower(aten.sum.default, samples=sums(of_all), when=SUMMED, casts=True)
-def sum_all(tt, self, dtype):
-    return total(tt, self, None, False, dtype)
+@lower(aten.sum.default, samples=sums(of_all), takes=SUMMED, when=COUNTED)
+def sum_all(tt, self, dtype, out):
+    return sum_dims(tt, self, None, False, dtype, out)
 
 
-@lower(aten.sum.dim_IntList, samples=sums(of_dims, [-1]), when=SUMMED, casts=True)
-def sum_dims(tt, self, dim, keepdim, dtype):
-    return total(tt, self, dim, keepdim, dtype)
+@lower(aten.sum.dim_IntList, samples=sums(of_dims, [-1]), takes=SUMMED, when=COUNTED)
+def sum_dims(tt, self, dim, keepdim, dtype, out):
+    # Added up in float32; of bools, which arrive as floats, PyTorch makes int64.
+    return cast(tt, reduce(tt, "sum", widen(tt, self), dim, keepdim), tt.carrier(out.dtype))
 
 
-def total(tt, self, dim, keepdim, dtype):
-    """The sum in float32, which is then cast to `dtype`, or what PyTorch gives without one."""
-    return reduce(tt, "sum", widen(tt, self), dim, keepdim)
-
-
-@lower(aten.mean.default, samples=of_all(**DOUBLE), when=TYPED)
+@lower(aten.mean.default, samples=of_all(**DOUBLE), takes=SUMMED_IN_FLOAT, when=TYPED)
 def mean_all(tt, self, dtype):
     return carried(tt, reduce(tt, "mean", widen(tt, self)), self, dtype)
 
 
-@lower(aten.mean.dim, samples=of_dims(**DOUBLE), when=TYPED)
+@lower(aten.mean.dim, samples=of_dims(**DOUBLE), takes=SUMMED_IN_FLOAT, when=TYPED)
 def mean_dims(tt, self, dim, keepdim, dtype):
     return carried(tt, reduce(tt, "mean", widen(tt, self), dim, keepdim), self, dtype)
 
@@ -145,29 +139,29 @@ def nansum_samples():
     yield Sample(values, [1], True)
 
 
-@lower(aten.nansum.default, samples=nansum_samples, when=TYPED)
+@lower(aten.nansum.default, samples=nansum_samples, takes=SUMMED_IN_FLOAT, when=TYPED)
 def nansum(tt, self, dim, keepdim, dtype):
     values = widen(tt, self)
     values = tt.where(tt.isnan(values), 0.0, values)
     return carried(tt, reduce(tt, "sum", values, dim, keepdim), self, dtype)
 
 
-@lower(aten.amax.default, samples=of_dims(), when=FLOATING)
+@lower(aten.amax.default, samples=of_dims(), takes=FLOATS)
 def amax(tt, self, dim, keepdim):
     return carried(tt, reduce(tt, "max", widen(tt, self), dim, keepdim), self)
 
 
-@lower(aten.amin.default, samples=of_dims(), when=FLOATING)
+@lower(aten.amin.default, samples=of_dims(), takes=FLOATS)
 def amin(tt, self, dim, keepdim):
     return carried(tt, reduce(tt, "min", widen(tt, self), dim, keepdim), self)
 
 
-@lower(aten.max.default, samples=of_all(), when=FLOATING)
+@lower(aten.max.default, samples=of_all(), takes=FLOATS)
 def max_all(tt, self):
     return carried(tt, reduce(tt, "max", widen(tt, self)), self)
 
 
-@lower(aten.min.default, samples=of_all(), when=FLOATING)
+@lower(aten.min.default, samples=of_all(), takes=FLOATS)
 def min_all(tt, self):
     return carried(tt, reduce(tt, "min", widen(tt, self)), self)
 
@@ -178,7 +172,7 @@ def aminmax_samples():
     yield Sample(rand(5, 7, dtype=torch.bfloat16), dim=-1, keepdim=True)
 
 
-@lower(aten.aminmax.default, samples=aminmax_samples, when=FLOATING)
+@lower(aten.aminmax.default, samples=aminmax_samples, takes=FLOATS)
 def aminmax(tt, self, dim, keepdim):
     return [carried(tt, reduce(tt, name, widen(tt, self), dim, keepdim), self) for name in ("min", "max")]
 
@@ -191,7 +185,7 @@ def product(tt, x, dim):
     return as_shape(tt, last, [*shape[:dim], 1, *shape[dim + 1 :]])
 
 
-@lower(aten.prod.default, samples=of_all(**DOUBLE), when=TYPED)
+@lower(aten.prod.default, samples=of_all(**DOUBLE), takes=SUMMED_IN_FLOAT, when=TYPED)
 def prod_all(tt, self, dtype):
     made = widen(tt, self)
     for dim in range(len(self.shape)):
@@ -210,7 +204,7 @@ def prod_samples():
     yield Sample(rand(5, 7), 0, **DOUBLE)
 
 
-@lower(aten.prod.dim_int, samples=prod_samples, when=TYPED)
+@lower(aten.prod.dim_int, samples=prod_samples, takes=SUMMED_IN_FLOAT, when=TYPED)
 def prod(tt, self, dim, keepdim, dtype):
     shape = list(self.shape)
     made = product(tt, widen(tt, self), dim % len(shape)) if shape else widen(tt, self)

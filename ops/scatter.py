@@ -7,9 +7,10 @@ from math import prod
 import torch
 
 from ..call import Call
-from ..conditions import FLOATS, Check, Dtype, Rank, SameDtype
+from ..conditions import FLOATS, Check, Rank, SameDtype
 from ..registry import cpu_only, lower
 from ..samples import Sample, bools, ints, rand
+from ..specs import Index
 from ._kept import from_sizes
 from .embedding import indexed_size, rows_of
 from .reduction import reduce
@@ -75,11 +76,9 @@ def too_long(call: Call) -> str | None:
 @lower(
     aten.index_copy.default,
     samples=copied,
-    indices={"index": indexed_size},
+    takes={"self": FLOATS, "index": Index((torch.int64,), below=indexed_size), "source": FLOATS},
     when=[
-        Dtype(("self", "source"), FLOATS),
         SameDtype(("self", "source")),
-        Dtype("index", (torch.int64,)),
         Rank("self", range(1, 7)),
         Rank("source", range(1, 7)),
         Check(f"the indexed dimension has at most {COUNTED} elements", too_long, because="they are counted in float32"),

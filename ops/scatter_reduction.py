@@ -7,10 +7,10 @@ from math import prod
 import torch
 
 from ..call import Call, describe
-from ..conditions import FLOATS, Check, Dtype, OneOf, SameDtype
+from ..conditions import FLOATS, Check, OneOf, SameDtype
 from ..registry import lower
-from ..runtime.indexing import Rows
 from ..samples import Sample, ints, rand
+from ..specs import Index, Rows, Takes
 from ._compute import cast, widen
 from ._places import MOST_PAIRS, OF_NOTHING, at_places, reduced, too_many_pairs
 from .binary import ALPHA
@@ -29,8 +29,9 @@ def pairs(call: Call) -> str | None:
     return too_many_pairs(call["index"].shape, indexed_size(call)) if call["reduce"] in EXTREMES else None
 
 
-def rows(call: Call) -> Rows:
-    return Rows(indexed_size(call), call["dim"])
+def along(call: Call) -> tuple[int, int]:
+    """The size of the dimension that is indexed, and the dimension."""
+    return indexed_size(call), call["dim"]
 
 
 def unlike_index(call: Call) -> str | None:
@@ -152,20 +153,15 @@ def reduce_samples():
     yield Sample(*next(cases()), "max")
 
 
-SCATTERED = [
-    Dtype(("self", "src"), FLOATS),
-    SameDtype(("self", "src")),
-    Dtype("index", (torch.int64,)),
-    SAME_SHAPE,
-]
+SCATTERED: Takes = {"self": FLOATS, "index": Rows((torch.int64,), along=along, row_major=True), "src": FLOATS}
+WHEN = [SameDtype(("self", "src")), SAME_SHAPE]
 
 
 @lower(
     aten.scatter_reduce.two,
     samples=reduce_samples,
-    indices={"index": rows},
-    row_major=("index",),
-    when=[*SCATTERED, OneOf("reduce", HOW), PAIRS],
+    takes=SCATTERED,
+    when=[*WHEN, OneOf("reduce", HOW), PAIRS],
 )
 def scatter_reduce(tt, self, dim, index, src, reduce, include_self):
     return scattered(tt, self, dim, index, src, reduce, include_self)
@@ -176,7 +172,7 @@ def add_samples():
         yield Sample(*case)
 
 
-@lower(aten.scatter_add.default, samples=add_samples, indices={"index": rows}, row_major=("index",), when=SCATTERED)
+@lower(aten.scatter_add.default, samples=add_samples, takes=SCATTERED, when=WHEN)
 def scatter_add(tt, self, dim, index, src):
     return scattered(tt, self, dim, index, src, "sum", True)
 
@@ -199,12 +195,13 @@ def added_slices():
 @lower(
     aten.index_add.default,
     samples=added_slices,
-    indices={"index": indexed_size},
-    row_major=("index",),
+    takes={
+        "self": FLOATS,
+        "index": Index((torch.int64,), below=indexed_size, row_major=True),
+        "source": FLOATS,
+    },
     when=[
-        Dtype(("self", "source"), FLOATS),
         SameDtype(("self", "source")),
-        Dtype("index", (torch.int64,)),
         ALPHA,
         SLICES,
     ],

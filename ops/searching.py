@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from ..call import Call
-from ..conditions import NUMBERS, Check, Dtype, OneOf, Rank
+from ..conditions import NUMBERS, Check, OneOf, Rank
 from ..meta import Meta
 from ..registry import lower
 from ..samples import Sample, rand
+from ..specs import Index, together
 from ._compute import widen
 from .elementwise import BF16, FITS, is_number
 from .ranges import as_tensor
@@ -91,9 +92,8 @@ def bucket_samples():
 @lower(
     aten.bucketize.Tensor,
     samples=bucket_samples,
-    promote=("self", "boundaries"),
+    takes=together(("self", "boundaries"), NUMBERS),
     when=[
-        Dtype(("self", "boundaries"), NUMBERS),
         Rank("boundaries", (1,), because="PyTorch takes no others"),
         compared("boundaries", "self"),
         contiguous("self", "boundaries"),
@@ -104,14 +104,17 @@ def bucketize(tt, self, boundaries, out_int32, right):
 
 
 SIDES: tuple[dict[str, Any], ...] = ({"side": "left"}, {"side": "right"}, {"right": True, "side": "right"})
-WHEN = [
-    Dtype(("sorted_sequence", "self"), NUMBERS),
-    Dtype("sorter", (torch.int64,), because="PyTorch takes no other"),
-    OneOf("side", (None, "left", "right")),
-]
+SIDE = OneOf("side", (None, "left", "right"))
 
 
-BOUNDS = {"sorter": lambda call: call["sorted_sequence"].shape[-1]}
+def longest(call: Call) -> int:
+    return call["sorted_sequence"].shape[-1]
+
+
+SEARCHED = {
+    **together(("sorted_sequence", "self"), NUMBERS),
+    "sorter": Index((torch.int64,), below=longest, because="PyTorch takes no other"),
+}
 
 
 def in_order(tt, sequence, sorter):
@@ -142,9 +145,8 @@ def searched_samples():
 @lower(
     aten.searchsorted.Tensor,
     samples=searched_samples,
-    promote=("sorted_sequence", "self"),
-    indices=BOUNDS,
-    when=[*WHEN, compared("sorted_sequence", "self"), contiguous("sorted_sequence", "self", "sorter")],
+    takes=SEARCHED,
+    when=[SIDE, compared("sorted_sequence", "self"), contiguous("sorted_sequence", "self", "sorter")],
 )
 def searchsorted(tt, sorted_sequence, self, out_int32, right, side, sorter):
     return places(tt, in_order(tt, sorted_sequence, sorter), self, right or side == "right")
@@ -167,9 +169,8 @@ def number_samples():
 @lower(
     aten.searchsorted.Scalar,
     samples=number_samples,
-    promote=("sorted_sequence", "self"),
-    indices=BOUNDS,
-    when=[*WHEN, FITS, compared("sorted_sequence", "self"), contiguous("sorted_sequence", "sorter")],
+    takes=SEARCHED,
+    when=[SIDE, FITS, compared("sorted_sequence", "self"), contiguous("sorted_sequence", "sorter")],
 )
 def searchsorted_number(tt, sorted_sequence, self, out_int32, right, side, sorter):
     return places(tt, in_order(tt, sorted_sequence, sorter), self, right or side == "right")

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from ..call import Call
-from ..conditions import INDICES, Check, Dtype, Is, OneOf, ProgramDtype
+from ..conditions import INDICES, Check, Is, OneOf
 from ..meta import Meta, meta_of
 from ..registry import lower
-from ..runtime.indexing import Segments
 from ..samples import Sample, rand
+from ..specs import Segments, Tensor
 from ._compute import cast
 from ._places import MOST_PAIRS, between, reduced, too_many_pairs
 from .elementwise import number
@@ -92,13 +92,12 @@ def segment_samples():
     aten.segment_reduce.default,
     samples=segment_samples,
     outputs=by_segment,
-    indices={
-        "lengths": lambda call: Segments(elements(call), offsets=False, exact=not call["unsafe"]),
-        "offsets": lambda call: Segments(elements(call), offsets=True),
+    takes={
+        "data": Tensor((torch.float32,), of_program=True, because="in bfloat16 PyTorch rounds after each element"),
+        "lengths": Segments(INDICES, of=elements, exact=lambda call: not call["unsafe"]),
+        "offsets": Segments(INDICES, of=elements, offsets=True),
     },
     when=[
-        ProgramDtype("data", (torch.float32,), because="in bfloat16 PyTorch rounds after each element"),
-        Dtype(("lengths", "offsets"), INDICES),
         Is("indices", None, because="PyTorch does not support them yet"),
         OneOf("reduce", tuple(HOW)),
         Check("either lengths or offsets are given", not_one, because="PyTorch takes one of them"),

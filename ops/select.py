@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from ..conditions import BOOL, FLOATS, MOVABLE, NUMBERS, Dtype
+from ..conditions import BOOL, FLOATS, MOVABLE, NUMBERS
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
+from ..specs import Takes, together
 from .elementwise import BF16, FITS, int32, number, of_dtype
 
 aten = torch.ops.aten
@@ -35,11 +36,13 @@ def where_samples():
 @lower(
     aten.where.self,
     samples=where_samples,
-    promote=("self", "other"),
-    when=[Dtype("condition", BOOL), Dtype(("self", "other"), MOVABLE)],
+    takes={"condition": BOOL, **together(("self", "other"), MOVABLE)},
 )
 def where(tt, condition, self, other):
     return tt.where(condition, self, other)
+
+
+CHOSEN: Takes = {"condition": BOOL, **together(("self", "other"), NUMBERS)}
 
 
 def chosen_numbers():
@@ -61,8 +64,7 @@ def numbers_last():
 @lower(
     aten.where.ScalarSelf,
     samples=chosen_numbers,
-    promote=("self", "other"),
-    when=[Dtype("condition", BOOL), Dtype("other", NUMBERS)],
+    takes=CHOSEN,
 )
 def where_number(tt, condition, self, other):
     # Beside a number, ttnn takes a condition of the other tensor's dtype only.
@@ -72,8 +74,7 @@ def where_number(tt, condition, self, other):
 @lower(
     aten.where.ScalarOther,
     samples=numbers_last,
-    promote=("self", "other"),
-    when=[Dtype("condition", BOOL), Dtype("self", NUMBERS)],
+    takes=CHOSEN,
 )
 def where_else_number(tt, condition, self, other):
     return tt.where(of_dtype(tt, condition, self.dtype), self, number(tt, other, self))
@@ -95,7 +96,8 @@ def masked_by_number():
 @lower(
     aten.masked_fill.Scalar,
     samples=masked_by_number,
-    when=[Dtype("self", (*NUMBERS, torch.bool)), Dtype("mask", BOOL), FITS],
+    takes={"self": (*NUMBERS, torch.bool), "mask": BOOL},
+    when=[FITS],
 )
 def masked_fill_number(tt, self, mask, value):
     return where_number(tt, mask, value, self)
@@ -112,7 +114,7 @@ def masked_by_tensor():
 @lower(
     aten.masked_fill.Tensor,
     samples=masked_by_tensor,
-    when=[Dtype(("self", "value"), FLOATS), Dtype("mask", BOOL)],
+    takes={"self": FLOATS, "mask": BOOL, "value": FLOATS},
 )
 def masked_fill_tensor(tt, self, mask, value):
     return tt.where(mask, of_dtype(tt, value, self.dtype), self)
@@ -137,8 +139,8 @@ def limits():
 @lower(
     aten.clamp.default,
     samples=limits,
-    promote=("self", "min", "max"),
-    when=[Dtype("self", NUMBERS), FITS],
+    takes=together(("self", "min", "max"), NUMBERS),
+    when=[FITS],
 )
 def clamp(tt, self, min, max):
     within = {"min": min, "max": max}
@@ -152,12 +154,12 @@ def lower_limits():
     yield Sample(int32(5, 7), 2**40)
 
 
-@lower(aten.clamp_min.default, samples=lower_limits, promote=("self", "min"), when=[Dtype("self", NUMBERS), FITS])
+@lower(aten.clamp_min.default, samples=lower_limits, takes=together(("self", "min"), NUMBERS), when=[FITS])
 def clamp_min(tt, self, min):
     return clamp(tt, self, min, None)
 
 
-@lower(aten.clamp_max.default, samples=lower_limits, promote=("self", "max"), when=[Dtype("self", NUMBERS), FITS])
+@lower(aten.clamp_max.default, samples=lower_limits, takes=together(("self", "max"), NUMBERS), when=[FITS])
 def clamp_max(tt, self, max):
     return clamp(tt, self, None, max)
 
@@ -175,8 +177,7 @@ def limiting_tensors():
 @lower(
     aten.clamp.Tensor,
     samples=limiting_tensors,
-    promote=("self", "min", "max"),
-    when=[Dtype(("self", "min", "max"), NUMBERS)],
+    takes=together(("self", "min", "max"), NUMBERS),
 )
 def clamp_tensor(tt, self, min, max):
     self = self if min is None else tt.maximum(self, min)
@@ -192,8 +193,7 @@ def one_limiting_tensor():
 @lower(
     aten.clamp_min.Tensor,
     samples=one_limiting_tensor,
-    promote=("self", "min"),
-    when=[Dtype(("self", "min"), NUMBERS)],
+    takes=together(("self", "min"), NUMBERS),
 )
 def clamp_min_tensor(tt, self, min):
     return tt.maximum(self, min)
@@ -202,8 +202,7 @@ def clamp_min_tensor(tt, self, min):
 @lower(
     aten.clamp_max.Tensor,
     samples=one_limiting_tensor,
-    promote=("self", "max"),
-    when=[Dtype(("self", "max"), NUMBERS)],
+    takes=together(("self", "max"), NUMBERS),
 )
 def clamp_max_tensor(tt, self, max):
     return tt.minimum(self, max)
@@ -219,7 +218,7 @@ def special_values():
     yield Sample(rand(5, 7).double())
 
 
-@lower(aten.nan_to_num.default, samples=special_values, when=[Dtype("self", FLOATS)])
+@lower(aten.nan_to_num.default, samples=special_values, takes=FLOATS)
 def nan_to_num(tt, self, nan, posinf, neginf):
     # Infinities become the dtype's largest and smallest numbers, to which ttnn's numbers are cut.
     largest = torch.finfo(torch.float32).max

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from ..conditions import MOVABLE, Check, Dtype
+from ..conditions import MOVABLE, Check
 from ..registry import lower
 from ..samples import Sample, rand
 from .views import ROW, VIEWABLE, as_shape, cut, of
 from .wide import moves_narrow
 
 aten = torch.ops.aten
-
-COPIED = Dtype("self", MOVABLE)
 
 
 def moved_last(dims, rank):
@@ -33,7 +31,7 @@ def pieces(tt, x, dim, sizes):
 @lower(
     aten.select.int,
     samples=of([(4, 5), 0, 2], [(4, 5), -1, -1], [(2, 33, 40), 1, 32], [(5,), 0, 3], [(1, 4), 0, 0]),
-    when=[VIEWABLE],
+    takes=VIEWABLE,
 )
 @moves_narrow
 def select(tt, self, dim, index):
@@ -41,7 +39,7 @@ def select(tt, self, dim, index):
     return taken
 
 
-@lower(aten.unbind.int, samples=of([(3, 5), 0], [(2, 3, 40), -1], [(2, 3, 4), 1], [(3,), 0]), when=[VIEWABLE])
+@lower(aten.unbind.int, samples=of([(3, 5), 0], [(2, 3, 40), -1], [(2, 3, 4), 1], [(3,), 0]), takes=VIEWABLE)
 @moves_narrow
 def unbind(tt, self, dim):
     return unbound(tt, self, dim, range(self.shape[dim]))
@@ -73,7 +71,7 @@ def slice_samples():
     yield Sample(rand(2, ROW + 1), 0, 1)
 
 
-@lower(aten.slice.Tensor, samples=slice_samples, when=[VIEWABLE, ROWS_FIT])
+@lower(aten.slice.Tensor, samples=slice_samples, takes=VIEWABLE, when=[ROWS_FIT])
 @moves_narrow
 def slice_(tt, self, dim, start, end, step):
     dim = dim % len(self.shape)
@@ -92,7 +90,7 @@ def split(tt, self, split_size, dim):
 
 
 for op in (aten.split.Tensor, aten.unsafe_split.Tensor):
-    lower(op, samples=split_samples, when=[VIEWABLE, ROWS_FIT])(moves_narrow(split))
+    lower(op, samples=split_samples, takes=VIEWABLE, when=[ROWS_FIT])(moves_narrow(split))
 
 
 def split_sizes_samples():
@@ -105,7 +103,7 @@ def split_with_sizes(tt, self, split_sizes, dim):
 
 
 for op in (aten.split_with_sizes.default, aten.unsafe_split_with_sizes.default):
-    lower(op, samples=split_sizes_samples, when=[VIEWABLE, ROWS_FIT])(moves_narrow(split_with_sizes))
+    lower(op, samples=split_sizes_samples, takes=VIEWABLE, when=[ROWS_FIT])(moves_narrow(split_with_sizes))
 
 
 def wide_matrix(call):
@@ -134,6 +132,6 @@ def diagonal(tt, self, offset, dim1, dim2):
 MATRIX_FITS = Check(
     f"a matrix of at most {ROW} elements", wide_matrix, because="its diagonal is cut out of one row in L1"
 )
-lower(aten.diagonal.default, samples=diagonal_samples, when=[VIEWABLE, MATRIX_FITS])(moves_narrow(diagonal))
+lower(aten.diagonal.default, samples=diagonal_samples, takes=VIEWABLE, when=[MATRIX_FITS])(moves_narrow(diagonal))
 # What torch.diag makes.
-lower(aten.diagonal_copy.default, samples=diagonal_samples, when=[COPIED, MATRIX_FITS])(moves_narrow(diagonal))
+lower(aten.diagonal_copy.default, samples=diagonal_samples, takes=MOVABLE, when=[MATRIX_FITS])(moves_narrow(diagonal))

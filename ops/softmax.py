@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from ..conditions import FLOATS, Dtype, Is, OneOf, ProgramCheck, SameDtype, SameShape
+from ..conditions import FLOATS, Is, OneOf, ProgramCheck, SameDtype, SameShape
 from ..meta import dtype_name
 from ..registry import decomposed, lower
 from ..samples import Sample, rand
@@ -40,7 +40,8 @@ def softmax_samples():
 @lower(
     aten._softmax.default,
     samples=softmax_samples,
-    when=[Dtype("self", FLOATS), Is("half_to_float", False, because=ON_CPU)],
+    takes=FLOATS,
+    when=[Is("half_to_float", False, because=ON_CPU)],
 )
 def softmax(tt, self, dim):
     return tt.softmax(self, dim=dim, numeric_stable=True, compute_kernel_config=accurate(tt))
@@ -56,7 +57,8 @@ def safe_softmax_samples():
 @lower(
     aten._safe_softmax.default,
     samples=safe_softmax_samples,
-    when=[Dtype("self", FLOATS), OneOf("dtype", (None, *FLOATS))],
+    takes=FLOATS,
+    when=[OneOf("dtype", (None, *FLOATS))],
 )
 def safe_softmax(tt, self, dim, dtype):
     if dtype is not None:
@@ -68,7 +70,8 @@ def safe_softmax(tt, self, dim, dtype):
 @lower(
     aten._log_softmax.default,
     samples=softmax_samples,
-    when=[Dtype("self", FLOATS), Is("half_to_float", False, because=ON_CPU)],
+    takes=FLOATS,
+    when=[Is("half_to_float", False, because=ON_CPU)],
 )
 def log_softmax(tt, self, dim):
     settings = accurate(tt)
@@ -98,7 +101,6 @@ def another_dtype(call):
 
 ONE = ("grad_output", "output")
 GRADIENT = [
-    Dtype(ONE, FLOATS),
     OneOf("input_dtype", FLOATS),
     SameDtype(ONE),
     SameShape(ONE, because="PyTorch takes no others"),
@@ -106,7 +108,7 @@ GRADIENT = [
 ]
 
 
-@lower(aten._softmax_backward_data.default, samples=gradients(torch.softmax), when=GRADIENT)
+@lower(aten._softmax_backward_data.default, samples=gradients(torch.softmax), takes=FLOATS, when=GRADIENT)
 def softmax_backward(tt, grad_output, output, dim, input_dtype):
     weighted = tt.multiply(widen(tt, grad_output), widen(tt, output))
     total = tt.sum(weighted, dim=dim, keepdim=True, compute_kernel_config=accurate(tt))
@@ -114,7 +116,7 @@ def softmax_backward(tt, grad_output, output, dim, input_dtype):
     return cast(tt, result, tt.carrier(input_dtype))
 
 
-@lower(aten._log_softmax_backward_data.default, samples=gradients(torch.log_softmax), when=GRADIENT)
+@lower(aten._log_softmax_backward_data.default, samples=gradients(torch.log_softmax), takes=FLOATS, when=GRADIENT)
 def log_softmax_backward(tt, grad_output, output, dim, input_dtype):
     gradient = widen(tt, grad_output)
     total = tt.sum(gradient, dim=dim, keepdim=True, compute_kernel_config=accurate(tt))
@@ -129,7 +131,7 @@ def logsumexp_samples():
     yield Sample(rand(2, 3, 5, 7), [1, 3])
 
 
-@lower(aten.logsumexp.default, samples=logsumexp_samples, when=[Dtype("self", FLOATS)])
+@lower(aten.logsumexp.default, samples=logsumexp_samples, takes=FLOATS)
 def logsumexp(tt, self, dim, keepdim):
     return cast(tt, log_sum_exp(tt, widen(tt, self), dim, keepdim), self.dtype)
 

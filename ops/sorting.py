@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..conditions import FLOATS, Dtype, Rank
+from ..conditions import FLOATS, Rank
 from ..registry import lower
 from ..samples import Sample, rand
 from ._compute import cast, widen
@@ -15,7 +15,7 @@ aten = torch.ops.aten
 
 NO_PLACE = "a number has no dimension to find a place in"
 RANKS = range(1, 7)
-WHEN = [Dtype("self", FLOATS), Rank("self", RANKS, because=NO_PLACE)]
+WHEN = [Rank("self", RANKS, because=NO_PLACE)]
 
 
 def distinct(*shape, dtype=torch.float32):
@@ -74,12 +74,12 @@ def first_largest(tt, values, dim, keepdim):
     return place if keepdim else tt.reshape(place, shape[:dim] + shape[dim + 1 :])
 
 
-@lower(aten.argmax.default, samples=place_samples, when=WHEN)
+@lower(aten.argmax.default, samples=place_samples, takes=FLOATS, when=WHEN)
 def argmax(tt, self, dim, keepdim):
     return first_largest(tt, self, dim, keepdim)
 
 
-@lower(aten.argmin.default, samples=place_samples, when=WHEN)
+@lower(aten.argmin.default, samples=place_samples, takes=FLOATS, when=WHEN)
 def argmin(tt, self, dim, keepdim):
     return first_largest(tt, tt.neg(self), dim, keepdim)
 
@@ -91,13 +91,13 @@ def extreme_samples():
     yield Sample(special(), 1)
 
 
-@lower(aten.max.dim, samples=extreme_samples, when=WHEN)
+@lower(aten.max.dim, samples=extreme_samples, takes=FLOATS, when=WHEN)
 def max_of_dim(tt, self, dim, keepdim):
     values = carried(tt, reduce(tt, "max", widen(tt, self), dim, keepdim), self)
     return values, lambda: first_largest(tt, self, dim, keepdim)
 
 
-@lower(aten.min.dim, samples=extreme_samples, when=WHEN)
+@lower(aten.min.dim, samples=extreme_samples, takes=FLOATS, when=WHEN)
 def min_of_dim(tt, self, dim, keepdim):
     values = carried(tt, reduce(tt, "min", widen(tt, self), dim, keepdim), self)
     return values, lambda: first_largest(tt, tt.neg(self), dim, keepdim)
@@ -122,7 +122,7 @@ def topk_samples():
 MOST_TAKEN = 1024
 
 
-@lower(aten.topk.default, samples=topk_samples, when=WHEN)
+@lower(aten.topk.default, samples=topk_samples, takes=FLOATS, when=WHEN)
 def topk(tt, self, k, dim, largest, sorted):
     # Unstable, ttnn may give places in the padding.
     if k <= MOST_TAKEN:
@@ -145,13 +145,13 @@ def stable_samples():
     yield Sample(special().bfloat16(), dim=0, descending=True, stable=True)
 
 
-@lower(aten.sort.default, samples=sort_samples, when=WHEN)
+@lower(aten.sort.default, samples=sort_samples, takes=FLOATS, when=WHEN)
 def sort(tt, self, dim, descending):
     # In bfloat16 ttnn makes NaN infinite, and unstable it may give places in the padding.
     values, places = tt.sort(widen(tt, self), dim=dim, descending=descending, stable=True)
     return ordered(tt, self, values, places)
 
 
-@lower(aten.sort.stable, samples=stable_samples, when=WHEN)
+@lower(aten.sort.stable, samples=stable_samples, takes=FLOATS, when=WHEN)
 def stable_sort(tt, self, stable, dim, descending):
     return sort(tt, self, dim, descending)

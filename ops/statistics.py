@@ -7,7 +7,7 @@ import math
 import torch
 
 from ..call import Call
-from ..conditions import FLOATS, Check, Dtype
+from ..conditions import FLOATS, Check
 from ..registry import lower
 from ..samples import Sample, rand
 from ._compute import cast, widen
@@ -34,7 +34,7 @@ def variance_samples():
     yield Sample(rand(5, 1), [1])
 
 
-WHEN = [Dtype("self", FLOATS), Check("more elements are reduced than correction takes off", too_few)]
+WHEN = [Check("more elements are reduced than correction takes off", too_few)]
 
 
 def variance(tt, self, dim, correction, keepdim):
@@ -47,23 +47,23 @@ def variance(tt, self, dim, correction, keepdim):
     return tt.multiply(reduce(tt, "sum", squares, dim, keepdim), 1 / rest), mean
 
 
-@lower(aten.var.correction, samples=variance_samples, when=WHEN)
+@lower(aten.var.correction, samples=variance_samples, takes=FLOATS, when=WHEN)
 def var(tt, self, dim, correction, keepdim):
     return cast(tt, variance(tt, self, dim, correction, keepdim)[0], self.dtype)
 
 
-@lower(aten.std.correction, samples=variance_samples, when=WHEN)
+@lower(aten.std.correction, samples=variance_samples, takes=FLOATS, when=WHEN)
 def std(tt, self, dim, correction, keepdim):
     return cast(tt, tt.sqrt(variance(tt, self, dim, correction, keepdim)[0]), self.dtype)
 
 
-@lower(aten.var_mean.correction, samples=variance_samples, when=WHEN)
+@lower(aten.var_mean.correction, samples=variance_samples, takes=FLOATS, when=WHEN)
 def var_mean(tt, self, dim, correction, keepdim):
     result, mean = variance(tt, self, dim, correction, keepdim)
     return [cast(tt, value, self.dtype) for value in (result, tt.reshape(mean, result.shape))]
 
 
-@lower(aten.std_mean.correction, samples=variance_samples, when=WHEN)
+@lower(aten.std_mean.correction, samples=variance_samples, takes=FLOATS, when=WHEN)
 def std_mean(tt, self, dim, correction, keepdim):
     result, mean = variance(tt, self, dim, correction, keepdim)
     return [cast(tt, value, self.dtype) for value in (tt.sqrt(result), tt.reshape(mean, result.shape))]

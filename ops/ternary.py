@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from ..conditions import FLOATS, Dtype, SameDtype
+from ..conditions import FLOATS, SameDtype
 from ..registry import lower
 from ..samples import Sample, rand
+from ..specs import together
 from .elementwise import BF16, operand
 
 aten = torch.ops.aten
@@ -25,13 +26,13 @@ def three_tensors():
     yield Sample(rand(5, 7).double(), rand(5, 7).double(), rand(5, 7).double())
 
 
-@lower(aten.addcmul.default, samples=three_tensors, promote=THREE, when=[Dtype(THREE, FLOATS)])
+@lower(aten.addcmul.default, samples=three_tensors, takes=together(THREE, FLOATS))
 def addcmul(tt, self, tensor1, tensor2, value):
     return tt.addcmul(self, tensor1, tensor2, value=float(value))
 
 
 # Not promoted: PyTorch raises for integers over integers, also beside a float32.
-@lower(aten.addcdiv.default, samples=three_tensors, when=[Dtype(THREE, FLOATS), SameDtype(THREE)])
+@lower(aten.addcdiv.default, samples=three_tensors, takes=FLOATS, when=[SameDtype(THREE)])
 def addcdiv(tt, self, tensor1, tensor2, value):
     return tt.addcdiv(self, tensor1, tensor2, value=float(value))
 
@@ -53,7 +54,7 @@ def weighted_by_tensors():
     yield Sample(rand(5, 7).double(), rand(5, 7).double(), rand(5, 7).double())
 
 
-@lower(aten.lerp.Scalar, samples=weighted, when=[Dtype(("self", "end"), FLOATS)])
-@lower(aten.lerp.Tensor, samples=weighted_by_tensors, when=[Dtype(("self", "end", "weight"), FLOATS)])
+@lower(aten.lerp.Scalar, samples=weighted, takes=FLOATS)
+@lower(aten.lerp.Tensor, samples=weighted_by_tensors, takes=FLOATS)
 def lerp(tt, self, end, weight):
     return tt.lerp(self, end, operand(tt, weight, self))

@@ -61,6 +61,7 @@ def functional_on_cpu(call, outputs):
     aten._native_batch_norm_legit_functional.default,
     samples=functional_samples,
     outputs=functional_on_cpu,
+    takes=FLOATS,
     when=BATCH_NORM,
 )
 def batch_norm_functional(tt, input, weight, bias, running_mean, running_var, training, momentum, eps):

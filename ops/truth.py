@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..call import Call
-from ..conditions import BOOL, FLOATS, Check, Dtype
+from ..conditions import BOOL, FLOATS, Check
 from ..registry import lower
 from ..samples import Sample, bools, rand
 from ._compute import widen
@@ -14,7 +14,7 @@ from .reduction import reduce
 
 aten = torch.ops.aten
 
-TRUTHS = [Dtype("self", (*FLOATS, *BOOL))]
+TRUTHS = (*FLOATS, *BOOL)
 COUNTABLE = 2**24
 
 
@@ -55,32 +55,32 @@ def true_in(tt, name, self, dim=None, keepdim=False):
     return reduce(tt, name, tt.ne(self, 0.0), dim, keepdim)
 
 
-@lower(aten.any.default, samples=of_all, when=TRUTHS)
+@lower(aten.any.default, samples=of_all, takes=TRUTHS)
 def any_of_all(tt, self):
     return true_in(tt, "max", self)
 
 
-@lower(aten.any.dim, samples=of_dim, when=TRUTHS)
+@lower(aten.any.dim, samples=of_dim, takes=TRUTHS)
 def any_of_dim(tt, self, dim, keepdim):
     return true_in(tt, "max", self, dim, keepdim)
 
 
-@lower(aten.any.dims, samples=of_dims, outputs=contiguous, when=TRUTHS)
+@lower(aten.any.dims, samples=of_dims, outputs=contiguous, takes=TRUTHS)
 def any_of_dims(tt, self, dim, keepdim):
     return tt.ne(self, 0.0) if dim == [] else true_in(tt, "max", self, dim, keepdim)
 
 
-@lower(aten.all.default, samples=of_all, when=TRUTHS)
+@lower(aten.all.default, samples=of_all, takes=TRUTHS)
 def all_of_all(tt, self):
     return true_in(tt, "min", self)
 
 
-@lower(aten.all.dim, samples=of_dim, when=TRUTHS)
+@lower(aten.all.dim, samples=of_dim, takes=TRUTHS)
 def all_of_dim(tt, self, dim, keepdim):
     return true_in(tt, "min", self, dim, keepdim)
 
 
-@lower(aten.all.dims, samples=of_dims, outputs=contiguous, when=TRUTHS)
+@lower(aten.all.dims, samples=of_dims, outputs=contiguous, takes=TRUTHS)
 def all_of_dims(tt, self, dim, keepdim):
     return tt.ne(self, 0.0) if dim == [] else true_in(tt, "min", self, dim, keepdim)
 
@@ -90,7 +90,7 @@ def uncountable(call: Call) -> str | None:
     return str(numel) if numel > COUNTABLE else None
 
 
-COUNTS = [*TRUTHS, Check(f"self.numel() <= {COUNTABLE}", uncountable, because="float32 counts no further")]
+COUNTS = [Check(f"self.numel() <= {COUNTABLE}", uncountable, because="float32 counts no further")]
 
 
 def many():
@@ -112,11 +112,11 @@ def counts_of_dims():
     yield Sample(many(), [0])
 
 
-@lower(aten.count_nonzero.default, samples=counts_of_dim, when=COUNTS)
+@lower(aten.count_nonzero.default, samples=counts_of_dim, takes=TRUTHS, when=COUNTS)
 def count_nonzero(tt, self, dim):
     return tt.typecast(reduce(tt, "sum", widen(tt, tt.ne(self, 0.0)), dim), tt.int32)
 
 
-@lower(aten.count_nonzero.dim_IntList, samples=counts_of_dims, when=COUNTS)
+@lower(aten.count_nonzero.dim_IntList, samples=counts_of_dims, takes=TRUTHS, when=COUNTS)
 def count_nonzero_of_dims(tt, self, dim):
     return count_nonzero(tt, self, dim)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..conditions import FLOATS, NUMBERS, Dtype
+from ..conditions import FLOATS, NUMBERS
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from .elementwise import BF16, in_float32, one_tensor
@@ -102,19 +102,19 @@ for name, domain in SAME_NAME.items():
     lower(
         getattr(aten, name).default,
         samples=and_integers(name) if integers_too else one_tensor(*domain),
-        when=[Dtype("self", NUMBERS if integers_too else FLOATS)],
+        takes=NUMBERS if integers_too else FLOATS,
     )(direct(name))
 
 for name, flushed in ODD.items():
-    lower(getattr(aten, name).default, samples=one_tensor(), when=[Dtype("self", FLOATS)])(keeping_zeros(name, flushed))
+    lower(getattr(aten, name).default, samples=one_tensor(), takes=FLOATS)(keeping_zeros(name, flushed))
 
 for name in PARTLY_DEFINED:
-    lower(getattr(aten, name).default, samples=out_of_domain(name), when=[Dtype("self", FLOATS)])(through_float32(name))
+    lower(getattr(aten, name).default, samples=out_of_domain(name), takes=FLOATS)(through_float32(name))
 
 for name in TESTS:
-    lower(getattr(aten, name).default, samples=special_values, when=[Dtype("self", FLOATS)])(direct(name))
+    lower(getattr(aten, name).default, samples=special_values, takes=FLOATS)(direct(name))
 
-lower(aten.sgn.default, samples=one_tensor(), when=[Dtype("self", FLOATS)])(direct("sign"))
+lower(aten.sgn.default, samples=one_tensor(), takes=FLOATS)(direct("sign"))
 
 
 def logical_not_samples():
@@ -128,7 +128,7 @@ def logical_not_samples():
 @lower(
     aten.logical_not.default,
     samples=logical_not_samples,
-    when=[Dtype("self", (*FLOATS, torch.int32, torch.bool))],
+    takes=(*FLOATS, torch.int32, torch.bool),
 )
 def logical_not(tt, self):
     return tt.eqz(self)  # ttnn's logical_not takes -0.0 for true
@@ -140,6 +140,6 @@ def bitwise_not_samples():
     yield Sample(ints(5, 7))
 
 
-@lower(aten.bitwise_not.default, samples=bitwise_not_samples, when=[Dtype("self", (torch.int32, torch.bool))])
+@lower(aten.bitwise_not.default, samples=bitwise_not_samples, takes=(torch.int32, torch.bool))
 def bitwise_not(tt, self):
     return tt.bitwise_not(self) if self.dtype == tt.int32 else tt.eqz(self)

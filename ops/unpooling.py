@@ -6,12 +6,12 @@ from math import prod
 
 import torch
 
-from ..conditions import FLOATS, Dtype
+from ..conditions import FLOATS
 from ..meta import intern
 from ..pytorch_private import suggest_memory_format
 from ..registry import lower
-from ..runtime.indexing import Places
 from ..samples import Sample, ints, rand
+from ..specs import Places
 from .views import as_shape
 
 aten = torch.ops.aten
@@ -60,8 +60,10 @@ def unpool(tt, self, indices, output_size):
 def options(dims):
     return {
         "samples": unpool_samples(dims),
-        "indices": {"indices": lambda call: Places(prod(call["output_size"]), dims)},
-        "when": [Dtype("self", FLOATS), Dtype("indices", (torch.int64,))],
+        "takes": {
+            "self": FLOATS,
+            "indices": Places((torch.int64,), into=lambda call: (prod(call["output_size"]), dims)),
+        },
     }
 
 

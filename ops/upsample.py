@@ -8,9 +8,10 @@ from collections.abc import Callable
 import torch
 
 from ..call import Call
-from ..conditions import FLOATS, Check, Dtype, ProgramDtype
+from ..conditions import FLOATS, Check
 from ..registry import lower
 from ..samples import Sample, rand
+from ..specs import Tensor
 from ._compute import cast, widen
 from ._resample import sources, sources_in_channels_last, take
 from ._taps import CUBIC, LINEAR, antialiased_cubic, antialiased_linear, cubic, linear, without_elements
@@ -30,7 +31,6 @@ def unusual(call: Call) -> str | None:
 USUAL = Check(
     "a size for each dimension, and scales above 0", unusual, because="PyTorch refuses others, or passes them over"
 )
-FLOATING = [Dtype("self", FLOATS), USUAL]
 LAST = torch.channels_last
 
 
@@ -74,7 +74,7 @@ def nearest_samples():
 
 
 def lower_nearest(op):
-    @lower(op, samples=nearest_samples, when=[*FLOATING, of_other_kernel(op, ("scales_h", "scales_w"))])
+    @lower(op, samples=nearest_samples, takes=FLOATS, when=[USUAL, of_other_kernel(op, ("scales_h", "scales_w"))])
     def nearest(tt, self, output_size, scales_h, scales_w):
         scales = scales_h, scales_w
         return take(tt, take(tt, self, -2, op, 0, output_size, scales), -1, op, 1, output_size, scales)
@@ -92,7 +92,7 @@ def nearest_row_samples():
 
 
 def lower_nearest_row(op):
-    @lower(op, samples=nearest_row_samples, when=FLOATING)
+    @lower(op, samples=nearest_row_samples, takes=FLOATS, when=[USUAL])
     def nearest(tt, self, output_size, scales):
         return take(tt, self, -1, op, 0, output_size, (scales,))
 
@@ -120,7 +120,7 @@ def nearest_volume_samples():
 def lower_nearest_volume(op):
     names = ("scales_d", "scales_h", "scales_w")
 
-    @lower(op, samples=nearest_volume_samples, when=[*FLOATING, of_other_kernel(op, names)])
+    @lower(op, samples=nearest_volume_samples, takes=FLOATS, when=[USUAL, of_other_kernel(op, names)])
     def nearest(tt, self, output_size, scales_d, scales_h, scales_w):
         *outer, depth, height, width = self.shape
         scales = scales_d, scales_h, scales_w
@@ -174,7 +174,7 @@ def rows_first(shape, output_size):
 
 
 def lower_interpolation(op, make, dtypes=FLOATS, because="", more=(), samples=interpolation_samples):
-    @lower(op, samples=samples(dtypes), when=[ProgramDtype("self", dtypes, because=because), USUAL, *more])
+    @lower(op, samples=samples(dtypes), takes=Tensor(dtypes, of_program=True, because=because), when=[USUAL, *more])
     def interpolation(tt, self, output_size, align_corners, scales_h, scales_w):
         rows = -2, output_size[0], make, align_corners, scales_h
         columns = -1, output_size[1], make, align_corners, scales_w
@@ -237,7 +237,7 @@ def linear_samples():
         yield Sample(x[0], out, align_corners, *scales[1:])
 
 
-@lower(aten.upsample_linear1d.default, samples=linear_samples, when=FLOATING)
+@lower(aten.upsample_linear1d.default, samples=linear_samples, takes=FLOATS, when=[USUAL])
 def upsample_linear1d(tt, self, output_size, align_corners, scales):
     return cast(tt, weighed(tt, widen(tt, self), -1, output_size[0], linear, align_corners, scales), self.dtype)
 
@@ -252,7 +252,7 @@ def volume_samples():
     yield Sample(rand(1, 1, 3, 6, 7), [6, 12, 14], False, -2.0)
 
 
-@lower(aten.upsample_trilinear3d.default, samples=volume_samples, when=FLOATING)
+@lower(aten.upsample_trilinear3d.default, samples=volume_samples, takes=FLOATS, when=[USUAL])
 def upsample_trilinear3d(tt, self, output_size, align_corners, scales_d, scales_h, scales_w):
     *outer, depth, height, width = self.shape
     deep, high, wide = output_size

@@ -6,7 +6,7 @@ from math import prod
 
 import torch
 
-from ..conditions import FLOATS, MOVABLE, UNSIGNED, Dtype, SizeAtMost
+from ..conditions import FLOATS, MOVABLE, UNSIGNED, SizeAtMost
 from ..registry import cpu_only, lower
 from ..samples import Sample, ints, rand
 from .wide import moves_narrow
@@ -14,7 +14,7 @@ from .wide import moves_narrow
 aten = torch.ops.aten
 
 # An int64 tensor of the device is an op's result whose values fit (see carry.py), so its views are as good.
-VIEWABLE = Dtype("self", (*MOVABLE, *UNSIGNED, torch.int64))
+VIEWABLE = (*MOVABLE, *UNSIGNED, torch.int64)
 
 # How many elements of a row ttnn's slice and repeat can keep in L1, in any dtype.
 ROW = 131072
@@ -52,7 +52,7 @@ def as_shape(tt, x, shape):
 
 
 for same in (aten.alias.default, aten.detach.default, aten.lift_fresh.default):
-    lower(same, samples=of([(4, 5)], [()]), when=[VIEWABLE])(lambda tt, self: self)
+    lower(same, samples=of([(4, 5)], [()]), takes=VIEWABLE)(lambda tt, self: self)
 
 
 view_samples = of(
@@ -69,11 +69,11 @@ def view(tt, self, size):
     return as_shape(tt, self, shape)
 
 
-lower(aten.view.default, samples=view_samples, when=[VIEWABLE])(moves_narrow(view))
-lower(aten._unsafe_view.default, samples=view_samples, when=[VIEWABLE])(moves_narrow(view))
+lower(aten.view.default, samples=view_samples, takes=VIEWABLE)(moves_narrow(view))
+lower(aten._unsafe_view.default, samples=view_samples, takes=VIEWABLE)(moves_narrow(view))
 
 
-@lower(aten._reshape_alias.default, samples=of([(4, 6), [2, 12], [12, 1]], [(2, 3), [6], [1]]), when=[VIEWABLE])
+@lower(aten._reshape_alias.default, samples=of([(4, 6), [2, 12], [12, 1]], [(2, 3), [6], [1]]), takes=VIEWABLE)
 @moves_narrow
 def reshape_alias(tt, self, size, stride):
     # PyTorch works the strides out so that the view reads as a reshape; they are in the result's metadata.
@@ -86,7 +86,7 @@ permute_samples = of(
 )  # fmt: skip
 
 
-@lower(aten.permute.default, samples=permute_samples, when=[VIEWABLE])
+@lower(aten.permute.default, samples=permute_samples, takes=VIEWABLE)
 @moves_narrow
 def permute(tt, self, dims):
     order = [dim % len(dims) for dim in dims]
@@ -99,14 +99,14 @@ transpose_samples = of(
 )  # fmt: skip
 
 
-@lower(aten.transpose.int, samples=transpose_samples, when=[VIEWABLE])
+@lower(aten.transpose.int, samples=transpose_samples, takes=VIEWABLE)
 @moves_narrow
 def transpose(tt, self, dim0, dim1):
     rank = len(self.shape) or 1
     return self if dim0 % rank == dim1 % rank else tt.transpose(self, dim0 % rank, dim1 % rank)
 
 
-@lower(aten.t.default, samples=of([(4, 6)], [(33, 65)], [(5,)], [()]), when=[VIEWABLE])
+@lower(aten.t.default, samples=of([(4, 6)], [(33, 65)], [(5,)], [()]), takes=VIEWABLE)
 @moves_narrow
 def t(tt, self):
     return self if len(self.shape) < 2 else tt.transpose(self, 0, 1)
@@ -124,7 +124,8 @@ def expand_samples():
 @lower(
     aten.expand.default,
     samples=expand_samples,
-    when=[VIEWABLE, SizeAtMost("self", -1, ROW, because="ttnn.repeat keeps rows in L1")],
+    takes=VIEWABLE,
+    when=[SizeAtMost("self", -1, ROW, because="ttnn.repeat keeps rows in L1")],
 )
 @moves_narrow
 def expand(tt, self, size, implicit):
@@ -135,7 +136,7 @@ def expand(tt, self, size, implicit):
     return self if set(repeats) <= {1} else tt.repeat(self, repeats)
 
 
-@lower(aten.squeeze.default, samples=of([(1, 4, 1, 5)], [(4, 5)], [(1, 1)], [()]), when=[VIEWABLE])
+@lower(aten.squeeze.default, samples=of([(1, 4, 1, 5)], [(4, 5)], [(1, 1)], [()]), takes=VIEWABLE)
 @moves_narrow
 def squeeze(tt, self):
     return as_shape(tt, self, [size for size in self.shape if size != 1])
@@ -147,15 +148,15 @@ def squeeze_dims(tt, self, dim):
     return as_shape(tt, self, [size for d, size in enumerate(self.shape) if size != 1 or d not in dims])
 
 
-lower(aten.squeeze.dim, samples=of([(1, 4, 1, 5), 0], [(1, 4, 1, 5), -2], [(4, 1), 0], [(), 0]), when=[VIEWABLE])(
+lower(aten.squeeze.dim, samples=of([(1, 4, 1, 5), 0], [(1, 4, 1, 5), -2], [(4, 1), 0], [(), 0]), takes=VIEWABLE)(
     moves_narrow(squeeze_dims)
 )
-lower(aten.squeeze.dims, samples=of([(1, 4, 1, 5), [0, -2]], [(1, 4), [0, 1]], [(), [0]]), when=[VIEWABLE])(
+lower(aten.squeeze.dims, samples=of([(1, 4, 1, 5), [0, -2]], [(1, 4), [0, 1]], [(), [0]]), takes=VIEWABLE)(
     moves_narrow(squeeze_dims)
 )
 
 
-@lower(aten.unsqueeze.default, samples=of([(4, 5), 1], [(33, 40), -1], [(), 0], [(2, 3, 4), -4]), when=[VIEWABLE])
+@lower(aten.unsqueeze.default, samples=of([(4, 5), 1], [(33, 40), -1], [(), 0], [(2, 3, 4), -4]), takes=VIEWABLE)
 @moves_narrow
 def unsqueeze(tt, self, dim):
     shape = list(self.shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..conditions import FLOATS, AtLeast, AtMost, Check, Dtype, SizeAtMost
+from ..conditions import FLOATS, AtLeast, AtMost, Check, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, rand
 from .pad import PADDED_ROW, constant_pad_nd
@@ -23,14 +23,13 @@ def unfold_samples():
 
 
 UNFOLDED = [
-    VIEWABLE,
     AtMost("size", 32, because="it takes one slice for each element of a window"),
     SizeAtMost("self", -1, ROW, because="ttnn.slice keeps rows in L1"),
 ]
 
 
-@lower(aten.unfold_copy.default, samples=unfold_samples, when=UNFOLDED)
-@lower(aten.unfold.default, samples=unfold_samples, when=UNFOLDED)
+@lower(aten.unfold_copy.default, samples=unfold_samples, takes=VIEWABLE, when=UNFOLDED)
+@lower(aten.unfold.default, samples=unfold_samples, takes=VIEWABLE, when=UNFOLDED)
 @moves_narrow
 def unfold(tt, self, dimension, size, step):
     if not len(self.shape):
@@ -60,8 +59,8 @@ def many_places(call):
 @lower(
     aten.im2col.default,
     samples=im2col_samples,
+    takes=FLOATS,
     when=[
-        Dtype("self", FLOATS),
         AtLeast("padding", 0, because="PyTorch takes no others"),
         Check("a kernel of at most 64 places", many_places, because="it takes one slice for each place of the kernel"),
         SizeAtMost("self", -1, PADDED_ROW // 2, because="ttnn.pad keeps rows in L1"),

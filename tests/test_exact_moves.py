@@ -7,9 +7,9 @@ import torch
 from torch.utils._pytree import tree_map_only
 
 import ttreg
+from ttreg.carriers import narrowed
 from ttreg.checking.trial import trial
 from ttreg.registry import registry
-from ttreg.runtime.carry import narrowed
 from ttreg.samples import Sample
 
 MOVES = ("views", "slicing", "windows", "data_movement", "pad", "embedding")

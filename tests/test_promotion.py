@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch._prims_common import ELEMENTWISE_TYPE_PROMOTION_KIND, elementwise_dtypes
 
 from ttreg.meta import meta_of
-from ttreg.runtime.promotion import promoted
+from ttreg.specs.promotion import promoted
 
 DTYPES = (
     *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),

@@ -22,14 +22,17 @@ from .errors import RegistryError
 from .forks import new_rlock
 from .meta import Meta
 from .pytorch_private import OpOverload, OpOverloadPacket
-from .runtime.indexing import Bound
 from .samples import Sample, Samples, seeded
 from .schema import argument_names, functional_form, tensor_arguments, written_arguments
+from .specs import Spec, Takes, conditions_of, specs_of
 
 _log = logging.getLogger(__name__)
 
 # ops/for_torchvision.py has the entries of torchvision's ops, which exist only where torchvision is imported.
 _FOR_LIBRARY = "for_"
+
+# What a lowering may take beside the op's arguments: the metadata of the output.
+OUT = "out"
 
 Kind = Literal["device", "host", "decomposed"]
 
@@ -43,18 +46,33 @@ class Entry:
     conditions: tuple[Condition, ...]
     samples_of: Samples
     function: Callable[..., Any] | None = None
-    promote: tuple[str, ...] = ()
-    int_to_float: Callable[[Call], bool] | None = None
-    indices: Mapping[str, Callable[[Call], Bound]] = field(default_factory=dict)
+    takes: Mapping[str, Spec] = field(default_factory=dict)
     outputs: Callable[[Call, list[Meta]], list[Meta]] | None = None
-    row_major: tuple[str, ...] = ()
-    block_floats: tuple[str, ...] = ()
-    may_be_empty: tuple[str, ...] = ()
-    unread: tuple[str, ...] = ()
-    casts: bool = False
-    in_dtype: tuple[str, ...] = ()
     module: str = ""
     decomposition: Callable[..., Any] | None = None  # ours, where PyTorch has none
+
+    @cached_property
+    def promoted(self) -> tuple[str, ...]:
+        """The arguments that are brought to one dtype before the lowering gets them."""
+        return tuple(name for name, spec in self.takes.items() if spec.promoted is not None)
+
+    @cached_property
+    def checked(self) -> tuple[str, ...]:
+        """The arguments whose values the host checks before the lowering gets them."""
+        return tuple(name for name, spec in self.takes.items() if spec.checked)
+
+    def common_dtype(self, call: Call) -> torch.dtype | None:
+        """The dtype to which the call's promoted arguments are brought; None if there are none."""
+        promoted = next((spec.promoted for spec in self.takes.values() if spec.promoted is not None), None)
+        return None if promoted is None else promoted.dtype(call, self.promoted)
+
+    def in_common_dtype(self, call: Call) -> Call:
+        """The call with its promoted arguments in their common dtype."""
+        dtype = self.common_dtype(call)
+        if dtype is None:
+            return call
+        changed = {name: _like(call[name], dtype) for name in self.promoted}
+        return Call(call.op, {**call.arguments, **changed}, call.arguments)
 
     @property
     def family(self) -> str:
@@ -157,66 +175,28 @@ registry = Registry()
 def lower(
     op: OpOverload,
     *,
-    when: Sequence[Condition],
     samples: Samples,
-    promote: tuple[str, ...] = (),
-    int_to_float: Callable[[Call], bool] | None = None,
-    indices: Mapping[str, Callable[[Call], Bound]] | None = None,
+    takes: Takes = (),
+    when: Sequence[Condition] = (),
     outputs: Callable[[Call, list[Meta]], list[Meta]] | None = None,
-    row_major: tuple[str, ...] = (),
-    block_floats: tuple[str, ...] = (),
-    may_be_empty: tuple[str, ...] = (),
-    unread: tuple[str, ...] = (),
-    casts: bool = False,
-    in_dtype: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give `op` a lowering: the decorated function runs on the device whenever every condition of `when` holds.
+    """Give `op` a lowering: the decorated function runs on the device whenever every condition of the entry holds.
 
-    The function takes `tt` (the ttnn API) and every argument of the op by its schema name, tensors as device tensors in
-    tile layout; an argument may be left out only if an `Is` condition leaves it one value. It returns a device tensor,
-    or as many as the op has outputs; None stands for one without elements, and one that is
-    rarely read may be a function without arguments that makes it.
+    The function takes `tt` (the ttnn API) and every argument of the op by its schema name, tensors as `takes` says; an
+    argument may be left out only if an `Is` condition leaves it one value. If it takes `out`, that is the metadata of
+    the output, or a list of them if the op has several. It returns a device tensor, or as many as the op has outputs;
+    None stands for one without elements, and one that is rarely read may be a function without arguments that makes it.
 
-    `promote` names arguments that are brought to their common dtype first, as PyTorch's type promotion does.
-    `int_to_float` tells whether that is PyTorch's default dtype where they are all integers or bools, as for `3 / 2`.
-    `indices` names integer arguments that hold indices, each with a function that gives the bound from the call: their
-    values are checked on the host (a negative or too large one raises what it raises on CPU) and arrive as uint32.
-    For a list of indices it gives the shape they index; they arrive as one index into their dimensions taken as one
-    (negative ones counted from the end), at each of their places.
-    For one that says where each element goes it gives `Places`; which element goes to each place arrives.
-    For one with a place for each element it gives `Rows`; a matrix with the dimension last arrives.
-    For one with a value to ignore it gives `Ignoring`; that value arrives as the first one beyond the bound.
-    For lengths or offsets of segments it gives `Segments`; the offsets arrive.
+    `takes` says per argument what the device takes, and how it arrives: see `ttreg.specs`. Dtypes alone stand for
+    `Tensor(dtypes)`, and in place of the mapping for that of every tensor argument.
+    `when` has what the device needs beside that, above all conditions on several arguments.
     `outputs` corrects the outputs' metadata where PyTorch's shape function does not say what the CPU gives.
-    `block_floats` names arguments that arrive in a block float where the user asks for it (`ttreg.carry_in`).
-    `row_major` names arguments that arrive in row-major layout, for those that tiles would blow up (a 3 × 3 kernel).
-    `may_be_empty` names lists in which a tensor without elements arrives as None.
-    `unread` names tensors whose values the lowering does not need: they are not uploaded, and arrive as `Meta`.
-    `casts` has the result cast to the output's dtype, for a lowering that cannot tell it: bools arrive as bfloat16.
-    `in_dtype` names tensors that arrive in the dtype that the argument `dtype` asks for, whatever theirs is.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        registry.add(
-            Entry(
-                op,
-                "device",
-                tuple(when),
-                samples,
-                function,
-                promote,
-                int_to_float,
-                dict(indices or {}),
-                outputs,
-                row_major,
-                block_floats,
-                may_be_empty,
-                unread,
-                casts,
-                in_dtype,
-                function.__module__,
-            )
-        )
+        specs = specs_of(op, takes) if isinstance(op, OpOverload) else {}
+        conditions = (*conditions_of(op, specs), *when)
+        registry.add(Entry(op, "device", conditions, samples, function, specs, outputs, function.__module__))
         return function
 
     return decorate
@@ -264,22 +244,9 @@ def _check(entry: Entry) -> None:
     if written_arguments(op) and functional_form(op) is not None:
         raise RegistryError(f"{op} is derived from {functional_form(op)}; give that an entry instead")
     names = argument_names(op)
-    mentioned = [name for condition in entry.conditions for name in condition.arguments()]
-    _known(
-        op,
-        names,
-        (
-            *mentioned,
-            *entry.promote,
-            *entry.indices,
-            *entry.row_major,
-            *entry.block_floats,
-            *entry.may_be_empty,
-            *entry.unread,
-            *entry.in_dtype,
-            *(("dtype",) if entry.in_dtype else ()),
-        ),
-    )
+    of_conditions = (name for condition in entry.conditions for name in condition.arguments())
+    of_specs = (name for spec in entry.takes.values() for name in spec.arguments())
+    _known(op, names, (*entry.takes, *of_conditions, *of_specs))
     if entry.function is not None:
         _check_lowering(entry, names)
 
@@ -288,7 +255,7 @@ def _check_lowering(entry: Entry, names: tuple[str, ...]) -> None:
     if entry.parameters[:1] != ("tt",):
         raise RegistryError(f"the lowering of {entry.op} takes `tt` first, got {', '.join(entry.parameters)}")
     taken = entry.parameters[1:]
-    _known(entry.op, names, taken)
+    _known(entry.op, (*names, OUT), taken)
     fixed = {c.name for c in entry.conditions if isinstance(c, Is)}
     ignored = [name for name in names if name not in taken and name not in fixed]
     if ignored:
@@ -299,6 +266,12 @@ def _check_lowering(entry: Entry, names: tuple[str, ...]) -> None:
     untyped = [name for name in tensor_arguments(entry.op) if name not in typed and name not in fixed]
     if untyped:
         raise RegistryError(f"{entry.op} says nothing of the dtype of {', '.join(untyped)}: add a Dtype condition")
+
+
+def _like(value: Any, dtype: torch.dtype) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_like(item, dtype) for item in value]
+    return value.like(dtype) if isinstance(value, Meta) else value
 
 
 def _known(op: OpOverload, names: tuple[str, ...], mentioned: Iterable[str]) -> None:

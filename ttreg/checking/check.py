@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from ..call import Call
+from ..carriers import narrowed
 from ..devices.base import Value
 from ..errors import AccuracyError
 from ..meta import Meta, dtype_name
 from ..modes import without_modes
 from ..pytorch_private import tree_leaves, tree_map_only
 from ..runtime.block_floats import block_float_of
-from ..runtime.carry import narrowed
 from ..runtime.plan import Plan, Slot
 from ..runtime.session import Session
 from .compare import Statistics, differences, largest_difference, largest_ulps, pcc
@@ -101,7 +101,7 @@ def compare(
     inputs: dict[int, Input] = {}
     for slot in plan.slots:
         for tensor in slot.tensors(args, kwargs):
-            inputs[id(tensor)] = _input(session, tensor, arguments[slot.name] if slot.block_float else None)
+            inputs[id(tensor)] = _input(session, tensor, arguments[slot.name] if slot.arrival.block_float else None)
 
     def as_input(tensor: torch.Tensor) -> Input:
         return inputs.get(id(tensor)) or inputs.setdefault(id(tensor), _input(session, tensor))

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from ..call import Call
+from ..carriers import narrowed
 from ..conditions import Refusal
 from ..errors import LoweringError
 from ..meta import Meta, meta_of
 from ..modes import without_modes
 from ..pytorch_private import tree_leaves, tree_map_only
 from ..registry import Entry
-from ..runtime.carry import narrowed
 from ..runtime.decide import entry_refusal
 from ..runtime.session import Session
 from ..runtime.tensor import DeviceTensor
@@ -85,7 +85,7 @@ def trial(session: Session, entry: Entry, sample: Sample) -> Trial:
 
     def to_device(tensor: torch.Tensor) -> torch.Tensor:
         movable = tensor.dtype in session.carriers and tensor.dtype is not torch.int64 and tensor.numel()
-        if session.device.name == "mock" and not tensor.is_floating_point() and entry.indices:
+        if session.device.name == "mock" and not tensor.is_floating_point() and entry.checked:
             return tensor  # a mocked chip would not give the indices back, and others may be wrong
         return session.to_device(tensor) if movable else tensor
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
@@ -16,7 +16,6 @@ from ..meta import Meta, intern
 from ..pytorch_private import OpOverload, fakes, tree_leaves, tree_map_only
 from ..runtime.chains import ViewOf
 from ..runtime.fakes import run_on_fakes
-from ..runtime.indexing import Bound
 from ..runtime.plan import Plan
 from ..runtime.relayout import Route
 from ..runtime.tensor import DeviceTensor
@@ -157,15 +156,12 @@ class ShapeSession(HostSession):
         """What the storage shows under other metadata, if that is known."""
         return NO_VALUE if value is NO_VALUE else super().relaid(value, source, target, way)
 
-    def indices(self, argument: Any, bound: Bound, row_major: bool = False) -> Any:
+    def indices(self, argument: Any, ready: Callable[[Any], torch.Tensor | None], row_major: bool = False) -> Any:
         """As `Session.indices`; unknown ones come to the host too, and count as within bounds."""
-        several = isinstance(bound, Sequence)
-        for index in argument if several else [argument]:
+        for index in argument if isinstance(argument, (list, tuple)) else [argument]:
             if index is not None:
                 self.read(index)
-        if not self.unknown.any_of(argument):
-            return super().indices(argument, bound, row_major)
-        return [None if index is None else NO_VALUE for index in argument] if several else NO_VALUE
+        return NO_VALUE if self.unknown.any_of(argument) else super().indices(argument, ready, row_major)
 
     def watch(self) -> TorchFunctionMode:
         """What notices that the program reads values."""

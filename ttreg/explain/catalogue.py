@@ -16,7 +16,6 @@ from ..call import Call
 from ..conditions import Dtype, Never
 from ..pytorch_private import decompositions, tree_leaves
 from ..registry import Entry, Kind
-from ..runtime.plan import promote
 from ..schema import is_composite, tensor_arguments
 from .arguments import short_dtype, write_call
 from .limits import Remark, remarks
@@ -107,8 +106,8 @@ def detail(entry: Entry) -> Detail:
         op_schema=str(entry.op._schema),
         conditions=tuple(Says(str(c), c.because) for c in entry.conditions),
         forms=tuple(map(str, derived_forms(entry))),
-        promoted=entry.promote,
-        indices=tuple(entry.indices),
+        promoted=entry.promoted,
+        indices=entry.checked,
         decomposition=_decomposition(entry),
         lowering=_lowering(entry.function) if entry.function is not None else None,
         samples=tuple(_tried(entry)),
@@ -125,7 +124,7 @@ def _dtypes(entry: Entry) -> tuple[str, ...]:
 def _tried(entry: Entry) -> Iterator[Tried]:
     for sample in entry.samples():
         call = Call.bind(entry.op, sample.args, sample.kwargs)
-        refusal = entry.refuse(promote(entry, call)) if entry.kind == "device" else None
+        refusal = entry.refuse(entry.in_common_dtype(call)) if entry.kind == "device" else None
         yield Tried(write_call(call.arguments), str(refusal) if refusal is not None else "")
 
 

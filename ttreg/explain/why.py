@@ -61,8 +61,8 @@ class Oracle:
         """
         plan, arguments = self.plan(op, args, kwargs)
         answer = Answer(**placed(plan, arguments).model_dump())
-        if plan.refusal is None and plan.entry is not None and plan.entry.indices:
-            answer.provided = f"the values of {' and '.join(plan.entry.indices)} are within bounds"
+        if plan.refusal is None and plan.entry is not None and plan.entry.checked:
+            answer.provided = f"the values of {' and '.join(plan.entry.checked)} are within bounds"
         if plan.refusal is not None and plan.refusal != NO_META and plan.entry is not None:
             answer.nearest = nearest(self.plan, plan, arguments)
         if plan.placement == "decomposed":

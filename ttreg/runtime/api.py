@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from ..carriers import EXACT, Carriers
 from ..devices.base import Device, Value
-from .carry import EXACT, Carriers
 from .uploads import Uploads
 
 

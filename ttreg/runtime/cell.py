@@ -9,11 +9,11 @@ from typing import Protocol
 
 import torch
 
+from ..carriers import Carriers
 from ..devices.base import Device, Value
 from ..forks import new_lock, new_rlock
 from ..meta import Meta, meta_of
 from ..modes import without_any_modes
-from .carry import Carriers
 from .chains import ViewOf, is_better, to_make
 from .inherited import not_here
 from .parts import apart, block

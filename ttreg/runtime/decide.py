@@ -11,7 +11,7 @@ from ..fallback import decompose
 from ..meta import Meta, dtype_name, meta_of
 from ..pytorch_private import OpOverload, tree_leaves, tree_map_only
 from ..refusal import Refusal, unjudged
-from ..registry import Entry, registry
+from ..registry import OUT, Entry, registry
 from ..schema import (
     argument_names,
     functional_form,
@@ -25,7 +25,7 @@ from ..schema import (
     view_form,
     written_arguments,
 )
-from .carry import EXACT
+from ..specs import Arrival
 from .constants import refuse_constants
 from .fakes import no_meta
 from .layouts import as_on_cpu
@@ -42,10 +42,7 @@ from .plan import (
     PART_WRITTEN,
     WRITES_BY_PARTS,
     Plan,
-    Slot,
     find_slots,
-    promote,
-    promoted_dtype,
 )
 from .rehearsal import refuse_too_large, refuse_views
 from .session import Session
@@ -141,17 +138,17 @@ def _refuse(
         if odd_out is not None:  # its shape functions take dtypes that its kernels do not
             return OUT_DTYPE.with_got(dtype_name(odd_out))
     needed = list(Call.bind(plan.op, args, kwargs).tensors())
-    if not all(meta.numel or name in entry.may_be_empty for name, meta in needed) or not any(o.numel for o in outputs):
+    if not all(meta.numel or _may_be_empty(entry, name) for name, meta in needed) or not any(o.numel for o in outputs):
         return EMPTY
     call = _functional_call(entry, Call.bind(plan.op, args, kwargs))
     refusal = refuse_constants(plan, [meta for _, meta in needed])
-    refusal = refusal or entry_refusal(session, entry, call) or _set_bounds(plan, entry, call)
+    refusal = refusal or entry_refusal(session, entry, call) or _set_arrivals(session, plan, entry, call)
     if refusal is not None:
         return refusal
     for tensor in plan.targets(args, kwargs):
-        if entry.promote and not torch.can_cast(promoted_dtype(entry, call), tensor.dtype):
-            # The shape function of `mul_` does not raise.
-            return OUT_DTYPE.with_got(dtype_name(promoted_dtype(entry, call)))
+        dtype = entry.common_dtype(call)
+        if dtype is not None and not torch.can_cast(dtype, tensor.dtype):
+            return OUT_DTYPE.with_got(dtype_name(dtype))  # the shape function of `mul_` does not raise
         if not (isinstance(tensor, DeviceTensor) and session.holds(tensor)):
             return HOST_MEMORY
         if not tensor._meta.covers(tensor._cell.nbytes):
@@ -167,20 +164,31 @@ def _refuse(
 def entry_refusal(session: Session, entry: Entry, call: Call) -> Refusal | None:
     """Which condition of the entry refuses the call, in the dtypes that it would have on the device."""
     try:
-        promoted = promote(entry, call)
+        promoted = entry.in_common_dtype(call)
     except Exception as error:
         return unjudged(error)
     return entry.refuse(promoted, session.carriers.narrow)
 
 
-def _set_bounds(plan: Plan, entry: Entry, call: Call) -> Refusal | None:
+def _set_arrivals(session: Session, plan: Plan, entry: Entry, call: Call) -> Refusal | None:
+    """Decide how each argument arrives; why that cannot be said, if it cannot."""
     try:
+        dtype = entry.common_dtype(call)
+        # An integer is no float32 of the program's, and not to be rounded to what carries those, nor what it meets.
+        exact = dtype in session.carriers.narrow and any(_is_long(m.dtype) for _, m in call.tensors(*entry.promoted))
+        plan.casts = exact
         for slot in plan.slots:
-            if slot.name in entry.indices:
-                slot.bound = entry.indices[slot.name](call)
+            spec = entry.takes.get(slot.name)
+            if spec is not None and spec.arrives:
+                together = spec.promoted is not None
+                slot.arrival = spec.arrival(call, dtype if together else None, exact and together)
     except Exception as error:
         return unjudged(error)
     return None
+
+
+def _may_be_empty(entry: Entry, name: str) -> bool:
+    return name in entry.takes and entry.takes[name].may_be_empty
 
 
 def _no_dtype(session: Session, value: Any) -> bool:
@@ -205,20 +213,13 @@ def _prepare(session: Session, plan: Plan, entry: Entry | None, args: tuple, kwa
     assert entry is not None
     call = _functional_call(entry, Call.bind(plan.op, args, kwargs))
     _keep_taken(plan, entry)
-    plan.constants.update({name: call[name] for name in entry.unread})
-    plan.slots = [slot for slot in plan.slots if slot.name not in entry.unread]
-    dtype = promoted_dtype(entry, call) if entry.promote else None
-    # An integer is no float32 of the program's, and not to be rounded to what carries those, nor what it meets.
-    exact = dtype in session.carriers.narrow and any(_is_long(meta.dtype) for _, meta in call.tensors(*entry.promote))
-    plan.casts = entry.casts or exact
+    not_read = {name for name, spec in entry.takes.items() if not spec.arrives}
+    plan.constants.update({name: call[name] for name in not_read})
+    plan.slots = [slot for slot in plan.slots if slot.name not in not_read]
+    if OUT in entry.parameters and OUT not in argument_names(entry.op):
+        plan.constants[OUT] = plan.outputs if plan.several else plan.outputs[0]
     for slot in plan.slots:
-        if slot.name in entry.promote:
-            slot.dtype, slot.exact = dtype, exact
-        elif slot.name in entry.in_dtype:
-            slot.dtype = call["dtype"]
-        slot.row_major = slot.name in entry.row_major
-        slot.block_float = slot.name in entry.block_floats
-        slot.as_held = _is_as_held(session, slot, slot.of(args, kwargs))
+        slot.as_held = _is_as_held(session, slot.arrival, slot.of(args, kwargs))
     plan.refusal = refuse_too_large(session, plan, args, kwargs)
     return plan.refusal is None
 
@@ -228,15 +229,12 @@ def _is_long(dtype: torch.dtype) -> bool:
     return not dtype.is_floating_point and dtype not in (torch.bool, torch.uint8, torch.int8)
 
 
-def _is_as_held(session: Session, slot: Slot, argument: Any) -> bool:
-    if slot.bound is not None or slot.row_major:
-        return False
+def _is_as_held(session: Session, arrival: Arrival, argument: Any) -> bool:
     if isinstance(argument, (list, tuple)):
-        return bool(argument) and all(_is_as_held(session, slot, item) for item in argument)
+        return bool(argument) and all(_is_as_held(session, arrival, item) for item in argument)
     if not isinstance(argument, DeviceTensor) or not session.holds(argument) or not argument._meta.numel:
         return False
-    carriers, dtype = session.carriers, argument._meta.dtype
-    return (EXACT if slot.exact else carriers)[slot.dtype or dtype] == carriers[dtype]
+    return arrival.is_as_held(session.carriers, argument._meta.dtype)
 
 
 def _keep_taken(plan: Plan, entry: Entry) -> None:

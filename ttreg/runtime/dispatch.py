@@ -20,7 +20,7 @@ from ..pytorch_private import OpOverload
 from .chains import view_by
 from .decide import decide
 from .parts import apart
-from .plan import HOST_MEMORY, NO_META, PART_WRITTEN, Plan, Slot
+from .plan import HOST_MEMORY, NO_META, PART_WRITTEN, Plan
 from .refused import Later, raise_as_pytorch_would, raise_error, reason
 from .session import Session, TooLarge
 from .signature import signature
@@ -128,8 +128,8 @@ class Dispatcher:
             for slot in plan.slots:
                 value = _at_hand(slot.of(args, kwargs)) if slot.as_held else None
                 if value is None:
-                    value = self._slot_value(slot, args, kwargs)
-                if value is INDEX_OUT_OF_RANGE:
+                    value = slot.arrival.value(session, slot.of(args, kwargs))
+                if value is None and slot.arrival.checked:
                     break
                 arguments[slot.name] = value
             else:
@@ -169,20 +169,6 @@ class Dispatcher:
             raise_as_pytorch_would(self.session, plan, args, kwargs)
         self.session.fell_back(plan.op, refusal, plan.floating, lambda: str(Call.bind(plan.op, args, kwargs)))
         return host.run(self.session, plan, args, kwargs)
-
-    def _slot_value(self, slot: Slot, args: tuple, kwargs: dict[str, Any]) -> Any:
-        argument = slot.of(args, kwargs)
-        if slot.bound is not None:
-            value = self.session.indices(argument, slot.bound, slot.row_major)
-            return INDEX_OUT_OF_RANGE if value is None else value
-        if isinstance(argument, (list, tuple)):
-            # One without elements is here only where the entry takes it as None.
-            value = self.session.value
-            return [
-                value(t, slot.dtype, slot.row_major, exact=slot.exact) if t is not None and t.numel() else None
-                for t in argument
-            ]
-        return self.session.value(argument, slot.dtype, slot.row_major, slot.block_float, slot.exact)
 
     def _results(self, plan: Plan, values: list[Value], args: tuple, kwargs: dict[str, Any]) -> Any:
         if plan.written:

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
+from ..carriers import Carriers
 from ..devices.base import RefusedByDevice, Value, ttnn_dtype_name
 from ..errors import DeviceError, LoweringError, ValidationError
 from ..meta import Meta
 from .api import Api
-from .carry import Carriers
 from .plan import Plan
 
 _ONE_TENSOR = (True,)  # `as_made` of a lowering that returns no list

@@ -7,14 +7,13 @@ from typing import Any, Literal
 
 import torch
 
-from ..call import Call, bind_arguments
+from ..call import bind_arguments
 from ..conditions import Refusal
 from ..meta import Meta
 from ..pytorch_private import OpOverload
 from ..registry import Entry
 from ..schema import tensor_arguments
-from .indexing import Bound
-from .promotion import promoted
+from ..specs import PLAIN, Arrival
 
 Placement = Literal["device", "host", "local", "decomposed", "view"]
 
@@ -25,11 +24,7 @@ class Slot:
 
     name: str
     where: int | str
-    dtype: torch.dtype | None = None  # to promote to; None leaves each tensor's own
-    exact: bool = False  # whether it arrives as wide as its dtype, whatever `precision` says
-    bound: Bound | None = None  # of an argument that holds indices
-    row_major: bool = False
-    block_float: bool = False  # whether it may arrive in one
+    arrival: Arrival = PLAIN
     as_held: bool = False  # whether the session has it as the lowering takes it
 
     def of(self, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -115,29 +110,3 @@ def find_slots(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tuple[dic
         else:
             constants[name] = value
     return constants, slots
-
-
-def promoted_dtype(entry: Entry, call: Call) -> torch.dtype:
-    """The dtype that PyTorch's type promotion gives the entry's `promote` arguments."""
-    flat: list[Any] = []
-    for value in (call[name] for name in entry.promote):
-        flat.extend(value if isinstance(value, (list, tuple)) else [value])
-    dtype = promoted(operand for operand in flat if operand is not None)
-    if entry.int_to_float is None or dtype.is_floating_point or dtype.is_complex or not entry.int_to_float(call):
-        return dtype
-    return torch.get_default_dtype()
-
-
-def promote(entry: Entry, call: Call) -> Call:
-    """The call with the entry's `promote` arguments brought to their common dtype."""
-    if not entry.promote:
-        return call
-    dtype = promoted_dtype(entry, call)
-
-    def to_common(value: Any) -> Any:
-        if isinstance(value, (list, tuple)):
-            return [to_common(item) for item in value]
-        return value.like(dtype) if isinstance(value, Meta) else value
-
-    changed = {name: to_common(call[name]) for name in entry.promote}
-    return Call(call.op, {**call.arguments, **changed}, call.arguments)

@@ -78,7 +78,7 @@ class Later:
         self._kept = {
             id(tensor): session.peek(tensor).clone()
             for slot in plan.slots
-            if slot.bound is not None
+            if slot.arrival.checked
             for tensor in slot.tensors(args, kwargs)
         }
 

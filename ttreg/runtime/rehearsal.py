@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..carriers import Carriers
 from ..conditions import Refusal
 from ..devices import references
 from ..devices.base import Value
 from ..meta import Meta
-from .carry import Carriers
 from .padding import refusal_of, row_major, tiled, too_large
 from .plan import Plan, Slot
 from .tensor import metadata_of
@@ -34,7 +34,7 @@ def refuse_too_large(session: Session, plan: Plan, args: tuple, kwargs: dict[str
     metas = [meta for _, meta in given] + plan.outputs
     if sum(meta.numel for meta in metas) < _FEW_ELEMENTS:
         return None
-    held = [row_major(m.shape, m.dtype) if slot.row_major else tiled(m.shape, m.dtype) for slot, m in given]
+    held = [row_major(m.shape, m.dtype) if slot.arrival.row_major else tiled(m.shape, m.dtype) for slot, m in given]
     held += [tiled(meta.shape, meta.dtype) for meta in plan.outputs]
     if too_large(sum(held), sum(meta.nbytes for meta in metas), arch):
         return refusal_of([str(meta) for meta in metas], held)
@@ -113,9 +113,8 @@ class Rehearsed:
             return [self._given(slot, item) for item in argument]
         if argument is None or not argument.numel():
             return None
-        dtype = slot.dtype or argument.dtype
-        carrier = "uint32" if slot.bound is not None else self._carriers[dtype]
-        return self._without_values(tuple(argument.shape), carrier, slot.row_major)
+        carrier = slot.arrival.carrier(self._carriers, argument.dtype)
+        return self._without_values(tuple(argument.shape), carrier, slot.arrival.row_major)
 
     def _without_values(self, shape: tuple[int, ...], carrier: str, rows: bool = False) -> Value:
         from ..devices.emulated.tensor import EmulatedTensor, stored

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..carriers import EXACT, Carriers, narrowed
 from ..conditions import Refusal
 from ..devices.base import Device, RefusedByDevice, Value
 from ..errors import FallbackError, LoweringError
@@ -21,10 +22,8 @@ from ..modes import without_modes
 from ..settings import Settings
 from .api import Api
 from .block_floats import block_float_of
-from .carry import EXACT, Carriers, narrowed
 from .cell import Cell, Cells
 from .chains import ViewOf
-from .indexing import Bound, bounded, joined
 from .inherited import InheritedDevice
 from .ledger import Ledger
 from .lowering import run_lowering
@@ -212,21 +211,11 @@ class Session:
             compare_relaid(self, value, source, made, target)
         return made
 
-    def indices(self, argument: Any, bound: Bound, row_major: bool = False) -> Any:
-        """The device value of a tensor of indices as uint32, or None if one is out of bounds.
-
-        Of a list of indices, the index into their dimensions taken as one, at each of their places. Of one bounded by
-        `Places`, which element goes to each place; by `Ignoring`, beyond the bound where there is none; by `Rows`, a
-        matrix.
-        """
-        if not isinstance(bound, Sequence):
-            plain = bounded(self.read(argument), bound)
-            return None if plain is None else self._uploaded(plain, torch.int64, "uint32", row_major)
-        plain = joined([None if index is None else self.read(index) for index in argument], bound)
-        if plain is None:
-            return None
-        value = self._uploaded(plain, torch.int64, "uint32", row_major)
-        return [None if index is None else value for index in argument]
+    def indices(self, argument: Any, ready: Callable[[Any], torch.Tensor | None], row_major: bool = False) -> Any:
+        """The device value, as uint32, of what `ready` makes of the plain indices; None if one is out of bounds."""
+        several = isinstance(argument, (list, tuple))
+        plain = ready([None if t is None else self.read(t) for t in argument] if several else self.read(argument))
+        return None if plain is None else self._uploaded(plain, torch.int64, "uint32", row_major)
 
     def read(self, tensor: torch.Tensor) -> torch.Tensor:
         """A plain tensor with the same content, downloaded if need be. Only to be read."""

@@ -1,14 +1,40 @@
-"""PyTorch's type promotion of tensors and numbers, without the import of sympy that its own Python form of it makes."""
+"""Arguments that are brought to one dtype before a lowering gets them, as PyTorch's type promotion does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 import torch
 
+from ..call import Call
 from ..meta import Meta
+
+
+@dataclass(frozen=True)
+class Common:
+    """The common dtype of the arguments that share this.
+
+    `int_to_float` tells of a call whether that is PyTorch's default dtype where all of them are integers or bools, as
+    in `3 / 2`.
+    """
+
+    int_to_float: Callable[[Call], bool] | None = None
+
+    def dtype(self, call: Call, names: Iterable[str]) -> torch.dtype:
+        """The dtype to which the named arguments of the call are brought."""
+        flat: list[Any] = []
+        for value in (call[name] for name in names):
+            flat.extend(value if isinstance(value, (list, tuple)) else [value])
+        dtype = promoted(operand for operand in flat if operand is not None)
+        if self.int_to_float is None or dtype.is_floating_point or dtype.is_complex or not self.int_to_float(call):
+            return dtype
+        return torch.get_default_dtype()
+
+
+COMMON = Common()
 
 
 def promoted(operands: Iterable[Any]) -> torch.dtype:

@@ -1,0 +1,30 @@
+"""What a lowering takes for each argument, in one object: dtypes, how the value arrives, and how both are shown."""
+
+from .entry import Taken, Takes, conditions_of, specs_of
+from .indices import Ignoring, Index, Indices, Places, Rows, Segments
+from .promotion import COMMON, Common
+from .spec import Arrival, Source, Spec
+from .tensor import PLAIN, Shape, Tensor, Weight, together
+
+__all__ = [
+    "COMMON",
+    "PLAIN",
+    "Arrival",
+    "Common",
+    "Ignoring",
+    "Index",
+    "Indices",
+    "Places",
+    "Rows",
+    "Segments",
+    "Shape",
+    "Source",
+    "Spec",
+    "Taken",
+    "Takes",
+    "Tensor",
+    "Weight",
+    "conditions_of",
+    "specs_of",
+    "together",
+]

@@ -1,0 +1,38 @@
+"""What an entry says of all its arguments, as mappings of specs and the conditions that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+
+from ..conditions import Condition, Dtype, ProgramDtype
+from ..pytorch_private import OpOverload
+from ..schema import tensor_arguments
+from .spec import Spec
+from .tensor import Tensor
+
+# A spec, or dtypes that stand for `Tensor(dtypes)`.
+Taken = Spec | tuple[torch.dtype, ...]
+# By argument, or one for every tensor argument.
+Takes = Mapping[str, Taken] | Taken
+
+
+def specs_of(op: OpOverload, takes: Takes) -> dict[str, Spec]:
+    """The spec of each argument for which there is one."""
+    if not isinstance(takes, Mapping):
+        takes = dict.fromkeys(tensor_arguments(op), takes) if takes else {}
+    return {name: spec if isinstance(spec, Spec) else Tensor(spec) for name, spec in takes.items()}
+
+
+def conditions_of(op: OpOverload, specs: Mapping[str, Spec]) -> Iterator[Condition]:
+    """What the specs ask of a call: dtypes, in one condition where they are the same, and what else each asks."""
+    alike: dict[tuple[bool, tuple[torch.dtype, ...], str], list[str]] = {}
+    for name, spec in specs.items():
+        if spec.dtypes is not None and name in tensor_arguments(op):  # a number has none
+            alike.setdefault((spec.of_program, spec.dtypes, spec.because_of_dtypes), []).append(name)
+    for (of_program, dtypes, because), names in alike.items():
+        asked = ProgramDtype if of_program else Dtype
+        yield asked(tuple(names) if len(names) > 1 else names[0], dtypes, because=because)
+    for name, spec in specs.items():
+        yield from spec.conditions(name)

@@ -1,0 +1,200 @@
+"""Tensors of indices: the host checks them against their bounds, and what it makes of them arrives as uint32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+
+from ..call import Call
+from .spec import Arrival, Source, Spec
+
+
+@dataclass(frozen=True)
+class _Checked(Arrival):
+    ready: Callable[[Any], torch.Tensor | None]
+    row_major: bool = False
+    checked = True
+
+    def value(self, source: Source, argument: Any) -> Any:
+        value = source.indices(argument, self.ready, self.row_major)
+        if value is None or not isinstance(argument, (list, tuple)):
+            return value
+        return [None if index is None else value for index in argument]
+
+    def carrier(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> str:
+        return "uint32"
+
+
+@dataclass(frozen=True)
+class _Bounded(Spec):
+    """The base of these specs. A subclass's `ready` takes the plain indices, and what `bound` says of the call.
+
+    If an index is out of bounds, `ready` gives None: then the host runs the call, and raises what PyTorch raises.
+    """
+
+    row_major: bool = field(default=False, kw_only=True)
+    checked: ClassVar[bool] = True
+
+    def bound(self, call: Call) -> Any:
+        """What the call bounds the indices by."""
+        raise NotImplementedError
+
+    def ready(self, index: Any, bound: Any) -> torch.Tensor | None:
+        """What arrives, still on the host; None if an index is out of bounds."""
+        raise NotImplementedError
+
+    def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
+        return _Checked(partial(self.ready, bound=self.bound(call)), self.row_major)
+
+
+@dataclass(frozen=True)
+class Index(_Bounded):
+    """Indices that are not negative and `below` a number that the call gives."""
+
+    below: Callable[[Call], int] = field(kw_only=True)
+
+    def bound(self, call: Call) -> int:
+        return self.below(call)
+
+    def ready(self, index: torch.Tensor, bound: int) -> torch.Tensor | None:
+        return within(index, bound)
+
+    def says(self) -> str:
+        return "as indices within bounds"
+
+
+@dataclass(frozen=True)
+class Indices(_Bounded):
+    """A list of indices into dimensions with the sizes that `into` gives; None leaves a dimension whole.
+
+    They are flattened to one index into all those dimensions, in which a negative index counts from the end. That one
+    arrives in place of each.
+    """
+
+    into: Callable[[Call], Sequence[int]] = field(kw_only=True)
+
+    def bound(self, call: Call) -> Sequence[int]:
+        return self.into(call)
+
+    def ready(self, index: Sequence[torch.Tensor | None], bound: Sequence[int]) -> torch.Tensor | None:
+        flat: torch.Tensor | None = None
+        for one, size in zip(index, bound, strict=False):
+            if one is None:
+                continue
+            if one.numel() and int(one.min()) < 0:
+                one = torch.where(one < 0, one + size, one)
+            if within(one, size) is None:
+                return None
+            flat = one if flat is None else flat * size + one
+        return flat
+
+    def says(self) -> str:
+        return "as one flat index within bounds"
+
+
+@dataclass(frozen=True)
+class Ignoring(_Bounded):
+    """Indices below a number, of which one value stands for no element: it arrives as that number.
+
+    `below` gives the number and the ignored value, which may lie within the bounds or not.
+    """
+
+    below: Callable[[Call], tuple[int, int]] = field(kw_only=True)
+
+    def bound(self, call: Call) -> tuple[int, int]:
+        return self.below(call)
+
+    def ready(self, index: torch.Tensor, bound: tuple[int, int]) -> torch.Tensor | None:
+        count, ignored = bound
+        skipped = index == ignored
+        return None if within(index[~skipped], count) is None else torch.where(skipped, count, index)
+
+    def says(self) -> str:
+        return "as indices within bounds, with the first beyond them for the ignored one"
+
+
+@dataclass(frozen=True)
+class Places(_Bounded):
+    """Where each element goes. Which element goes to each place arrives, in the shape (images, places).
+
+    `into` gives how many places an image has, and how many of the index's last dimensions make an image. Of several
+    elements for a place, the last counts; a place without one gets the number of elements.
+    """
+
+    into: Callable[[Call], tuple[int, int]] = field(kw_only=True)
+
+    def bound(self, call: Call) -> tuple[int, int]:
+        return self.into(call)
+
+    def ready(self, index: torch.Tensor, bound: tuple[int, int]) -> torch.Tensor | None:
+        count, dims = bound
+        if within(index, count) is None:
+            return None
+        index = index.flatten(-dims).flatten(end_dim=-2)
+        images, elements = index.shape
+        numbers = torch.arange(elements, dtype=torch.int64, device=index.device).expand(images, -1)
+        last = torch.full((images, count), -1, dtype=torch.int64, device=index.device)
+        last = last.scatter_reduce(1, index, numbers, "amax")
+        return torch.where(last < 0, elements, last)
+
+    def says(self) -> str:
+        return "as which element goes to each place"
+
+
+@dataclass(frozen=True)
+class Rows(_Bounded):
+    """An index for each element, along a dimension. A matrix with that dimension last arrives.
+
+    `along` gives the size of the dimension, and the dimension.
+    """
+
+    along: Callable[[Call], tuple[int, int]] = field(kw_only=True)
+
+    def bound(self, call: Call) -> tuple[int, int]:
+        return self.along(call)
+
+    def ready(self, index: torch.Tensor, bound: tuple[int, int]) -> torch.Tensor | None:
+        count, dim = bound
+        if within(index, count) is None:
+            return None
+        index = index.movedim(dim, -1) if index.ndim else index
+        return index.reshape(-1, index.shape[-1] if index.ndim else 1)
+
+    def says(self) -> str:
+        return "as indices within bounds, in a matrix with their dimension last"
+
+
+@dataclass(frozen=True)
+class Segments(_Bounded):
+    """The lengths or the offsets of segments of elements; the offsets arrive.
+
+    `of` gives the number of elements. `offsets` says that they are offsets. Lengths have to add up to all elements
+    where `exact` says so of the call.
+    """
+
+    of: Callable[[Call], int] = field(kw_only=True)
+    offsets: bool = field(default=False, kw_only=True)
+    exact: Callable[[Call], bool] | None = field(default=None, kw_only=True)
+
+    def bound(self, call: Call) -> tuple[int, bool]:
+        return self.of(call), self.exact is not None and self.exact(call)
+
+    def ready(self, index: torch.Tensor, bound: tuple[int, bool]) -> torch.Tensor | None:
+        count, exact = bound
+        found = index if self.offsets else torch.nn.functional.pad(index.cumsum(-1), (1, 0))
+        first, last = found[..., 0], found[..., -1]
+        if bool((first < 0).any() or (found.diff() < 0).any() or (last > count).any()):
+            return None
+        return None if exact and bool((last != count).any()) else found
+
+    def says(self) -> str:
+        return "as offsets of segments within bounds"
+
+
+def within(index: torch.Tensor, bound: int) -> torch.Tensor | None:
+    """The index, or None if one is negative or not below `bound`."""
+    return index if not index.numel() or (int(index.min()) >= 0 and int(index.max()) < bound) else None

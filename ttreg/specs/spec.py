@@ -1,0 +1,94 @@
+"""The base of what an entry says of one argument, and of how that argument's value reaches the lowering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import torch
+
+from ..call import Call
+from ..conditions import Condition
+from .promotion import Common
+
+
+class Source(Protocol):
+    """Where an argument's device value comes from: a session."""
+
+    def value(
+        self,
+        tensor: torch.Tensor,
+        promote_to: torch.dtype | None = None,
+        row_major: bool = False,
+        block_float: bool = False,
+        exact: bool = False,
+    ) -> Any:
+        """The device value of a tensor."""
+
+    def indices(self, argument: Any, ready: Callable[[Any], torch.Tensor | None], row_major: bool = False) -> Any:
+        """The device value, as uint32, of what `ready` makes of the indices on the host; None if it makes None."""
+
+
+class Arrival:
+    """How an argument's value reaches the lowering, in the calls of one signature."""
+
+    row_major = False
+    block_float = False
+    checked = False  # whether the host reads the values first, and what arrives does not tell what they were
+
+    def value(self, source: Source, argument: Any) -> Any:
+        """What the lowering gets; None if the host finds the argument wrong and is to run the call."""
+        raise NotImplementedError
+
+    def carrier(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> str:
+        """The name of the ttnn dtype in which a tensor of this dtype arrives."""
+        raise NotImplementedError
+
+    def is_as_held(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> bool:
+        """Whether a tensor of this dtype that the device holds arrives as it is."""
+        return False
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What an entry takes for one argument. A subclass says how it arrives.
+
+    `dtypes` are those that the device takes, with the reason `because`; None leaves that to the entry's conditions.
+    """
+
+    dtypes: tuple[torch.dtype, ...] | None = None
+    because: str = field(default="", kw_only=True)
+
+    # Whether the dtype is the program's own, in whichever the device carries it.
+    of_program: bool = field(default=False, kw_only=True)
+    # Whether the argument's values reach the lowering; if not, its metadata does.
+    arrives: ClassVar[bool] = True
+    # Whether the host checks the values before a lowering gets them.
+    checked: ClassVar[bool] = False
+    # Whether a tensor without elements arrives, as None.
+    may_be_empty: bool = field(default=False, kw_only=True)
+    # Where the argument is brought to one dtype together with others.
+    promoted: Common | None = field(default=None, kw_only=True)
+
+    @property
+    def because_of_dtypes(self) -> str:
+        """Why it takes these dtypes."""
+        return self.because
+
+    def arguments(self) -> tuple[str, ...]:
+        """The schema names of other arguments that decide how this one arrives."""
+        return ()
+
+    def conditions(self, name: str) -> tuple[Condition, ...]:
+        """What the spec asks of the argument, beside its dtypes."""
+        return ()
+
+    def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
+        """How the argument arrives in such a call; `dtype` is the common one if it is promoted, and then `exact` tells
+        whether the device has to carry that dtype whole."""
+        raise NotImplementedError
+
+    def says(self) -> str:
+        """How the argument arrives, for a reader of the entry; empty if there is nothing to say."""
+        return ""

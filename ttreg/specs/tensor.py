@@ -1,0 +1,118 @@
+"""Tensors of values: as they are, promoted, in row-major layout, as weights; or their metadata alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+
+from ..call import Call
+from ..carriers import EXACT
+from ..conditions import Condition, Rank
+from .promotion import COMMON, Common
+from .spec import Arrival, Source, Spec
+
+
+@dataclass(frozen=True)
+class _Values(Arrival):
+    dtype: torch.dtype | None = None  # to bring it to; None leaves each tensor's own
+    exact: bool = False  # whether it arrives as wide as its dtype, whatever `precision` says
+    row_major: bool = False
+    block_float: bool = False
+
+    def value(self, source: Source, argument: Any) -> Any:
+        if isinstance(argument, (list, tuple)):
+            # One without elements is here only where the entry takes it as None.
+            return [
+                source.value(t, self.dtype, self.row_major, False, self.exact) if t is not None and t.numel() else None
+                for t in argument
+            ]
+        return source.value(argument, self.dtype, self.row_major, self.block_float, self.exact)
+
+    def carrier(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> str:
+        return (EXACT if self.exact else carriers)[self.dtype or dtype]
+
+    def is_as_held(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> bool:
+        return not self.row_major and self.carrier(carriers, dtype) == carriers[dtype]
+
+
+@dataclass(frozen=True)
+class Tensor(Spec):
+    """A tensor, or a list of them, in tile layout.
+
+    `rank`: the numbers of dimensions that it may have, for the reason `because`. `row_major`: it arrives in that
+    layout, for what tiles would blow up, as a 3 × 3 kernel. `cast_to`: the argument with the dtype in which it arrives.
+    """
+
+    rank: tuple[int, ...] | range | None = field(default=None, kw_only=True)
+    row_major: bool = field(default=False, kw_only=True)
+    cast_to: str | None = field(default=None, kw_only=True)
+
+    @property
+    def because_of_dtypes(self) -> str:
+        return self.because if self.rank is None else ""
+
+    def arguments(self) -> tuple[str, ...]:
+        return (self.cast_to,) if self.cast_to else ()
+
+    def conditions(self, name: str) -> tuple[Condition, ...]:
+        return () if self.rank is None else (Rank(name, self.rank, because=self.because),)
+
+    def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
+        return _Values(call[self.cast_to] if self.cast_to else dtype, exact, self.row_major)
+
+    def says(self) -> str:
+        return ", ".join(
+            text
+            for text, applies in (
+                ("in the common dtype", self.promoted is not None),
+                (f"in the dtype that `{self.cast_to}` says", self.cast_to is not None),
+                ("in row-major layout", self.row_major),
+                ("without elements as None", self.may_be_empty),
+            )
+            if applies
+        )
+
+
+# A tensor in tile layout and its own dtype.
+PLAIN: Arrival = _Values()
+
+
+@dataclass(frozen=True)
+class Weight(Tensor):
+    """A factor of matrix products. A parameter arrives in the block float that the user asks for (`ttreg.carry_in`)."""
+
+    def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
+        return _Values(dtype, exact, self.row_major, block_float=not self.row_major)
+
+    def says(self) -> str:
+        block_float = "" if self.row_major else "in a block float if the user asks for one"
+        return ", ".join(filter(None, (super().says(), block_float)))
+
+
+@dataclass(frozen=True)
+class Shape(Spec):
+    """A tensor whose values the lowering does not need: it is not uploaded, and arrives as `Meta`."""
+
+    arrives: ClassVar[bool] = False
+
+    def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
+        raise TypeError("the values of this argument do not arrive")
+
+    def says(self) -> str:
+        return "as metadata: its values are not read"
+
+
+def together(
+    names: Iterable[str],
+    dtypes: tuple[torch.dtype, ...] | None,
+    *,
+    because: str = "",
+    int_to_float: Callable[[Call], bool] | None = None,
+    may_be_empty: bool = False,
+) -> dict[str, Spec]:
+    """The specs of arguments, tensors or numbers, that are brought to their common dtype; see `Common`."""
+    common = Common(int_to_float) if int_to_float is not None else COMMON
+    return {name: Tensor(dtypes, because=because, promoted=common, may_be_empty=may_be_empty) for name in names}

@@ -11,7 +11,7 @@ import torch
 from torch.utils._pytree import tree_map_only
 
 import ttreg
-from ttreg.conditions import FLOATS, Dtype
+from ttreg.conditions import FLOATS
 from ttreg.registry import registry
 
 _LIBRARY = torch.library.Library("ttreg_tests", "DEF")
@@ -105,7 +105,7 @@ def scale(private_op):
 
     op = private_op("scale(Tensor self, Tensor factor) -> Tensor", lambda self, factor: self * factor)
 
-    @ttreg.lower(op, samples=list, when=[Dtype(("self", "factor"), FLOATS)])
+    @ttreg.lower(op, samples=list, takes=FLOATS)
     def scale(tt, self, factor):
         return tt.multiply(self, factor)
 
@@ -122,10 +122,10 @@ def checked():
 def replaced(monkeypatch):
     """Gives an aten op another lowering for the length of a test."""
 
-    def replace(op, function, typed=("self",), **options):
+    def replace(op, function, takes=FLOATS, **options):
         assert registry.find(op).op is op
         monkeypatch.setattr(registry, "_entries", {key: e for key, e in registry._entries.items() if key is not op})
-        ttreg.lower(op, samples=list, when=[Dtype(typed, FLOATS)], **options)(function)
+        ttreg.lower(op, samples=list, takes=takes, **options)(function)
 
     return replace
 

@@ -206,7 +206,7 @@ library = torch.library.Library("own", "DEF")
 library.define("twice(Tensor self) -> Tensor")
 library.impl("twice", lambda self: self + self, "CompositeExplicitAutograd")
 
-@lower(torch.ops.own.twice.default, samples=lambda: [Sample(rand(8, 64))], when=[Dtype(("self",), FLOATS)])
+@lower(torch.ops.own.twice.default, samples=lambda: [Sample(rand(8, 64))], takes=FLOATS)
 def twice(tt, self):
     return tt.add(self, self)
 

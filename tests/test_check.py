@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 import ttreg
-from ttreg.conditions import FLOATS, Dtype
+from ttreg.conditions import FLOATS
+from ttreg.specs import Weight
 
 X = torch.linspace(-2, 3, 12).reshape(3, 4)
 
@@ -59,7 +60,7 @@ def test_in_place_ops_run_once_on_the_programs_data(checked, private_op):
 
     op = private_op("shift(Tensor self) -> Tensor", lambda self: self + 1)
     in_place = private_op("shift_(Tensor(a!) self) -> Tensor(a!)", shift_on_host)
-    ttreg.lower(op, samples=list, when=[Dtype("self", FLOATS)])(lambda tt, self: tt.add(self, 1))
+    ttreg.lower(op, samples=list, takes=FLOATS)(lambda tt, self: tt.add(self, 1))
     with checked as session:
         x = session.to_device(X)
         view = x.view(12)
@@ -78,17 +79,13 @@ def pair(private_op):
 
 
 def test_the_wrong_one_of_several_outputs_is_named(checked, pair):
-    ttreg.lower(pair, samples=list, when=[Dtype("self", FLOATS)])(
-        lambda tt, self: (tt.add(self, 1), tt.multiply(self, self))
-    )
+    ttreg.lower(pair, samples=list, takes=FLOATS)(lambda tt, self: (tt.add(self, 1), tt.multiply(self, self)))
     with checked, pytest.raises(ttreg.AccuracyError, match=r"output 1, float32\[3, 4\]"):
         pair(X)
 
 
 def test_an_output_made_later_is_compared_when_it_is_read(checked, pair):
-    ttreg.lower(pair, samples=list, when=[Dtype("self", FLOATS)])(
-        lambda tt, self: (tt.add(self, 1), lambda: tt.multiply(self, self))
-    )
+    ttreg.lower(pair, samples=list, takes=FLOATS)(lambda tt, self: (tt.add(self, 1), lambda: tt.multiply(self, self)))
 
     def program(read):
         with checked as session:
@@ -106,9 +103,7 @@ def test_an_output_made_later_is_compared_when_it_is_read(checked, pair):
 
 
 def test_a_right_output_made_later_is_what_it_is_without_the_check(checked, pair):
-    ttreg.lower(pair, samples=list, when=[Dtype("self", FLOATS)])(
-        lambda tt, self: (tt.add(self, 1), lambda: tt.multiply(self, 2))
-    )
+    ttreg.lower(pair, samples=list, takes=FLOATS)(lambda tt, self: (tt.add(self, 1), lambda: tt.multiply(self, 2)))
     with checked as session:
         x = session.to_device(X)
         second = pair(x)[1]
@@ -173,7 +168,7 @@ def test_rounding_that_was_asked_for_is_no_difference():
 
 def test_a_block_float_weight_is_compared_as_the_device_has_it(replaced):
     op = ttreg.aten.mm.default
-    replaced(op, lambda tt, self, mat2: tt.matmul(self, tt.abs(mat2)), ("self", "mat2"), block_floats=("mat2",))
+    replaced(op, lambda tt, self, mat2: tt.matmul(self, tt.abs(mat2)), {"self": FLOATS, "mat2": Weight(FLOATS)})
     weight = nn.Parameter(torch.randn(16, 8, generator=torch.Generator().manual_seed(0)))
     ttreg.carry_in(weight, "bfloat4_b")
     x = torch.randn(5, 16)

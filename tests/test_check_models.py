@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import ttreg
-from ttreg.conditions import FLOATS, Dtype
+from ttreg.conditions import FLOATS
 
 X = torch.linspace(-2, 3, 12).reshape(3, 4)
 
@@ -110,7 +110,7 @@ def traced(check, program):
 
 def test_it_leaves_no_trace(private_op):
     op = private_op("noisy(Tensor self) -> Tensor", lambda self: self + torch.rand_like(self) * 1e-3)
-    ttreg.lower(op, samples=list, when=[Dtype("self", FLOATS)])(lambda tt, self: tt.add(self, 0))
+    ttreg.lower(op, samples=list, takes=FLOATS)(lambda tt, self: tt.add(self, 0))
 
     def program(session):
         model, image, _ = network()

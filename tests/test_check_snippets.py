@@ -20,19 +20,20 @@ from ttreg.registry import registry
 PACKAGE = """
 import torch
 import ttreg
-from ttreg.conditions import FLOATS, Dtype
+from ttreg.conditions import FLOATS
+from ttreg.specs import Weight
 
 library = torch.library.Library("ttreg_wrong", "DEF")
 
 
-def op(schema, function, lowering, typed=("self",), **options):
+def op(schema, function, lowering, takes=FLOATS):
     library.define(schema)
     name = schema.partition("(")[0]
     library.impl(name, function, "CompositeExplicitAutograd")
     packet, _, overload = name.partition(".")
     if lowering is not None:
         packet = getattr(torch.ops.ttreg_wrong, packet)
-        ttreg.lower(packet.default, samples=list, when=[Dtype(typed, FLOATS)], **options)(lowering)
+        ttreg.lower(packet.default, samples=list, takes=takes)(lowering)
 
 
 def cube(tt, self, times):
@@ -57,12 +58,11 @@ def product(tt, self, weight):
 
 op("twice(Tensor self, float times=2.0) -> Tensor", lambda self, times=2.0: self * times, cube)
 op("twice_(Tensor(a!) self, float times=2.0) -> Tensor(a!)", lambda self, times=2.0: self.mul_(times), None)
-op("join(Tensor[] tensors, Tensor? weights=None) -> Tensor", lambda tensors, weights=None: sum(tensors), join,
-   ("tensors", "weights"))
+op("join(Tensor[] tensors, Tensor? weights=None) -> Tensor", lambda tensors, weights=None: sum(tensors), join)
 op("fan(Tensor self) -> (Tensor, Tensor)", lambda self: (self.clone(), self + self), fan)
 op("turn(Tensor(a) self) -> Tensor(a)", lambda self: self.t(), turn)
-op("product(Tensor self, Tensor weight) -> Tensor", torch.matmul, product, ("self", "weight"),
-   block_floats=("weight",))
+op("product(Tensor self, Tensor weight) -> Tensor", torch.matmul, product,
+   {"self": FLOATS, "weight": Weight(FLOATS)})
 """
 
 # Runs each program on its own terms, and tells what each raised.

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 import ttreg
-from ttreg.conditions import FLOATS, Dtype
+from ttreg.conditions import FLOATS
 
 ARCHS = ("wormhole_b0", "blackhole")
 PASSES = 100
@@ -105,11 +105,11 @@ def private_ops():
     library.define("tiled(Tensor self, int count) -> Tensor")
     library.impl("tiled", lambda self, count: self.repeat(count, 1), "CompositeExplicitAutograd")
 
-    @ttreg.lower(ops.pad_above.default, samples=list, when=[Dtype(("self",), FLOATS)])
+    @ttreg.lower(ops.pad_above.default, samples=list, takes=FLOATS)
     def pad_above(tt, self):
         return tt.pad(self, [(1, 0), (0, 0)], 0.0)
 
-    @ttreg.lower(ops.tiled.default, samples=list, when=[Dtype(("self",), FLOATS)])
+    @ttreg.lower(ops.tiled.default, samples=list, takes=FLOATS)
     def tiled(tt, self, count):
         return tt.repeat(self, [count, 1])
 

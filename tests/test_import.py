@@ -120,7 +120,7 @@ def samples():
     yield Sample(rand(2, 3))
 
 
-@lower(torch.ops.ttreg_tests.triple.default, samples=samples, when=[Dtype("self", FLOATS)])
+@lower(torch.ops.ttreg_tests.triple.default, samples=samples, takes=FLOATS)
 def triple(tt, self):
     return tt.multiply(self, 3.0)
 """

@@ -7,7 +7,7 @@ import torch
 
 import ttreg
 from ttreg.checking.trial import trial
-from ttreg.conditions import FLOATS, Dtype, Is
+from ttreg.conditions import FLOATS, Is
 from ttreg.devices.base import RefusedByDevice
 from ttreg.registry import registry
 from ttreg.samples import Sample
@@ -22,7 +22,7 @@ def twice(private_op):
 
 
 def entry(op, function, *conditions):
-    return ttreg.lower(op, samples=list, when=[Dtype("self", FLOATS), *conditions])(function)
+    return ttreg.lower(op, samples=list, takes=FLOATS, when=conditions)(function)
 
 
 def broken(tt, self, times):
@@ -105,7 +105,7 @@ def test_a_wrong_lowering_is_a_fallback_that_on_fallback_forbids(twice):
 def test_a_lowering_error_does_not_change_what_an_in_place_op_would_write(private_op, device):
     op = private_op("shift(Tensor self) -> Tensor", lambda self: self + 1)
     in_place = private_op("shift_(Tensor(a!) self) -> Tensor(a!)", lambda self: self.add_(1))
-    ttreg.lower(op, samples=list, when=[Dtype("self", FLOATS)])(lambda tt, self: 1 / 0)
+    ttreg.lower(op, samples=list, takes=FLOATS)(lambda tt, self: 1 / 0)
     with device as session:
         x = session.to_device(X)
         view = x.t()
@@ -170,7 +170,7 @@ def test_right_values_pass_the_check_and_change_nothing(twice):
 def test_an_in_place_op_is_checked_against_what_it_had_before(private_op):
     op = private_op("shift(Tensor self) -> Tensor", lambda self: self + 1)
     in_place = private_op("shift_(Tensor(a!) self) -> Tensor(a!)", lambda self: self.add_(1))
-    ttreg.lower(op, samples=list, when=[Dtype("self", FLOATS)])(lambda tt, self: tt.add(self, 1))
+    ttreg.lower(op, samples=list, takes=FLOATS)(lambda tt, self: tt.add(self, 1))
     with ttreg.device_mode(device="emulated", min_upload_numel=0, check=0.99) as session:
         x = session.to_device(X)
         in_place(x)
@@ -220,7 +220,7 @@ def pair(private_op):
 @pytest.mark.parametrize("function", LATE, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("read", [lambda t: t.tolist(), lambda t: t + 1, repr], ids=["tolist", "add", "repr"])
 def test_an_output_that_cannot_be_made_later_is_told_of_each_time(function, read, pair, device):
-    ttreg.lower(pair, samples=list, when=[Dtype("self", FLOATS)])(late(function))
+    ttreg.lower(pair, samples=list, takes=FLOATS)(late(function))
     kind, text = LATE[function]
     with device as session:
         first, second = pair(session.to_device(X))
@@ -233,7 +233,7 @@ def test_an_output_that_cannot_be_made_later_is_told_of_each_time(function, read
 
 @pytest.mark.parametrize("function", LATE, ids=lambda f: f.__name__)
 def test_an_output_that_cannot_be_made_later_is_the_hosts_where_that_is_wanted(function, pair):
-    ttreg.lower(pair, samples=list, when=[Dtype("self", FLOATS)])(late(function))
+    ttreg.lower(pair, samples=list, takes=FLOATS)(late(function))
     with ttreg.device_mode(device="emulated", min_upload_numel=0, on_device_error="fallback") as session:
         x = session.to_device(X)
         first, second = pair(x)
@@ -252,7 +252,7 @@ def test_an_output_made_later_of_a_call_that_pytorch_refuses_raises_what_pytorch
         return self + 1, self + 1
 
     op = private_op("pair(Tensor self) -> (Tensor, Tensor)", refusing)
-    ttreg.lower(op, samples=list, when=[Dtype("self", FLOATS)])(late(late_key_error))
+    ttreg.lower(op, samples=list, takes=FLOATS)(late(late_key_error))
     with device as session:
         _, second = op(session.to_device(X))
         for read in (lambda t: t.tolist(), lambda t: t + 1, repr):
@@ -262,7 +262,7 @@ def test_an_output_made_later_of_a_call_that_pytorch_refuses_raises_what_pytorch
 
 
 def test_an_unread_output_that_cannot_be_made_does_not_cost_the_others(pair, device):
-    ttreg.lower(pair, samples=list, when=[Dtype("self", FLOATS)])(late(late_key_error))
+    ttreg.lower(pair, samples=list, takes=FLOATS)(late(late_key_error))
     kept = []
 
     def program():
@@ -285,7 +285,7 @@ def test_an_output_made_later_is_made_once_and_from_the_inputs_of_its_time(pair,
         made.append(1)
         return tt.multiply(self, 2)
 
-    ttreg.lower(pair, samples=list, when=[Dtype("self", FLOATS)])(late(doubled_later))
+    ttreg.lower(pair, samples=list, takes=FLOATS)(late(doubled_later))
     with device as session:
         x = session.to_device(X)
         _, second = pair(x)

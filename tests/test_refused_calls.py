@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import ttreg
-from ttreg.conditions import FLOATS, Check, Dtype
+from ttreg.conditions import FLOATS, Check
 from ttreg.devices.base import RefusedByDevice
+from ttreg.specs import Index, together
 
 X = torch.arange(12.0).reshape(3, 4) / 4
 
@@ -25,7 +26,7 @@ def picky(self, times=2):
 
 
 def entry(op, function, *conditions, **options):
-    return ttreg.lower(op, samples=list, when=[Dtype("self", FLOATS), *conditions], **options)(function)
+    return ttreg.lower(op, samples=list, takes=FLOATS, when=conditions, **options)(function)
 
 
 def broken(tt, self, times):
@@ -84,7 +85,7 @@ def test_a_trial_on_the_host_writes_to_nothing_of_the_programs(private_op, devic
 
     op = private_op("nudge(Tensor self, Tensor other) -> Tensor", lambda self, other: self + other)
     in_place = private_op("nudge_(Tensor(a!) self, Tensor other) -> Tensor(a!)", write_and_raise)
-    ttreg.lower(op, samples=list, when=[Dtype(("self", "other"), FLOATS)])(lambda tt, self, other: 1 / 0)
+    ttreg.lower(op, samples=list, takes=FLOATS)(lambda tt, self, other: 1 / 0)
     plain = X.clone()
     with device as session:
         x = session.to_device(X)
@@ -101,7 +102,7 @@ def test_a_trial_on_the_host_sees_which_arguments_share_memory(private_op, devic
         raise ValueError("the same memory" if self.data_ptr() == other.data_ptr() else "different memory")
 
     op = private_op("alike(Tensor self, Tensor other) -> Tensor", alike)
-    ttreg.lower(op, samples=list, when=[Dtype(("self", "other"), FLOATS)])(lambda tt, self, other: 1 / 0)
+    ttreg.lower(op, samples=list, takes=FLOATS)(lambda tt, self, other: 1 / 0)
     with device as session:
         x, y = session.to_device(X), session.to_device(X)
         for others in (x, x[:]), (X, X[:]):
@@ -133,7 +134,7 @@ def fails(*_):
 UNJUDGED = {
     "a condition": {"condition": Check("times is well", fails)},
     "outputs": {"outputs": fails},
-    "bounds": {"indices": {"places": fails}},
+    "bounds": {"takes": {"self": FLOATS, "places": Index((torch.int64,), below=fails)}},
 }
 
 
@@ -142,7 +143,8 @@ def test_a_call_that_the_registry_cannot_judge_is_the_hosts(what, private_op, de
     op = private_op("places(Tensor self, Tensor places) -> Tensor", lambda self, places: self[places])
     options = dict(UNJUDGED[what])
     conditions = [options.pop("condition")] if "condition" in options else []
-    entry(op, lambda tt, self, places: 1 / 0, Dtype("places", (torch.int64,)), *conditions, **options)
+    takes = options.pop("takes", {"self": FLOATS, "places": (torch.int64,)})
+    ttreg.lower(op, samples=list, takes=takes, when=conditions, **options)(lambda tt, self, places: 1 / 0)
     index = torch.tensor([2, 0])
     with device as session:
         result = op(session.to_device(X), index)
@@ -155,7 +157,8 @@ def test_a_call_that_the_registry_cannot_judge_is_the_hosts(what, private_op, de
 
 def test_a_call_whose_numbers_have_no_common_dtype_is_the_hosts(private_op, device):
     op = private_op("added(Tensor self, Tensor[] others) -> Tensor", lambda self, others: self + len(others))
-    entry(op, lambda tt, self, others: 1 / 0, Dtype("others", FLOATS), promote=("others",))
+    takes = {"self": FLOATS, **together(["others"], FLOATS)}
+    ttreg.lower(op, samples=list, takes=takes)(lambda tt, self, others: 1 / 0)
     with device as session:
         result = op(session.to_device(X), [])
     assert result.tolist() == X.tolist()

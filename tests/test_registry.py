@@ -11,6 +11,7 @@ from ttreg.conditions import FLOATS, AtMost, Check, Dtype, Given, Is, MultipleOf
 from ttreg.registry import Entry, Registry, registry
 from ttreg.samples import Sample, rand
 from ttreg.schema import functional_form, is_view, written_arguments
+from ttreg.specs import Tensor, together
 
 
 def samples():
@@ -110,14 +111,14 @@ def test_a_condition_on_a_misspelt_argument_is_refused(stretch, condition):
     assert registry.find(stretch) is None
 
 
-def test_a_misspelt_argument_in_promote_is_refused(stretch):
+@pytest.mark.parametrize(
+    "takes",
+    [{"other": FLOATS}, together(("self", "other"), FLOATS), {"self": Tensor(FLOATS, cast_to="other")}],
+    ids=["argument", "promoted", "dtype"],
+)
+def test_a_misspelt_argument_of_a_spec_is_refused(stretch, takes):
     with pytest.raises(RegistryError, match="has no argument 'other'"):
-        lower(stretch, samples=samples, when=[TYPED], promote=("self", "other"))(lowering)
-
-
-def test_a_misspelt_argument_in_indices_is_refused(stretch):
-    with pytest.raises(RegistryError, match="has no argument 'index'"):
-        lower(stretch, samples=samples, when=[TYPED], indices={"index": lambda call: 1})(lowering)
+        lower(stretch, samples=samples, takes=takes, when=[TYPED])(lowering)
 
 
 def test_a_misspelt_parameter_of_the_lowering_is_refused(stretch):
@@ -161,8 +162,8 @@ def test_a_lowering_takes_tt_first(stretch):
 
 
 def test_a_tensor_argument_without_dtype_condition_is_refused(stretch):
-    with pytest.raises(RegistryError, match="says nothing of the dtype of bias: add a Dtype condition"):
-        lower(stretch, samples=samples, when=[Dtype("self", FLOATS)])(lowering)
+    with pytest.raises(RegistryError, match="says nothing of the dtype of bias: say in `takes` which the device takes"):
+        lower(stretch, samples=samples, takes=FLOATS)(lowering)
 
 
 def test_a_check_does_not_replace_a_dtype_condition(stretch):

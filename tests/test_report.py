@@ -271,7 +271,7 @@ def test_a_call_on_the_host_between_two_on_the_device_says_what_it_moved(device)
 def test_a_derived_overload_has_a_row_of_its_own(private_op, rows_of):
     op = private_op("shift(Tensor self) -> Tensor", lambda self: self + 1)
     in_place = private_op("shift_(Tensor(a!) self) -> Tensor(a!)", lambda self: self.add_(1))
-    ttreg.lower(op, samples=list, when=[Dtype("self", FLOATS)])(lambda tt, self: tt.add(self, 1))
+    ttreg.lower(op, samples=list, takes=FLOATS)(lambda tt, self: tt.add(self, 1))
 
     def program(session):
         x = session.to_device(X)

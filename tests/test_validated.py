@@ -19,7 +19,7 @@ from ttreg.ops._compute import accurate
 
 import ttreg
 from ttreg.checking.trial import trial
-from ttreg.conditions import FLOATS, Dtype
+from ttreg.conditions import FLOATS
 from ttreg.registry import registry
 
 ARCHS = ("wormhole_b0", "blackhole")
@@ -259,7 +259,7 @@ def raised(arch: str, name: str, lowering: Callable) -> str:
     library.define(f"{name}(Tensor self) -> Tensor")
     library.impl(name, torch.clone, "CompositeExplicitAutograd")
     op = getattr(getattr(torch.ops, f"ttreg_tests_{name}"), name)
-    ttreg.lower(op.default, samples=list, when=[Dtype(("self",), FLOATS)])(lowering)
+    ttreg.lower(op.default, samples=list, takes=FLOATS)(lowering)
     try:
         with validated(arch):
             op(torch.rand(4, 32))

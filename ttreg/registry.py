@@ -265,7 +265,9 @@ def _check_lowering(entry: Entry, names: tuple[str, ...]) -> None:
     typed = {name for c in entry.conditions if isinstance(c, Dtype) for name in c.arguments()}
     untyped = [name for name in tensor_arguments(entry.op) if name not in typed and name not in fixed]
     if untyped:
-        raise RegistryError(f"{entry.op} says nothing of the dtype of {', '.join(untyped)}: add a Dtype condition")
+        raise RegistryError(
+            f"{entry.op} says nothing of the dtype of {', '.join(untyped)}: say in `takes` which the device takes"
+        )
 
 
 def _like(value: Any, dtype: torch.dtype) -> Any:

@@ -63,8 +63,7 @@ def _show(one: Detail) -> None:
     for says in one.conditions:
         fields.append(("condition", f"{says.condition}, because {says.because}" if says.because else says.condition))
     fields += [("serves too", form) for form in one.forms]
-    fields.append(("promotes", ", ".join(one.promoted)))
-    fields.append(("indices", ", ".join(one.indices)))
+    fields += [("arrives", f"{name} {how}") for name, how in one.arrives.items()]
     fields.append(("decomposition", one.decomposition))
     for sample in one.samples:
         fields.append(("sample", f"{sample.call}{': refused by ' if sample.refused else ''}{sample.refused}"))

@@ -80,8 +80,7 @@ class Detail:
     op_schema: str
     conditions: tuple[Says, ...]
     forms: tuple[str, ...]  # the in-place and `out=` overloads that the entry serves as well
-    promoted: tuple[str, ...]  # arguments that are brought to one dtype first
-    indices: tuple[str, ...]  # arguments whose values the host checks against bounds
+    arrives: dict[str, str]  # how an argument reaches the lowering, where there is something to say of it
     decomposition: str  # where PyTorch has one
     lowering: Lowering | None
     samples: tuple[Tried, ...]
@@ -106,8 +105,7 @@ def detail(entry: Entry) -> Detail:
         op_schema=str(entry.op._schema),
         conditions=tuple(Says(str(c), c.because) for c in entry.conditions),
         forms=tuple(map(str, derived_forms(entry))),
-        promoted=entry.promoted,
-        indices=entry.checked,
+        arrives={name: text for name, spec in entry.takes.items() if (text := spec.says())},
         decomposition=_decomposition(entry),
         lowering=_lowering(entry.function) if entry.function is not None else None,
         samples=tuple(_tried(entry)),

@@ -45,7 +45,7 @@ def skeleton(name: str) -> Skeleton:
     samples += [f"    yield {sample_code(call, op, torch.bfloat16)}" for call in calls[-1:]]
     samples += [f"    yield {sample_code(call, op, torch.float64)}  # a dtype that ttnn has not" for call in calls[-1:]]
     candidates = _candidates(op)
-    code = _code(op, _conditions(op, calls), samples, candidates)
+    code = _code(op, _takes(op, calls), samples, candidates)
     return Skeleton(op=str(op), code=code, candidates=candidates, samples=len(samples))
 
 
@@ -84,16 +84,17 @@ def _candidates(op: OpOverload) -> list[str]:
     return list(dict.fromkeys([*exact, *parts, *difflib.get_close_matches(name, functions, 4, 0.75)]))[:6]
 
 
-def _conditions(op: OpOverload, calls: list[dict]) -> list[str]:
-    """A dtype condition for each kind of tensor argument, and `Is` for what a lowering has no use for."""
-    groups: dict[str, list[str]] = {}
+def _takes(op: OpOverload, calls: list[dict]) -> str:
+    """The dtypes of each tensor argument, as far as the calls show them."""
+    groups: dict[str, str] = {}
     for name in tensor_arguments(op):
         items = [item for call in calls for item in (call[name] if isinstance(call[name], list) else [call[name]])]
         dtypes = {item.dtype for item in items if isinstance(item, torch.Tensor)}
         group = next((group for group, of in _GROUPS.items() if dtypes and dtypes <= of), "FLOATS")
-        groups.setdefault(group, []).append(name)
-    dtype = [f"Dtype({tuple(names) if len(names) > 1 else names[0]!r}, {group})" for group, names in groups.items()]
-    return [line.replace("'", '"') for line in dtype] + [f'Is("{name}", None)' for name in _left_none(op)]
+        groups[name] = group
+    if len(set(groups.values())) == 1:
+        return next(iter(groups.values()))
+    return "{" + ", ".join(f'"{name}": {group}' for name, group in groups.items()) + "}"
 
 
 def _function_name(op: OpOverload) -> str:
@@ -108,7 +109,7 @@ def _left_none(op: OpOverload) -> list[str]:
     return [a.name for a in arguments if a.default_value is None and any(k in str(a.real_type) for k in _LEFT_NONE)]
 
 
-def _code(op: OpOverload, conditions: list[str], samples: list[str], candidates: list[str]) -> str:
+def _code(op: OpOverload, takes: str, samples: list[str], candidates: list[str]) -> str:
     taken = [a for a in op._schema.arguments if a.name not in _left_none(op)]
     tensors = [a.name for a in taken if a.name in tensor_arguments(op)]
     others = [f"{a.name}={a.name}" for a in taken if a.name not in tensors]
@@ -122,9 +123,10 @@ def _code(op: OpOverload, conditions: list[str], samples: list[str], candidates:
             f"    # {why}: yield Sample(...) with arguments of the op.",
             "    return iter(())",
         ]
-    text = "\n".join([*samples, *conditions])
+    conditions = [f'Is("{name}", None)' for name in _left_none(op)]
+    text = "\n".join(samples)
     used = [name for name in ("bools", "ints", "rand") if f"{name}(" in text]
-    condition_names = [n for n in ("BOOL", "FLOATS", "INDICES", "Dtype", "Is") if any(n in c for c in conditions)]
+    condition_names = [name for name in ("BOOL", "FLOATS", "INDICES") if name in takes] + ["Is"] * bool(conditions)
     namespace = op.namespace
     return "\n".join(
         [
@@ -144,9 +146,8 @@ def _code(op: OpOverload, conditions: list[str], samples: list[str], candidates:
             "@lower(",
             f"    torch.ops.{namespace}.{str(op).partition('.')[2]},",
             "    samples=samples,",
-            "    when=[",
-            *(f"        {condition}," for condition in conditions),
-            "    ],",
+            f"    takes={takes},",
+            *([f"    when=[{', '.join(conditions)}],"] if conditions else []),
             ")",
             f"def {_function_name(op)}(tt, {', '.join(a.name for a in taken)}):",
             *body,

@@ -138,7 +138,7 @@ def test_sample_code_makes_what_it_was_made_of():
 
 def test_what_a_lowering_has_no_use_for_is_left_none(infos):
     code = skeleton.skeleton("rand_like").code if registry.find(aten.rand_like.default) is None else ""
-    code = code or skeleton._code(aten.rand_like.default, skeleton._conditions(aten.rand_like.default, []), [], [])
+    code = code or skeleton._code(aten.rand_like.default, "FLOATS", [], [])
     assert 'Is("generator", None)' in code or 'Is("device", None)' in code
     assert "device" not in code.partition("def rand_like(")[2].partition(")")[0]
 

@@ -163,7 +163,13 @@ def test_a_lowering_takes_tt_first(stretch):
 
 def test_a_tensor_argument_without_dtype_condition_is_refused(stretch):
     with pytest.raises(RegistryError, match="says nothing of the dtype of bias: say in `takes` which the device takes"):
-        lower(stretch, samples=samples, takes=FLOATS)(lowering)
+        lower(stretch, samples=samples, takes={"self": FLOATS})(lowering)
+
+
+@pytest.mark.parametrize("takes", [("self", "bias"), {"self": "float32"}, {"self": torch.float32}, ["self"]], ids=str)
+def test_what_is_no_spec_is_refused(stretch, takes):
+    with pytest.raises(RegistryError, match=r"a spec of ttreg\.specs or a tuple of dtypes"):
+        lower(stretch, samples=samples, takes=takes)(lowering)
 
 
 def test_a_check_does_not_replace_a_dtype_condition(stretch):

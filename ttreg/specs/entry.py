@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from ..conditions import Condition, Dtype, ProgramDtype
+from ..errors import RegistryError
 from ..pytorch_private import OpOverload
 from ..schema import tensor_arguments
 from .spec import Spec
@@ -19,10 +20,23 @@ Takes = Mapping[str, Taken] | Taken
 
 
 def specs_of(op: OpOverload, takes: Takes) -> dict[str, Spec]:
-    """The spec of each argument for which there is one."""
+    """The spec of each argument for which there is one.
+
+    Raises RegistryError for what is none.
+    """
     if not isinstance(takes, Mapping):
         takes = dict.fromkeys(tensor_arguments(op), takes) if takes else {}
-    return {name: spec if isinstance(spec, Spec) else Tensor(spec) for name, spec in takes.items()}
+    return {name: _spec_of(op, name, taken) for name, taken in takes.items()}
+
+
+def _spec_of(op: OpOverload, name: str, taken: Taken) -> Spec:
+    if isinstance(taken, Spec):
+        return taken
+    if not isinstance(taken, tuple) or not all(isinstance(dtype, torch.dtype) for dtype in taken):
+        raise RegistryError(
+            f"{op} takes {taken!r} for {name}; expected a spec of ttreg.specs or a tuple of dtypes, such as FLOATS"
+        )
+    return Tensor(taken)
 
 
 def conditions_of(op: OpOverload, specs: Mapping[str, Spec]) -> Iterator[Condition]:

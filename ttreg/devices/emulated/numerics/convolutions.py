@@ -8,7 +8,8 @@ import torch
 from torch.nn.functional import pad
 
 from .bits import cut
-from .products import GROUP, added, matrix_product, phases
+from .elements import added
+from .products import GROUP, matrix_product, phases
 from .table import Values, float32, kernel
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from .products import added, phases, product
+from .elements import added
+from .products import phases, product
 from .table import Values, float32, kernel
 
 

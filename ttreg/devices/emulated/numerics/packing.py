@@ -12,10 +12,15 @@ from .bits import to_bfloat16
 
 # They copy what they are given, bit by bit, without the packer.
 _COPIES = frozenset(("reshape", "slice", "concat", "gather", "embedding"))
+# Their results come to the packer in float32, and it rounds halves away from 0. Others round before, to even numbers.
+_ROUNDED_BY_THE_PACKER = frozenset(
+    ("matmul", "linear", "conv2d", "softmax", "layer_norm", "batch_norm", "add", "subtract", "rsub")
+)
 
 
 def packed(name: str, values: torch.Tensor, dtype: Any) -> torch.Tensor:
     """The results of `ttnn.<name>` as a device tensor of ttnn dtype `dtype` holds them."""
     if dtype == ttnn.bfloat16 and values.is_floating_point() and name not in _COPIES:
-        return to_bfloat16(values.float())
+        rounded = values if name in _ROUNDED_BY_THE_PACKER else values.bfloat16()
+        return to_bfloat16(rounded.float())
     return stored(values, dtype)

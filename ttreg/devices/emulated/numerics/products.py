@@ -14,6 +14,7 @@ import torch
 from torch.nn.functional import pad
 
 from .bits import cut, powers_of_two
+from .elements import as_number
 
 GROUP = 8
 # Products of one call that are rounded one by one, some 0.4 s of work; of larger ones, the rounding of every n-th group
@@ -66,15 +67,8 @@ def matrix_product(a: torch.Tensor, b: torch.Tensor, phases: int) -> torch.Tenso
 
 
 def _scaled(values: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The values over the power of two of the largest along `dim`, so that no product leaves float32; and that power.
-
-    To the unit an infinity or a NaN is a number of the exponent 128.
-    """
-    wide = values.double()
-    if not bool(values.isfinite().all()):
-        mantissa = (values.view(torch.int32) & 0x7FFFFF).double() * 2.0**-23 + 1
-        wide = torch.where(values.isfinite(), wide, torch.copysign(mantissa * 2.0**128, wide))
-    wide = torch.where(wide.abs() < 2.0**-126, 0.0, wide)
+    """The values over the power of two of the largest along `dim`, so that no product leaves float32; and that power."""
+    wide = as_number(values)
     largest = wide.abs().amax(dim, keepdim=True) if values.numel() else wide.new_ones(())
     power = torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent)
     return (wide / power).float(), power
@@ -111,14 +105,3 @@ def _rounded_sums(a: torch.Tensor, a_powers: torch.Tensor, b: torch.Tensor, b_po
         rounded = products.add(shift).sub_(shift)
         made[part] = (rounded if step == 1 else rounded - products).sum((1, 2))
     return made if step == 1 else a @ b + made * step**0.5
-
-
-def added(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """`a + b` of float32 values as the unit adds: both cut to 10 bits, the smaller rounded to the larger one's grid."""
-    a, b = torch.broadcast_tensors(cut(a, 10), cut(b, 10))
-    larger = torch.where(a.abs() >= b.abs(), a, b)
-    smaller = torch.where(a.abs() >= b.abs(), b, a)
-    grid = powers_of_two(larger).double() * 2.0**-10
-    steps = smaller.double().abs() / grid
-    rounded = torch.copysign((steps + 0.5).floor() * grid, smaller.double())
-    return torch.where(grid == 0, larger, (larger.double() + rounded).float())

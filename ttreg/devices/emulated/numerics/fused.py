@@ -1,0 +1,85 @@
+"""softmax and the norms that ttnn has as one kernel each, step by step with what its registers keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .bits import cut, to_bfloat16
+from .elements import added, multiplied, subtracted
+from .products import matrix_product, phases
+from .table import Values, kernel
+
+
+@kernel("softmax")
+def _softmax(_: Values) -> Values:
+    def softmax(
+        values: torch.Tensor, dim: int = -1, *, compute_kernel_config: Any = None, numeric_stable: bool = False
+    ) -> torch.Tensor:
+        del numeric_stable  # without it ttnn's own values are others where exponentials overflow
+        rows = values.float().movedim(dim, -1)
+        exponentials = subtracted(rows, rows.amax(-1, keepdim=True)).exp()
+        total = _sums(exponentials, compute_kernel_config)
+        return multiplied(exponentials, total.reciprocal()).movedim(-1, dim)
+
+    return softmax
+
+
+@kernel("layer_norm")
+def _layer_norm(_: Values) -> Values:
+    def layer_norm(
+        values: torch.Tensor,
+        *,
+        epsilon: float = 1e-12,
+        weight: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
+        compute_kernel_config: Any = None,
+    ) -> torch.Tensor:
+        rows = values.float()
+        part = 1 / torch.tensor(float(rows.shape[-1]))
+        centred = subtracted(rows, _sums(rows, compute_kernel_config) * part)
+        variance = _sums(multiplied(centred, centred), compute_kernel_config) * part
+        made = multiplied(centred, added(variance, torch.tensor(epsilon)).rsqrt())
+        if weight is not None:
+            made = multiplied(made, weight.float().flatten())
+        return made if bias is None else added(made, bias.float().flatten())
+
+    return layer_norm
+
+
+@kernel("batch_norm")
+def _batch_norm(golden: Values) -> Values:
+    """That of float32 does not use the matrix unit."""
+
+    def batch_norm(values: torch.Tensor, **given: Any) -> torch.Tensor:
+        return golden(values, **given) if values.dtype is torch.float32 else of_bfloat16(values, **given)
+
+    def of_bfloat16(
+        values: torch.Tensor,
+        *,
+        running_mean: torch.Tensor,
+        running_var: torch.Tensor,
+        weight: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
+        eps: float = 1e-5,
+        **_: Any,
+    ) -> torch.Tensor:
+        deviation = to_bfloat16(added(running_var.float(), torch.tensor(eps)).rsqrt()).float()
+        made = multiplied(_again(subtracted(values.float(), running_mean.float())), deviation)
+        if weight is not None:
+            made = multiplied(_again(made), weight.float())
+        return made if bias is None else added(_again(made), bias.float())
+
+    return batch_norm
+
+
+def _again(values: torch.Tensor) -> torch.Tensor:
+    """Results of the matrix unit that it is given as factors again, as a register of bfloat16 keeps them."""
+    return cut(values, 7)
+
+
+def _sums(rows: torch.Tensor, config: Any) -> torch.Tensor:
+    """The sum of each row, which is its product with ones."""
+    ones = rows.new_ones(rows.shape[-1], 1)
+    return matrix_product(rows.reshape(-1, rows.shape[-1]), ones, phases(config, True)).reshape(*rows.shape[:-1], 1)

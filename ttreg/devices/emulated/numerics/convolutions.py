@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import pad
 
 from .bits import cut
-from .elements import added
+from .elements import KEPT, added
 from .products import GROUP, matrix_product, phases
 from .table import Values, float32, kernel
 
@@ -33,7 +33,7 @@ def _conv2d(golden: Values) -> Values:
         steps = phases(compute_config, float32(input_tensor, weight_tensor))
         made = torch.cat(
             [
-                _of_one_group(channels, weight, kernel_size, stride, dilation, steps)
+                _of_one_group(channels, weight, kernel_size, stride, dilation, steps, bias_tensor is None)
                 for channels, weight in zip(
                     images.chunk(groups, 3), weight_tensor.float().chunk(groups, 0), strict=True
                 )
@@ -54,10 +54,12 @@ def _of_one_group(
     stride: tuple[int, int],
     dilation: tuple[int, int],
     steps: int,
+    is_whole: bool,
 ) -> torch.Tensor:
     """The convolution of images (N, H, W, C) with a weight (O, C, rows, columns), a row of the kernel at a time.
 
-    Between the rows the sum is read again through a register of 10 bits of mantissa.
+    The rows are added up in memory, in float32. If no bias follows, the sum is read again through a register for the
+    last row.
     """
     fill = -images.shape[3] % GROUP
     images = pad(images, (0, fill))
@@ -67,7 +69,7 @@ def _of_one_group(
         (size - d * (k - 1) - 1) // s + 1
         for size, d, k, s in zip((height, width), dilation, kernel, stride, strict=True)
     )
-    total: torch.Tensor | None = None
+    total = images.new_zeros(n * rows * columns, weight.shape[0])
     for row in range(kernel[0]):
         of_row = images[:, row * dilation[0] :][:, : (rows - 1) * stride[0] + 1 : stride[0]]
         patches = torch.stack(
@@ -78,7 +80,7 @@ def _of_one_group(
             3,
         ).reshape(n * rows * columns, kernel[1] * channels)
         factors = weight[:, :, row].permute(2, 1, 0).reshape(kernel[1] * channels, -1)
-        part = matrix_product(patches, factors, steps)
-        total = part if total is None else cut(total, 10) + part
-    assert total is not None
+        if is_whole and row == kernel[0] - 1:
+            total = cut(total, KEPT)
+        total += matrix_product(patches, factors, steps)
     return total.reshape(n, rows, columns, -1)

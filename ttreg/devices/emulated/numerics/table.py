@@ -25,7 +25,7 @@ def kernel(*names: str) -> Callable[[Callable[[Values], Values]], Callable[[Valu
 
 def as_on_chip(name: str, golden: Values) -> Values:
     """The values of `ttnn.<name>` as the chip's kernel computes them; on torch tensors, as the golden function is."""
-    from . import binary, convolutions, fused, matrix_products  # noqa: F401  they fill the table
+    from . import bfloat16, binary, convolutions, fused, matrix_products  # noqa: F401  they fill the table
 
     make = _KERNELS.get(name)
     return golden if make is None else make(golden)

@@ -1,6 +1,6 @@
 # Every target sets up what it needs first; a second call installs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench performance models aliasing opinfo wrong-calls verify lint format lock clean
+.PHONY: help setup demo test bench performance numerics models aliasing opinfo wrong-calls verify lint format lock clean
 
 BIN := .venv/bin
 PYTHON ?=
@@ -48,6 +48,9 @@ performance: setup ## measure all of that, and every op, and bring docs/performa
 	$(BIN)/python benchmarks/flat.py --json > benchmarks/results/flat.json.new
 	$(BIN)/ttreg bench --shapes real --json > benchmarks/results/ops.json.new
 	$(BIN)/python scripts/performance.py
+
+numerics: setup ## foretell how far programs are off on a chip, beside what was measured (two minutes)
+	$(THREADS) $(BIN)/python benchmarks/numerics.py
 
 verify: setup ## make every accepted sample's ttnn calls on both mocked chips
 	$(BIN)/ttreg verify

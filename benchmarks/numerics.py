@@ -105,7 +105,11 @@ def generated(network: Any, tokens: int, attention: str = "eager") -> Outputs:
             if not tokens:
                 return network(prompt).logits.float()
             made = network.generate(
-                prompt, max_new_tokens=tokens, do_sample=False, output_logits=True, return_dict_in_generate=True,
+                prompt,
+                max_new_tokens=tokens,
+                do_sample=False,
+                output_logits=True,
+                return_dict_in_generate=True,
                 pad_token_id=0,
             )
         return torch.stack(list(made.logits)).float()
@@ -126,7 +130,11 @@ def llama() -> Outputs:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
-        hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
         vocab_size=256,
     )
     return generated(LlamaForCausalLM(config).eval(), 4)
@@ -141,8 +149,8 @@ def convolutions() -> Outputs:
     )
     for layer in network:
         if isinstance(layer, nn.BatchNorm2d):
-            nn.init.uniform_(layer.running_mean, -1, 1)
-            nn.init.uniform_(layer.running_var, 0.5, 2)
+            layer.load_state_dict({"running_mean": torch.rand_like(layer.weight) * 2 - 1}, strict=False)
+            layer.load_state_dict({"running_var": torch.rand_like(layer.weight) * 1.5 + 0.5}, strict=False)
     return of_network(network.eval(), torch.randn(2, 3, 32, 32), pick=lambda made: made)
 
 
@@ -176,20 +184,24 @@ PROGRAMS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Foretell the error of each program, and print it beside the measured one."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("programs", nargs="*", help=f"of {', '.join(PROGRAMS)}; all if none")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and inputs that are random")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
-    parser.add_argument("programs", nargs="*")
     options = parser.parse_args(arguments)
-    found = {name: foretold(one, options.seed) for name, one in PROGRAMS.items() if not options.programs or any(p in name for p in options.programs)}
+    if unknown := set(options.programs) - set(PROGRAMS):
+        parser.error(f"no program is named {', '.join(sorted(unknown))}; known are {', '.join(PROGRAMS)}")
+    found = {name: foretold(PROGRAMS[name], options.seed) for name in options.programs or PROGRAMS}
     if options.json:
         print(json.dumps(found))
         return
-    table = Table("program", *(f"{dtype}: {what}" for dtype in ("float32", "bfloat16") for what in COLUMNS))
+    table = Table("program", "dtype", *COLUMNS)
     for name, of_dtypes in found.items():
-        table.add_row(name, *(f"{of[column]:.2e}" if column!='ratio' else f"{of[column]:.2f}" for of in of_dtypes.values() for column in COLUMNS))
+        for dtype, of in of_dtypes.items():
+            table.add_row(name, dtype, *(f"{of[column]:.2g}" for column in COLUMNS))
     console().print(table)
 
 
+# Errors: of the golden numerics, of CPU in the dtype, of the chip's numerics, as measured; and the ratio of those two.
 COLUMNS = ("golden", "cpu", "chip", "measured", "ratio")
 
 

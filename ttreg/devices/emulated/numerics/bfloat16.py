@@ -1,4 +1,4 @@
-"""Functions whose kernels take a shorter approximation where their results are bfloat16, or cut these instead of rounding.
+"""Functions whose kernels take a shorter approximation for bfloat16, or cut their results instead of rounding them.
 
 The coefficients are those of ttnn's kernels. Errors come to a unit in the last place, now and then to two.
 """

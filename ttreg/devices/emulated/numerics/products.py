@@ -67,7 +67,7 @@ def matrix_product(a: torch.Tensor, b: torch.Tensor, phases: int) -> torch.Tenso
 
 
 def _scaled(values: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The values over the power of two of the largest along `dim`, so that no product leaves float32; and that power."""
+    """The values over the power of two of the largest along `dim`, so that products stay in float32; that power."""
     wide = as_number(values)
     largest = wide.abs().amax(dim, keepdim=True) if values.numel() else wide.new_ones(())
     power = torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent)

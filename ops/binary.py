@@ -13,7 +13,19 @@ from ..meta import Meta
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from ..specs import together
-from .elementwise import BF16, FITS, by_number, element, filled, first_strides, int32, is_number, operand, two_tensors
+from .elementwise import (
+    BF16,
+    FITS,
+    by_number,
+    by_operand,
+    element,
+    filled,
+    first_strides,
+    int32,
+    is_number,
+    operand,
+    two_tensors,
+)
 
 aten = torch.ops.aten
 
@@ -86,6 +98,7 @@ ALPHA = Check("alpha is a number", _bool_alpha, because="PyTorch takes a bool fo
 NO_BOOL = Check("no bool is subtracted", _got_bool, because="PyTorch raises")
 ADDABLE = together(PAIR, NUMBERS)
 MOVED = together(PAIR, (*NUMBERS, torch.bool))
+MULTIPLIED = together(PAIR, (*NUMBERS, torch.bool), factor="other")
 FLOATING = together(PAIR, FLOATS)
 
 
@@ -122,9 +135,9 @@ def rsub(tt, self, other, alpha):
 
 
 @lower(aten.mul.Scalar, samples=by_number(2.5, 3), takes=ADDABLE, when=[FITS])
-@lower(aten.mul.Tensor, samples=mul_samples, takes=MOVED, when=[FITS])
+@lower(aten.mul.Tensor, samples=mul_samples, takes=MULTIPLIED, when=[FITS])
 def mul(tt, self, other):
-    return tt.multiply(operand(tt, self, other), operand(tt, other, self))
+    return by_operand(tt, tt.multiply, operand(tt, self, other), operand(tt, other, self))
 
 
 # ttnn's function has aten's name and meaning; what its samples are drawn from.

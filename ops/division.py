@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -11,7 +12,19 @@ from ..conditions import FLOATS, NUMBERS, Check
 from ..registry import lower
 from ..samples import Sample, bools, rand
 from ..specs import together
-from .elementwise import BF16, FITS, by_number, element, filled, first_strides, int32, is_number, operand, two_tensors
+from .elementwise import (
+    BF16,
+    FITS,
+    by_number,
+    by_operand,
+    element,
+    filled,
+    first_strides,
+    int32,
+    is_number,
+    operand,
+    two_tensors,
+)
 
 aten = torch.ops.aten
 
@@ -33,9 +46,9 @@ def _is_exact(call: Call) -> bool:
 
 
 @lower(aten.div.Scalar, samples=by_number(2.5, 3), takes=together(PAIR, FLOATS, int_to_float=_is_exact))
-@lower(aten.div.Tensor, samples=div_samples, takes=together(PAIR, FLOATS, int_to_float=_is_exact))
+@lower(aten.div.Tensor, samples=div_samples, takes=together(PAIR, FLOATS, int_to_float=_is_exact, factor="other"))
 def div(tt, self, other):
-    return tt.divide(filled(tt, self, other), operand(tt, other, self))
+    return by_operand(tt, tt.divide, filled(tt, self, other), operand(tt, other, self))
 
 
 def _got_no_divisor(call: Call) -> str | None:
@@ -52,7 +65,8 @@ DIVISOR = Check(
     because="PyTorch raises if an integer divisor has a 0 in it, and ttnn does not",
 )
 DIVIDED = together(PAIR, NUMBERS)
-BY_MODE = together(PAIR, NUMBERS, int_to_float=_is_exact)
+BY_MODE = together(PAIR, NUMBERS, int_to_float=_is_exact, factor="other")
+FLOORED = together(PAIR, NUMBERS, factor="other")
 ROUNDED = [FITS, DIVISOR]
 
 
@@ -114,11 +128,12 @@ def both_kinds():
 def div_mode(tt, self, other, rounding_mode):
     if rounding_mode is None:
         return div(tt, self, other)
-    return tt.divide(filled(tt, self, other), operand(tt, other, self), rounding_mode=rounding_mode)
+    divide = functools.partial(tt.divide, rounding_mode=rounding_mode)
+    return by_operand(tt, divide, filled(tt, self, other), operand(tt, other, self))
 
 
 @lower(aten.floor_divide.Scalar, samples=divided_by_numbers(), takes=DIVIDED, when=ROUNDED)
-@lower(aten.floor_divide.default, samples=both_kinds, takes=DIVIDED, outputs=first_strides, when=ROUNDED)
+@lower(aten.floor_divide.default, samples=both_kinds, takes=FLOORED, outputs=first_strides, when=ROUNDED)
 def floor_divide(tt, self, other):
     return div_mode(tt, self, other, "floor")
 

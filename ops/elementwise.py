@@ -104,6 +104,13 @@ def in_float32(tt: Any, function: Callable[..., Any], *tensors: Any) -> Any:
     return tt.typecast(function(*(tt.typecast(t, tt.float32) for t in tensors)), tt.bfloat16)
 
 
+def by_operand(tt: Any, function: Callable[..., Any], self: Any, other: Any) -> Any:
+    """The function of two operands; of a bfloat16 tensor and a float32 one that stands for a number, rounded once."""
+    if is_number(self) or is_number(other) or self.dtype == other.dtype:
+        return function(self, other)
+    return tt.typecast(function(tt.typecast(self, tt.float32), other), tt.bfloat16)
+
+
 def _unfit_number(call: Call) -> str | None:
     """A number that the integer (or, if there are none, the bool) tensors of the call cannot hold."""
     dtypes = {meta.dtype for _, meta in call.tensors()}
@@ -148,6 +155,7 @@ def two_tensors(
         yield Sample(floats(5, 7, dtype=BF16), floats(5, 7, dtype=BF16), **more)
         yield Sample(floats(5, 7, dtype=BF16), floats(7), **more)
         yield Sample(floats(5, 7, dtype=BF16), floats(), **more)
+        yield Sample(floats(5, 7, dtype=BF16), floats() / 3, **more)
         if integers:
             yield Sample(ints(5, 7, dtype=torch.int32, low=-9), ints(7, dtype=torch.int32, low=-9), **more)
             yield Sample(ints(5, 7, dtype=torch.int32), floats(7), **more)

@@ -74,6 +74,35 @@ def test_every_bfloat16_beside_a_number(operation):
         torch.testing.assert_close(session.read(given), expected, rtol=0, atol=0, equal_nan=True)
 
 
+OF_A_TENSOR_TOO = (
+    *("add", "sub", "rsub", "mul", "div", "number divided", "floor_divide", "number floor_divided"),
+    *("truncated division", "fmod", "remainder", "remainder of a number", "pow", "lerp", "where", "masked_fill"),
+    *("eq", "ne", "lt", "le", "gt", "ge", "xlogy"),
+)
+
+
+@pytest.mark.parametrize("operation", OF_A_TENSOR_TOO)
+def test_every_bfloat16_beside_a_tensor_without_dimensions(operation):
+    function = OPERATIONS[operation]
+    for number in (torch.tensor(1 / 3), torch.tensor(-100.3), torch.tensor(1001, dtype=torch.int32)):
+        try:
+            expected = function(X, number)
+        except RuntimeError:  # of one dtype only
+            continue
+        with ttreg.device_mode(device="emulated", min_upload_numel=0) as session:
+            given = function(session.to_device(X), session.to_device(number))
+        torch.testing.assert_close(session.read(given), expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_what_is_multiplied_in_place_by_a_tensor_without_dimensions_is_rounded_once(device):
+    number = torch.tensor(1 / 3)
+    expected = X.clone().mul_(number).div_(number)
+    with device as session:
+        x = session.to_device(X)
+        x.mul_(number).div_(number)
+    torch.testing.assert_close(session.read(x), expected, rtol=0, atol=0, equal_nan=True)
+
+
 class Sent:
     """The numbers that a block sends to ttnn functions of these names."""
 

@@ -4,13 +4,14 @@ from .entry import Taken, Takes, conditions_of, specs_of
 from .indices import Ignoring, Index, Indices, Places, Rows, Segments
 from .promotion import COMMON, Common
 from .spec import Arrival, Source, Spec
-from .tensor import PLAIN, Shape, Tensor, Weight, together
+from .tensor import PLAIN, Factor, Shape, Tensor, Weight, together
 
 __all__ = [
     "COMMON",
     "PLAIN",
     "Arrival",
     "Common",
+    "Factor",
     "Ignoring",
     "Index",
     "Indices",

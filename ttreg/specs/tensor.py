@@ -11,6 +11,7 @@ import torch
 from ..call import Call
 from ..carriers import EXACT
 from ..conditions import Condition, Rank
+from ..meta import Meta
 from .promotion import COMMON, Common
 from .spec import Arrival, Source, Spec
 
@@ -93,6 +94,24 @@ class Weight(Tensor):
 
 
 @dataclass(frozen=True)
+class Factor(Tensor):
+    """A promoted tensor that PyTorch's kernel reads as a number where it has no dimensions.
+
+    Such a one arrives in float32 beside bfloat16. `name`: the argument's own.
+    """
+
+    name: str = field(kw_only=True)
+
+    def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
+        value = call[self.name]
+        number = dtype is torch.bfloat16 and isinstance(value, Meta) and not value.ndim
+        return _Values(torch.float32 if number else dtype, exact, self.row_major)
+
+    def says(self) -> str:
+        return f"{super().says()}, without dimensions in float32 beside bfloat16"
+
+
+@dataclass(frozen=True)
 class Shape(Spec):
     """A tensor whose values the lowering does not need: it is not uploaded, and arrives as `Meta`."""
 
@@ -112,7 +131,15 @@ def together(
     because: str = "",
     int_to_float: Callable[[Call], bool] | None = None,
     may_be_empty: bool = False,
+    factor: str = "",
 ) -> dict[str, Spec]:
-    """The specs of arguments, tensors or numbers, that are brought to their common dtype; see `Common`."""
+    """The specs of arguments, tensors or numbers, that are brought to their common dtype; see `Common`, and `Factor`
+    for the one that `factor` names."""
     common = Common(int_to_float) if int_to_float is not None else COMMON
-    return {name: Tensor(dtypes, because=because, promoted=common, may_be_empty=may_be_empty) for name in names}
+
+    def spec(name: str) -> Spec:
+        if name == factor:
+            return Factor(dtypes, because=because, promoted=common, may_be_empty=may_be_empty, name=name)
+        return Tensor(dtypes, because=because, promoted=common, may_be_empty=may_be_empty)
+
+    return {name: spec(name) for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -32,3 +33,16 @@ def cast(tt: Any, value: Any, dtype: Any) -> Any:
 def widen(tt: Any, value: Any) -> Any:
     """The value in float32, in which PyTorch computes what has more than one rounding in bfloat16."""
     return cast(tt, value, tt.float32)
+
+
+def chain(*steps: str | tuple[str, float]) -> Callable[[Any, Any], Any]:
+    """A function of `tt` and a floating-point value that applies ttnn's unary operations in turn, in one call.
+
+    Each is the name of a `ttnn.UnaryOpType`, or that and its number.
+    """
+
+    def operations(tt: Any) -> list[Any]:
+        named = [(step, ()) if isinstance(step, str) else (step[0], step[1:]) for step in steps]
+        return [tt.UnaryWithParam(getattr(tt.UnaryOpType, name), *numbers) for name, numbers in named]
+
+    return lambda tt, x: tt.unary_chain(x, tt.once(operations))

@@ -12,6 +12,7 @@ from ..conditions import FLOATS, SameDtype
 from ..registry import lower
 from ..samples import Sample, ints, rand
 from ._compute import cast, widen
+from ._special import log1p_exp_of_minus_abs
 from .elementwise import BF16, contiguous, element, number, one_tensor
 
 aten = torch.ops.aten
@@ -112,10 +113,6 @@ def hardtanh(tt, self, min_val, max_val):
 
 
 SOFTPLUS_IS_ITS_INPUT = 17  # from here on, in float32: log(1 + exp(-17)) is less than half a unit in the last place
-
-
-def log1p_exp_of_minus_abs(tt, x):
-    return tt.log1p(tt.exp(tt.neg(tt.abs(x))))
 
 
 @lower(

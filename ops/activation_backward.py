@@ -9,6 +9,7 @@ import torch
 from ..conditions import FLOATS, AtLeast, Check, OneOf, SameDtype, SameShape
 from ..registry import lower
 from ..samples import Sample, rand
+from ._special import normal_cdf, normal_density
 from .activation import ELU_CALLS, gelu_variant, scaled
 from .elementwise import BF16, element, first_strides, in_float32, not_above
 
@@ -71,7 +72,14 @@ def gelu_gradients():
     ],
 )
 def gelu_backward(tt, grad_output, self, approximate):
-    return tt.gelu_bw(grad_output, self, variant=gelu_variant(tt, approximate))[0]
+    if approximate == "tanh":
+        return tt.gelu_bw(grad_output, self, variant=gelu_variant(tt, approximate))[0]
+
+    def gradient(grad, x):
+        # ttnn's is 1e-2 off.
+        return tt.multiply(grad, tt.add(normal_cdf(tt, x), tt.multiply(x, normal_density(tt, x))))
+
+    return in_float32(tt, gradient, grad_output, self)
 
 
 @lower(

@@ -11,7 +11,9 @@ import torch
 from torch.utils._pytree import tree_map_only
 
 import ttreg
+from ttreg import devices
 from ttreg.conditions import FLOATS
+from ttreg.devices.emulated import device as emulated_device
 from ttreg.registry import registry
 
 _LIBRARY = torch.library.Library("ttreg_tests", "DEF")
@@ -48,6 +50,32 @@ def _no_settings_from_outside(monkeypatch):
 def device():
     """A block that has not been entered, in which the smallest input is worth an upload."""
     return ttreg.device_mode(device="emulated", min_upload_numel=0)
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """Lets a function see each ttnn call that lowerings make on the emulated device: name, arguments, and result.
+
+    The device is opened anew, since one that was used before keeps the functions that it has found.
+    """
+
+    def watch(see) -> None:
+        make = emulated_device.make_operation
+
+        def make_seen(name, *rest):
+            made = make(name, *rest)
+
+            def call(*args, **kwargs):
+                result = made(*args, **kwargs)
+                see(name, args, kwargs, result)
+                return result
+
+            return call
+
+        monkeypatch.setattr(emulated_device, "make_operation", make_seen)
+        monkeypatch.setattr(devices, "_open", {})
+
+    return watch
 
 
 @pytest.fixture(params=PLACES)

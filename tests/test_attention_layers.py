@@ -6,8 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from ttreg.devices.emulated import device as emulated_device
-
 pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 X = torch.linspace(-1, 1, 2 * 10 * 16).reshape(2, 10, 16).sin()
 PADDINGS = {
@@ -85,34 +83,16 @@ def test_wrong_calls_raise_what_they_raise_on_cpu(device):
             torch._native_multi_head_attention(x[:, :5], x, x, 16, 2, *arguments)
 
 
-@pytest.fixture
-def reshaping_calls(monkeypatch):
-    """The ttnn calls that moved values: names, and shapes before and after."""
-    found, make = [], emulated_device.make_operation
-
-    def make_noting(name, operation, mock):
-        made = make(name, operation, mock)
-        if name not in ("reshape", "permute", "slice"):
-            return made
-
-        def noted(value, *args, **kwargs):
-            result = made(value, *args, **kwargs)
-            found.append((name, list(value.shape), list(result.shape)))
-            return result
-
-        return noted
-
-    monkeypatch.setattr(emulated_device, "make_operation", make_noting)
-    return found
-
-
-def test_queries_keys_and_values_are_parted_once_they_are_in_order(reshaping_calls, device):
+def test_queries_keys_and_values_are_parted_once_they_are_in_order(watched, device):
+    moves = []
+    watched(lambda name, args, kwargs, result: moves.append((name, list(args[0].shape), list(result.shape))))
     layer, x = nn.MultiheadAttention(64, 2, batch_first=True).eval(), X.repeat(1, 4, 4)
     with torch.no_grad(), device as session:
         x = session.to_device(x)
         layer(x, x, x, need_weights=False)[0].sum().item()
-    assert [name for name, *_ in reshaping_calls] == [
+    moves = [move for move in moves if move[0] in ("reshape", "permute", "slice")]
+    assert [name for name, *_ in moves] == [
         *("reshape", "permute", "slice", "slice", "slice"),
         *("permute", "reshape"),  # of the result
     ]
-    assert all(name != "reshape" or before != after for name, before, after in reshaping_calls)
+    assert all(name != "reshape" or before != after for name, before, after in moves)

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 
 import ttreg
 from ttreg.checking.trial import decision
-from ttreg.devices.emulated import device as emulated_device
 from ttreg.registry import registry
 
 REDUCTIONS = ("sum", "mean", "max", "min", "prod", "var", "std")
 NEVER_CALLED = (
     *("index_fill", "tril", "triu", "conv_transpose2d", "prepare_conv_weights", "repeat_interleave", "upsample"),
     *("max_pool2d", "avg_pool2d", "group_norm", "prod", "xlogy", "log_sigmoid", "softplus", "logical_not"),
+    *("erfc", "erfinv", "lgamma"),
 )
 CONV_ELEMENTS = 2**20
 MOST_KINDS = 40  # of calls, by dtypes, dimensions and numbers, for each entry
@@ -85,11 +85,15 @@ def of_several_ranks(args, kwargs):
     return len({len(value.shape) for value in args if hasattr(value, "shape")}) > 1
 
 
+def gradient_of_exact_gelu(args, kwargs):
+    return not str(kwargs["variant"]).endswith("Tanh")
+
+
 def rows_with_a_mean(args, kwargs):
     """Whether float32 rows have means that are more than the roundings of what was taken from them."""
     x = args[0].data
     mean, largest = x.mean(-1).abs(), x.abs().amax(-1)
-    return dtype_of(args[0]) == "FLOAT32" and bool((mean > 1e-3 * largest).logical_and(mean > 1e-4).any())
+    return dtype_of(args[0]) == "FLOAT32" and bool((mean > 0.05 * largest).logical_and(mean > 1e-4).any())
 
 
 def tilizes_uint8(args, kwargs):
@@ -109,6 +113,7 @@ WRONG = {
     "conv2d": convolves_wrongly,
     "transpose": same_dimension,
     "to_layout": tilizes_uint8,
+    "gelu_bw": gradient_of_exact_gelu,
     "layer_norm": rows_with_a_mean,
     **dict.fromkeys(("reshape", "repeat", "add", "subtract", "multiply", "clamp"), of_uint8),
     **dict.fromkeys(("where", "addcmul", "addcdiv", "lerp"), of_several_ranks),
@@ -117,23 +122,15 @@ WRONG = {
 
 
 @pytest.fixture
-def wrong_calls(monkeypatch):
+def wrong_calls(watched):
     """The calls that the emulated device was asked for and that ttnn gets wrong."""
-    found, make = [], emulated_device.make_operation
+    found = []
 
-    def make_noting(name, operation, mock):
-        made, is_wrong = make(name, operation, mock), WRONG.get(name)
-        if is_wrong is None:
-            return made
+    def see(name, args, kwargs, result):
+        if name in WRONG and WRONG[name](args, kwargs):
+            found.append(f"{name}({', '.join(map(str, args))}, {kwargs})")
 
-        def noted(*args, **kwargs):
-            if is_wrong(args, kwargs):
-                found.append(f"{name}({', '.join(map(str, args))}, {kwargs})")
-            return made(*args, **kwargs)
-
-        return noted
-
-    monkeypatch.setattr(emulated_device, "make_operation", make_noting)
+    watched(see)
     return found
 
 
@@ -224,7 +221,7 @@ NORMS = {
 @pytest.mark.parametrize("mean", [0, 1000, -1e4])
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_large_mean_is_taken_from_what_is_normalized(norm, mean, wrong_calls, device):
-    x = torch.linspace(-2, 2, 2 * 6 * 5 * 7).reshape(2, 6, 5, 7).sin() + mean
+    x = torch.arange(2.0 * 6 * 5 * 7).sin().reshape(2, 6, 5, 7) + mean
     with device as session:
         result = NORMS[norm](session.to_device(x))
     assert {row.placement for row in session.report().ops if "norm" in row.op} == {"device"}

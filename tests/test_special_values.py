@@ -202,3 +202,25 @@ def test_the_gradient_of_log_sigmoid_at_special_values(dtype):
     with ttreg.device_mode(device="emulated", min_upload_numel=0) as session:
         result = aten.log_sigmoid_backward(*map(session.to_device, (grad, x, buffer)))
     assert agree(session.read(result), expected).all()
+
+
+COMPOSED = {
+    "lgamma": (torch.lgamma, torch.cat([torch.linspace(-20, 20, 4001), torch.logspace(-30, 30, 200)])),
+    "lgamma below 1": (torch.lgamma, 1 - torch.logspace(-7, -1, 100)),
+    "lgamma above 2": (torch.lgamma, 2 + torch.logspace(-6, -1, 100)),
+    "lgamma far below 0": (torch.lgamma, -torch.logspace(1, 5, 500)),
+    "erfc": (torch.erfc, torch.linspace(-6, 9, 1000)),
+    "erfinv": (torch.erfinv, torch.cat([torch.linspace(-1, 1, 1000), torch.logspace(-30, 0, 100)])),
+    "erfinv next to 1": (torch.erfinv, 1 - torch.logspace(-7, -1, 100)),
+}
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_composed_functions_are_right_all_along(name, device):
+    function, x = COMPOSED[name]
+    exact = function(x.double())
+    with device as session:
+        result = function(session.to_device(x))
+    error = (session.read(result) - exact).abs() / exact.abs().clamp(min=1 if name == "lgamma" else 0)
+    assert error[exact.isfinite() & (exact != 0)].max() < 2e-5
+    assert torch.equal(session.read(result)[~exact.isfinite()], exact[~exact.isfinite()].float())

@@ -15,7 +15,7 @@ from ._compute import cast, widen
 from ._kept import from_sizes
 from .elementwise import BF16
 from .embedding import rows_of
-from .norms import INF, ORDERS, vector_norm_of
+from .norms import INF, ORDERS, order_of, vector_norm_of
 from .views import as_shape
 
 aten = torch.ops.aten
@@ -48,7 +48,7 @@ def subtracts_bool(call: Call) -> str | None:
 )
 def dist(tt, self, other, p):
     difference = tt.subtract(self, other)  # rounded to the dtype, as in PyTorch
-    return cast(tt, vector_norm_of(tt, widen(tt, difference), p), self.dtype)
+    return cast(tt, vector_norm_of(tt, widen(tt, difference), order_of(difference.shape, p)), self.dtype)
 
 
 def differences(call: Call) -> str | None:

@@ -13,6 +13,7 @@ from ..samples import Sample, ints, rand
 from ..specs import Ignoring, Takes
 from ._compute import cast, widen
 from ._windows import number
+from .elementwise import contiguous
 from .reduction import reduce
 from .views import as_shape
 
@@ -74,6 +75,7 @@ def picked_samples(*shapes):
                     yield Sample(*everything(ignored), weight, reduction, ignored)
         shape = next(shape for shape in shapes if len(shape) > 1)
         target = ints(*shape[:1], *shape[2:], high=shape[1])
+        yield Sample(rand(*shape), target.mT.contiguous().mT if target.ndim > 1 else target, None, NONE, -100)
         yield Sample(rand(*shape).double(), target, None, MEAN, -100)
         yield Sample(rand(*shape), target, rand(shape[1], dtype=torch.bfloat16), MEAN, -100)
         yield Sample(rand(*shape), target.to(torch.int32), None, MEAN, -100)
@@ -102,6 +104,7 @@ def picked_samples(*shapes):
     aten.nll_loss2d_forward.default,
     samples=picked_samples((2, 3, 4, 5), (1, 33, 2, 40)),
     takes=PICKED,
+    outputs=contiguous,
     when=WHEN,
 )
 def nll_loss(tt, self, target, weight, reduction, ignore_index):

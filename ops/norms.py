@@ -38,6 +38,13 @@ def vector_norm_of(tt, values, order, dim=None, keepdim=False):
     return tt.pow(reduce(tt, "sum", powers, dim, keepdim), 1.0 / order)
 
 
+def order_of(shape, order, dim=None):
+    """The order of a norm as PyTorch takes it: of single elements it takes the sizes, and makes no powers."""
+    # It does not see that there is one where a number is given a dimension.
+    single = all(shape[d] == 1 for d in dim or range(len(shape))) if len(shape) else not dim
+    return INF if single and order != 0 else order
+
+
 def norm_samples(with_dims=True, with_dtype=True):
     """Samples of every order: of all dimensions, or of some; in a dtype, or in that of the tensor."""
 
@@ -51,6 +58,8 @@ def norm_samples(with_dims=True, with_dtype=True):
                     yield of(torch.tensor([[0.5, odd, 2.0], [1.0, 0.0, 3.0]], dtype=dtype), order, [1], False)
             yield of(rand(dtype=dtype), 2.5, [], False)
             yield of(rand(5, 7, dtype=dtype), 3, [], True)
+            yield of(rand(5, 1, dtype=dtype) * 1e30, 2, [1], False)
+            yield of(rand(1, 1, dtype=dtype), torch.nan, [0, 1], False)
         yield of(rand(5, 7).double(), 2, [0], False)
         if with_dtype:
             yield of(rand(5, 7, dtype=torch.bfloat16), 2, [0], False, dtype=torch.float32)
@@ -71,7 +80,8 @@ def vector_norm_samples():
 
 @lower(aten.linalg_vector_norm.default, samples=vector_norm_samples, takes=SUMMED_IN_FLOAT, when=TYPED)
 def vector_norm(tt, self, ord, dim, keepdim, dtype):
-    return carried(tt, vector_norm_of(tt, widen(tt, self), ord, dim, keepdim), self, dtype)
+    order = order_of(self.shape, ord, dim)
+    return carried(tt, vector_norm_of(tt, widen(tt, self), order, dim, keepdim), self, dtype)
 
 
 @lower(aten.norm.Scalar, samples=norm_samples(with_dims=False, with_dtype=False), takes=FLOATS)

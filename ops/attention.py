@@ -7,7 +7,7 @@ import math
 import torch
 
 from ..call import Call, describe
-from ..conditions import FLOATS, AtLeast, Check, Is, SameDtype
+from ..conditions import FLOATS, Check, Is, ProgramCheck, Rank, SameDtype
 from ..registry import decomposed, lower
 from ..samples import Sample, bools, rand
 from ._compute import accurate, cast, widen
@@ -21,6 +21,7 @@ aten = torch.ops.aten
 attention_op = aten._scaled_dot_product_flash_attention_for_cpu.default
 
 INF = math.inf
+LEAST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 
 
 def heads(dtype=torch.float32, queries=5, keys=7, key_heads=4, size=8, value_size=8):
@@ -60,6 +61,8 @@ def refused():
     query, key, value = heads()
     yield Sample(query, key.bfloat16(), value.bfloat16())
     yield Sample(query, key[:1], value[:1])
+    yield Sample(query, key, value, attn_mask=mask(5, 7, dtype=torch.bfloat16))
+    yield Sample(query, key, value, attn_mask=mask(4, 5, 7))
     yield Sample(*heads(), is_causal=True, scale=-1.0)
 
 
@@ -75,11 +78,24 @@ def same_batch(call: Call) -> str | None:
     return None if fit else ", ".join(map(describe, shapes))
 
 
+def odd_scale(call: Call) -> str | None:
+    scale = call["scale"]
+    return None if scale is None or LEAST <= scale <= LARGEST else describe(scale)
+
+
+def odd_mask(call: Call) -> str | None:
+    mask, query = call["attn_mask"], call["query"]
+    fits = mask is None or mask.dtype in (torch.float32, query.dtype)
+    return None if fits else f"{mask} and {query}"
+
+
 WHEN = [
     SameDtype(("query", "key", "value")),
+    Rank("attn_mask", (2, 4), because="PyTorch takes no others"),
+    ProgramCheck("attn_mask in float32 or the dtype of query", odd_mask, because="PyTorch takes no others"),
     Is("dropout_p", 0.0, because="random numbers come from the host's generator"),
     Check("query, key and value have one batch, and query a multiple of their heads", same_batch),
-    AtLeast("scale", 0, because="by others PyTorch's kernel makes NaN of what a mask hides"),
+    Check("scale is above 0, and finite, in float32", odd_scale, because="others make NaN of what a mask hides"),
 ]
 
 
@@ -138,13 +154,16 @@ def backward_samples():
             named = {"dropout_p": 0.0, "is_causal": False, **sample.kwargs}
             outputs = attention_op(*sample.args, **named) if is_right else (query, query[..., 0])
             yield Sample(rand(*query.shape, dtype=query.dtype), *sample.args, *outputs, **named)
+    query, key, value = heads()
+    outputs = attention_op(query, key, value)
+    yield Sample(query.bfloat16(), query, key, value, *outputs, 0.0, False)
 
 
 @lower(
     aten._scaled_dot_product_flash_attention_for_cpu_backward.default,
     samples=backward_samples,
     takes=FLOATS,
-    when=WHEN,
+    when=[SameDtype(("grad_out", "query", "out")), *WHEN],
 )
 def attention_backward(tt, grad_out, query, key, value, out, logsumexp, is_causal, attn_mask, scale):
     scores = masked_scores(tt, query, key, is_causal, attn_mask, scale)

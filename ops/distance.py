@@ -15,12 +15,15 @@ from ._compute import cast, widen
 from ._kept import from_sizes
 from .elementwise import BF16
 from .embedding import rows_of
+from .matmul import product
 from .norms import INF, ORDERS, order_of, vector_norm_of
+from .reduction import reduce
 from .views import as_shape
 
 aten = torch.ops.aten
 
 MOST_DIFFERENCES = 2**24
+MOST_BY_DIFFERENCES = 25  # rows of a tensor, in PyTorch; with more it takes a product of matrices, if it may choose
 PAIR = ("self", "other")
 ROWS = Tensor((torch.float32,), of_program=True, because="on CPU it is not implemented for bfloat16")
 
@@ -30,6 +33,7 @@ def dist_samples():
         yield Sample(rand(5, 7), rand(5, 7), order)
         yield Sample(rand(2, 3, 40, dtype=BF16), rand(33, 1, 3, 1, dtype=BF16), order)
     yield Sample(rand(), rand(33))
+    yield Sample(rand(1), rand(1, 1), 1e30)
     yield Sample(rand(5, 7, dtype=BF16), rand(7))
     yield Sample(rand(5, 7), rand(5, 7).double())
     yield Sample(rand(5, 7), rand(5, 7) > 0)
@@ -66,9 +70,10 @@ def row_samples():
     for mode in (None, 0, 1, 2):
         for p in (0.0, 0.5, 1.0, 2.0, 3.0, 2.5, INF):
             yield Sample(rand(5, 7), rand(6, 7), p, mode)
-            if p != 2 or mode in (None, 0, 2):  # the product of matrices makes NaN of infinities
-                yield Sample(odd_rows(), odd_rows(), p, mode)
+            yield Sample(odd_rows(), odd_rows(), p, mode)
         yield Sample(rand(2, 3, 33, 5), rand(3, 40, 5), 2.0, mode)
+        yield Sample(odd_rows().repeat(8, 1), odd_rows().neg(), 2.0, mode)
+        yield Sample(odd_rows().repeat(8, 1), odd_rows()[:, None], 2.0, mode)
         yield Sample(rand(3, 1, 2, 4, 1), rand(1, 2, 2, 3, 1), 1.0, mode)
     yield Sample(rand(33, 40), rand(35, 40), 2.0, 2)
     yield Sample(rand(5, 7).double(), rand(6, 7).double(), 2.0, None)
@@ -91,14 +96,33 @@ def row_samples():
 )
 def cdist(tt, x1, x2, p, compute_mode):
     # The differences themselves in every mode: by a product of matrices, those of near rows lose their accuracy.
+    x1, x2, dtype = widen(tt, x1), widen(tt, x2), x1.dtype
+    ones, others = in_pairs(tt, x1, x2)
+    apart = tt.subtract(ones, others)
+    # PyTorch's largest difference leaves out NaN here, if not among the pairs of one tensor.
+    norms = row_norm(tt, tt.where(tt.isnan(apart), 0.0, apart) if p == INF else apart, p)
+    if p == 2 and (compute_mode == 1 or (compute_mode != 2 and max(x1.shape[-2], x2.shape[-2]) > MOST_BY_DIFFERENCES)):
+        expanded = by_product(tt, x1, x2)
+        norms = tt.where(tt.isfinite(expanded), norms, expanded)
+    return cast(tt, norms, dtype)
+
+
+def in_pairs(tt, x1, x2):
+    """The rows of each tensor with a dimension more, so that each meets each of the other's."""
     *lead, rows, size = x1.shape
     ones = as_shape(tt, x1, [*lead, rows, 1, size])
     *lead, rows, size = x2.shape
-    others = as_shape(tt, x2, [*lead, 1, rows, size])
-    apart = tt.subtract(widen(tt, ones), widen(tt, others))
-    # PyTorch's largest difference leaves out NaN here, if not among the pairs of one tensor.
-    norms = row_norm(tt, tt.where(tt.isnan(apart), 0.0, apart) if p == INF else apart, p)
-    return cast(tt, norms, x1.dtype)
+    return ones, as_shape(tt, x2, [*lead, 1, rows, size])
+
+
+def by_product(tt, x1, x2):
+    """The square of each distance as PyTorch has it by a product of matrices, which makes NaN of most infinities."""
+    if list(x1.shape)[:-2] == list(x2.shape)[:-2]:
+        products = product(tt, x1, x2, transpose_b=True)
+    else:
+        products = reduce(tt, "sum", tt.multiply(*in_pairs(tt, x1, x2)), -1)
+    first, second = (reduce(tt, "sum", tt.square(x), -1, keepdim=True) for x in (x1, x2))
+    return tt.add(tt.subtract(first, tt.multiply(products, 2.0)), tt.transpose(second, -2, -1))
 
 
 def row_norm(tt, differences, p):

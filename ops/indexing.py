@@ -43,7 +43,7 @@ def indexed():
 
 def as_on_cpu(call: Call, outputs: list[Meta]) -> list[Meta]:
     """The output as CPU lays it out: PyTorch's shape function knows that for the default strides only."""
-    if all(meta.ndim and meta.is_default for _, meta in call.tensors("self", "indices")):
+    if all(meta.ndim and meta.at_start().is_default for _, meta in call.tensors("self", "indices")):
         return outputs
     indices = [None if meta is None else zeros(meta, torch.int64) for meta in call["indices"]]
     return [meta_of(aten.index.Tensor(zeros(call["self"], torch.uint8), indices)).like(outputs[0].dtype)]

@@ -31,6 +31,7 @@ def other_dtypes(call):
     return ", ".join(map(str, [call["input"], *parameters(call)]))
 
 
+EPSILON = AtLeast("eps", 0, because="one below 0 may take away all of a variance but its roundings")
 ONE_DTYPE = ProgramCheck(
     "parameters all of the input's dtype or all float32", other_dtypes, because="PyTorch takes no others"
 )
@@ -100,6 +101,7 @@ def layer_norm_samples():
     yield Sample(rand(5, 7, dtype=BFLOAT16), [7], rand(7), rand(7), 1e-5)
     yield Sample(rand(5, 7), [7], rand(7, dtype=BFLOAT16), None, 1e-5)
     yield Sample(rand(5, 7).double(), [7], None, None, 1e-5)
+    yield Sample(rand(5, 7), [7], None, None, -1e-5)
 
 
 @lower(
@@ -107,7 +109,7 @@ def layer_norm_samples():
     samples=layer_norm_samples,
     outputs=statistics_on_cpu,
     takes=FLOATS,
-    when=[ONE_DTYPE],
+    when=[ONE_DTYPE, EPSILON],
 )
 def native_layer_norm(tt, input, normalized_shape, weight, bias, eps):
     dims, size = len(normalized_shape), prod(normalized_shape)
@@ -133,6 +135,7 @@ def group_norm_samples():
     yield Sample(rand(2, 4, 5, 3).double(), None, None, 2, 4, 15, 2, 1e-5)
     yield Sample(rand(2, 4, 5, 3), None, None, -2, 4, 15, 2, 1e-5)
     yield Sample(rand(2, 4, 5, 3), rand(1), None, 2, 4, 15, 2, 1e-5)
+    yield Sample(rand(2, 4, 5, 3), None, None, 2, 4, 15, 2, -1e-5)
 
 
 def other_sizes(call):
@@ -159,6 +162,7 @@ ONE_EACH = Check("one number for each channel in each parameter", odd_parameter,
         ONE_DTYPE,
         Check("N, C and HxW as the input has them", other_sizes, because="PyTorch takes no others"),
         ONE_EACH,
+        EPSILON,
     ],
 )
 def native_group_norm(tt, input, weight, bias, N, C, HxW, group, eps):
@@ -172,7 +176,7 @@ def native_group_norm(tt, input, weight, bias, N, C, HxW, group, eps):
 BATCH_NORM = [
     ONE_DTYPE,
     ONE_EACH,
-    AtLeast("eps", 0, because="ttnn takes no others"),
+    EPSILON,
 ]
 
 
@@ -215,7 +219,13 @@ def batch_norm_on_cpu(call, outputs):
     """The output is channels-last if the input is; running statistics leave no others."""
     out, *found = statistics_on_cpu(call, outputs)
     image = call["input"].on_meta()
-    form = torch.contiguous_format if image.is_contiguous() else suggest_memory_format(image)
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(image.ndim)
+    if image.is_contiguous():
+        form = torch.contiguous_format
+    elif last is not None and image.is_contiguous(memory_format=last):
+        form = last  # also where a dimension of one element keeps PyTorch's own suggestion from seeing it
+    else:
+        form = suggest_memory_format(image)
     out = intern(out.dtype, out.shape, torch.empty(out.shape, device="meta", memory_format=form).stride())
     if not call.arguments.get("training"):
         found = [intern(meta.dtype, (0,), (1,)) for meta in found]
@@ -299,6 +309,7 @@ def no_stats_samples():
     yield Sample(rand(2, 3, 4, 5), rand(3, dtype=BFLOAT16), None, True, 0.1, 1e-5)
     yield Sample(rand(2, 3, 4, 5), rand(1), None, True, 0.1, 1e-5)
     yield Sample(rand(2, 3, 4, 5), None, None, False, 0.1, 1e-5)
+    yield Sample(rand(2, 3, 4, 5), None, None, True, 0.1, -1.0)
 
 
 @lower(
@@ -306,7 +317,7 @@ def no_stats_samples():
     samples=no_stats_samples,
     outputs=batch_norm_on_cpu,
     takes=FLOATS,
-    when=[ONE_DTYPE, ONE_EACH, Is("training", True)],
+    when=[ONE_DTYPE, ONE_EACH, EPSILON, Is("training", True)],
 )
 def native_batch_norm_legit_no_stats(tt, input, weight, bias, momentum, eps):
     del momentum

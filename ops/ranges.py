@@ -6,7 +6,8 @@ import functools
 
 import torch
 
-from ..conditions import FLOATS, OneOf
+from ..call import Call
+from ..conditions import FLOATS, AtLeast, Check, OneOf
 from ..registry import lower
 from ..samples import Sample, ints
 from ..specs import Tensor
@@ -116,13 +117,15 @@ def overloads(packet):
     yield packet.Scalar_Tensor, ("end",)
 
 
-def lower_range(op, tensors, samples, lowering):
+def lower_range(op, tensors, samples, lowering, *more):
     """Give `op` the lowering; without a tensor among its ends it computes when the values are needed."""
     taken = Tensor((*FLOATS, *WHOLE), because=OVERFLOW, cast_to="dtype")
     if tensors:
-        lower(op, samples=with_tensors(tensors, samples), takes=dict.fromkeys(tensors, taken), when=PLACED)(lowering)
+        lower(op, samples=with_tensors(tensors, samples), takes=dict.fromkeys(tensors, taken), when=[*PLACED, *more])(
+            lowering
+        )
     else:
-        lower(op, samples=samples, when=PLACED)(later(lowering))
+        lower(op, samples=samples, when=[*PLACED, *more])(later(lowering))
 
 
 def later(lowering):
@@ -141,6 +144,14 @@ for op, tensors in overloads(aten.linspace):
     lower_range(op, tensors, ranges(then=[()]), linspace)
 
 
+def lone(call: Call) -> str | None:
+    return "1" if call["steps"] == 1 else None
+
+
+POSITIVE = [AtLeast("base", 0, because="which powers of others are numbers is decided by exponents in float64")]
+NO_LONE_POWER = Check("more than one step", lone, because="PyTorch raises where a lone power is beyond float32")
+
+
 def logspace(tt, start, end, steps, base, dtype, layout, device, pin_memory):
     # PyTorch rounds to bfloat16 neither the base nor the exponents.
     powers = tt.pow(float(base), spaced(tt, start, end, steps, dtype))
@@ -149,4 +160,4 @@ def logspace(tt, start, end, steps, base, dtype, layout, device, pin_memory):
 
 for op, tensors in overloads(aten.logspace):
     samples = ranges(then=[(2.0,), (1.1,), (0.5,), (1.0,), (0.0,), (-2.0,)])
-    lower_range(op, tensors, samples, logspace)
+    lower_range(op, tensors, samples, logspace, *POSITIVE, *[NO_LONE_POWER] * bool(tensors))

@@ -11,6 +11,7 @@ from ..meta import dtype_name
 from ..registry import decomposed, lower
 from ..samples import Sample, rand
 from ._compute import accurate, cast, widen
+from .elementwise import contiguous
 
 aten = torch.ops.aten
 
@@ -116,7 +117,13 @@ def softmax_backward(tt, grad_output, output, dim, input_dtype):
     return cast(tt, result, tt.carrier(input_dtype))
 
 
-@lower(aten._log_softmax_backward_data.default, samples=gradients(torch.log_softmax), takes=FLOATS, when=GRADIENT)
+@lower(
+    aten._log_softmax_backward_data.default,
+    samples=gradients(torch.log_softmax),
+    takes=FLOATS,
+    outputs=contiguous,
+    when=GRADIENT,
+)
 def log_softmax_backward(tt, grad_output, output, dim, input_dtype):
     gradient = widen(tt, grad_output)
     total = tt.sum(gradient, dim=dim, keepdim=True, compute_kernel_config=accurate(tt))

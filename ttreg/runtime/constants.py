@@ -18,6 +18,7 @@ BESIDE_BFLOAT16 = Refusal("numbers beside bfloat16 are within its range", "", "P
 LARGE = Refusal("sizes within int32's range", "", "PyTorch refuses most others, and ttnn all")
 FACTORS = Refusal("alpha and beta are finite", "", "times what is left out or zero they are NaN in PyTorch")
 NO_SUCH_DIMENSION = Refusal("dimensions that the tensor has", "", "the host raises what PyTorch raises")
+TWICE = Refusal("each dimension once", "", "the host raises what PyTorch raises")
 
 _LARGEST, _LARGEST_BFLOAT16 = (torch.finfo(dtype).max for dtype in (torch.float32, torch.bfloat16))
 
@@ -30,6 +31,9 @@ def refuse_constants(plan: Plan, metas: list[Meta]) -> Refusal | None:
     outside = _no_such_dimension(plan, [meta.ndim for meta in metas])
     if outside:
         return NO_SUCH_DIMENSION.with_got(", ".join(map(str, outside)))
+    dims = plan.constants.get("dim")
+    if isinstance(dims, (list, tuple)) and metas and len({dim % max(metas[0].ndim, 1) for dim in dims}) < len(dims):
+        return TWICE.with_got(str(list(dims)))
     for number in _numbers(values):
         if isinstance(number, complex) or _LARGEST < abs(number) < inf:
             return NUMBERS.with_got(str(number))

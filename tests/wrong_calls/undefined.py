@@ -71,6 +71,8 @@ def outside_of_windows(dims: int) -> Callable[[Arguments], bool]:
 
     def outside(arguments: Arguments) -> bool:
         tensor, indices = arguments["self"], arguments["indices"]
+        if dims == 3 and not (arguments["grad_output"].shape == indices.shape and _of_images(tensor, indices)):
+            return True  # the kernel of volumes, unlike that of images, reads and writes by sizes that it did not check
         if tensor.ndim <= dims or indices.dtype is not torch.int64 or not indices.numel() or indices.ndim < dims:
             return False
         if not (arguments["kernel_size"] and arguments["padding"] and arguments["dilation"]):
@@ -81,6 +83,10 @@ def outside_of_windows(dims: int) -> Callable[[Arguments], bool]:
         return any(_outside_by(dim, sizes, arguments) for dim in range(dims))
 
     return outside
+
+
+def _of_images(tensor: torch.Tensor, indices: torch.Tensor) -> bool:
+    return tensor.ndim == indices.ndim and tensor.shape[:-3] == indices.shape[:-3]
 
 
 def _outside_by(dim: int, sizes: torch.Size, arguments: Arguments) -> bool:

@@ -66,14 +66,6 @@ class Meta:
         last = sum((size - 1) * stride for size, stride in zip(self.shape, self.stride, strict=True))
         return (self.offset + last + 1) * self.dtype.itemsize
 
-    @property
-    def tiled_nbytes(self) -> int:
-        """How many bytes the tensor takes in tiles of 32 × 32 elements."""
-        rows, columns = (1, 1, *self.shape)[-2:]
-        if not self.numel:
-            return 0
-        return self.nbytes // (rows * columns) * (rows + -rows % 32) * (columns + -columns % 32)
-
     def on_meta(self) -> torch.Tensor:
         """A tensor on the `meta` device with this metadata."""
         if not self.offset:

@@ -16,6 +16,7 @@ from ..meta import Meta, meta_of
 from ..modes import without_any_modes
 from .chains import ViewOf, is_better, to_make
 from .inherited import not_here
+from .padding import tiled
 from .parts import apart, block
 from .relayout import Route, route
 
@@ -201,11 +202,11 @@ class Cell:
             if self.values is not values:  # another thread has written, or taken the memory
                 return
             values.update(made)
-            nbytes = sum(meta.tiled_nbytes for meta in made)
+            nbytes = sum(tiled(meta.shape, meta.dtype) for meta in made)
             self._views = self._views or deque()
             self._views.append((tuple(made), nbytes))
             self._views_nbytes += nbytes
-            most = max(_VIEWS_PER_ROOT * self.root.tiled_nbytes, _VIEWS_NBYTES)
+            most = max(_VIEWS_PER_ROOT * tiled(self.root.shape, self.root.dtype), _VIEWS_NBYTES)
             while self._views_nbytes > most and len(self._views) > _FEW_VIEWS:
                 dropped, nbytes = self._views.popleft()
                 self._views_nbytes -= nbytes

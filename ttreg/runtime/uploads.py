@@ -15,6 +15,7 @@ from ..kept import Kept
 from ..meta import Meta
 from ..pytorch_private import PARAMETERS_HOLDERS, VIEWS_HOLDERS, storage_use_count
 from .fingerprint import Fingerprint, fingerprint, same
+from .padding import tiled
 from .watch import Watched, watch
 
 # Programs make the same masks, positions and constants anew at every pass: equal ones of up to so many bytes share an
@@ -74,7 +75,8 @@ class Uploads:
     A parameter in memory that only PyTorch can write is trusted while its version counter stands still, and no session
     sees a write to it. Every other tensor may have changed behind PyTorch's back (NumPy, DLPack, a raw pointer; under
     `inference_mode` there is no counter at all), so its content is compared with what was uploaded. Not noticed is a
-    write to a parameter through its `.data` in a thread that is outside of all blocks: it leaves no trace. Where the
+    write to a parameter in a thread that is outside of all blocks through its `.data`, through an `untyped_storage()`
+    that the program holds, or at an address that was asked for outside of a block: it leaves no trace. Where the
     program itself may make such writes (`sees_all_writes` is False), a parameter's content is compared at each call.
 
     Uploads of parameters are kept while they live; of views that are a part of one, and of all other tensors, up to a
@@ -221,7 +223,7 @@ def is_parameter(tensor: torch.Tensor) -> bool:
 
 def _on_device(meta: Meta, form: Form) -> int:
     """About how many bytes an upload takes there."""
-    return meta.nbytes if form[1] else meta.tiled_nbytes
+    return meta.nbytes if form[1] else tiled(meta.shape, meta.dtype)
 
 
 def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -1,12 +1,14 @@
 # Every target sets up what it needs first; a second call installs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench performance numerics models aliasing opinfo wrong-calls verify lint format lock clean
+.PHONY: help setup demo test bench performance numerics models aliasing opinfo wrong-calls soak verify lint format
+.PHONY: lock clean
 
 BIN := .venv/bin
 PYTHON ?=
 OUTPUT ?= demo-output
 UPGRADE ?=
 SEED ?= 0
+SOAK_STEPS ?= 3000
 
 # Two test workers, one thread each: more threads than cores make both slower. Tests marked with an xdist_group
 # share a costly fixture, so that one worker runs them all.
@@ -36,6 +38,9 @@ aliasing: setup ## take 20,000 random programs of views, writes and copies besid
 
 wrong-calls: setup ## change each argument of each entry's calls, and hold what comes to what it is on CPU (half an hour)
 	EVERY_WRONG_CALL=1 $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) tests/wrong_calls $(ARGS)
+
+soak: setup ## run programs that go on for thousands of steps, and see that the process takes no more memory (SOAK_STEPS=3000)
+	SOAK_STEPS=$(SOAK_STEPS) $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) -m "long or not long" tests/soak $(ARGS)
 
 bench: setup ## measure what ttreg adds to ttnn's host time, op by op and in whole models (five minutes)
 	$(BIN)/python benchmarks/overhead.py

@@ -29,10 +29,10 @@ from ttreg.bench.floor import EmptyMode, Outputs, Wrapped, WrapperMode
 from ttreg.bench.plot import pyplot, save
 from ttreg.bench.recording import recording
 from ttreg.bench.timing import Way, interleaved, machine, median_ratio, pinned, spread, under
+from ttreg.caches import cache_home
 from ttreg.cli.shared import console
 from ttreg.devices import open_device
 from ttreg.devices.chip import Chip
-from ttreg.devices.mock_chip import cache_home
 from ttreg.meta import meta_of
 from ttreg.registry import registry
 from ttreg.runtime.session import Session

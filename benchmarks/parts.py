@@ -21,9 +21,9 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 import ttreg
 from ttreg.bench.timing import machine, pinned
-from ttreg.runtime.cell import Cell
+from ttreg.memory.cell import Cell
+from ttreg.memory.tensor import DeviceTensor
 from ttreg.runtime.signature import signature
-from ttreg.runtime.tensor import DeviceTensor
 
 ADD = torch.ops.aten.add.Tensor
 CALLS = 20  # in a sample

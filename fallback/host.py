@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch.autograd.graph import increment_version
 
 from ..call import bind_arguments
 from ..conditions import Refusal
+from ..memory import watch
+from ..memory.cell import Cell
+from ..memory.tensor import DeviceTensor
 from ..meta import dtype_name, is_plain, meta_of
+from ..placement import Placement
+from ..plan import Plan
 from ..pytorch_private import (
     DispatchKey,
     OpOverload,
@@ -21,15 +26,31 @@ from ..pytorch_private import (
     tree_leaves,
     tree_map_only,
 )
-from ..runtime import watch
-from ..runtime.cell import Cell
-from ..runtime.tensor import DeviceTensor
 from ..schema import is_composite, leaves_counting, written_arguments
 from . import decompose
 
-if TYPE_CHECKING:
-    from ..runtime.plan import Plan
-    from ..runtime.session import Session
+
+class Ledger(Protocol):
+    """What the host runtime counts by."""
+
+    @property
+    def bytes_down(self) -> int:
+        """Bytes that were downloaded up to now."""
+
+    def tally(self, op: Any, placement: Placement, refusal: Refusal | None, *, floating: bool = False) -> None:
+        """Count one call that follows no kept decision."""
+
+
+class Session(Protocol):
+    """What the host runtime asks of the session for which it runs a call."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """What counts the calls and transfers."""
+
+    def ran_on_host(self, plan: Plan, nbytes: int, results: Iterable[Any]) -> None:
+        """Note that so many bytes were downloaded for a call of the plan, and what came of it."""
+
 
 FOREIGN = Refusal(
     "only ordinary CPU tensors and plain numbers", "", "symbolic and foreign calls pass through untouched"
@@ -103,6 +124,9 @@ def run_outside(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     if op in _KEEP_TYPE:
         return stand_ins.aliases_in(result, detached=op is _DETACH)
     return stand_ins.originals_in(result)
+
+
+DeviceTensor.run_outside = staticmethod(run_outside)
 
 
 def pass_through(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:

@@ -9,10 +9,10 @@ import torch
 
 from ..devices.base import RefusedByDevice
 from ..errors import TtregError
+from ..memory.tensor import DeviceTensor
 from ..meta import meta_of
 from ..modes import without_modes
 from ..pytorch_private import OpOverload, tree_map_only
-from ..runtime.tensor import DeviceTensor
 
 Read = Callable[[torch.Tensor], torch.Tensor]
 

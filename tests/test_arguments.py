@@ -7,8 +7,8 @@ from math import inf, isnan
 import pytest
 import torch
 
-from ttreg.explain.arguments import ArgumentsError, read, short_dtype, write, write_call
 from ttreg.meta import Meta, meta_of
+from ttreg.notation import ArgumentsError, read, short_dtype, write, write_call
 
 DTYPES = sorted({v for v in vars(torch).values() if isinstance(v, torch.dtype)}, key=str)
 

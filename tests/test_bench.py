@@ -21,8 +21,8 @@ from ttreg.bench.ops import Benchmark, Row, Time
 from ttreg.bench.recording import Recorder
 from ttreg.bench.rehearsal import Performance, Rehearsal
 from ttreg.bench.timing import Way
-from ttreg.explain.arguments import read
 from ttreg.meta import meta_of
+from ttreg.notation import read
 from ttreg.registry import Entry, registry
 
 runner = CliRunner()

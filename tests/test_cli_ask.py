@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 from pydantic import TypeAdapter
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from ttreg import cli
@@ -203,7 +204,7 @@ def test_config_refuses_what_is_unknown(monkeypatch):
 
 
 def test_the_committed_pages_have_what_is_generated_now():
-    texts = {"ops.md": docs.ops_page(), "commands.md": commands_page(cli.app, cli.COMMANDS)}
+    texts = {"ops.md": docs.ops_page(), "commands.md": commands_page(get_command(cli.app), cli.COMMANDS)}
     stale = [name for name, text in texts.items() if (docs.folder() / name).read_text() != text]
     assert not stale, f"docs/{' and docs/'.join(stale)} are not what is generated now: run `ttreg docs` and commit them"
 

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 import ttreg
 from ttreg import cli
-from ttreg.report import DeviceInfo, OpRow, Report, Totals, Transfers
-from ttreg.reporting.difference import Shown, difference
+from ttreg.report import DeviceInfo, OpRow, Report, Shown, Totals, Transfers
+from ttreg.reporting.difference import difference
 
 X = torch.rand(40, 40)
 

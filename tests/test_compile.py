@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
 import ttreg
-from ttreg.hooks.compile import close_sessions
+from ttreg.blocks.compile import close_sessions
 from ttreg.runtime import lowering
 
 OPTIONS = {"device": "emulated", "min_upload_numel": 0}

@@ -83,7 +83,7 @@ def test_each_module_can_be_imported_first():
     files = [(folder, file) for folder in FOLDERS for file in folder.rglob("*.py")]
     names = [".".join((FOLDERS[folder], *file.relative_to(folder).with_suffix("").parts)) for folder, file in files]
     names = [name.removesuffix(".__init__") for name in names if name not in NOT_MODULES]
-    assert "ttreg.runtime.mode" in names
+    assert "ttreg.blocks.mode" in names
     done = subprocess.run([sys.executable, "-c", EACH_FIRST, *names], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn import functional as F
 from ttreg.ops import _kept
 
+from ttreg.memory import uploads
+from ttreg.memory.chains import ViewOf
 from ttreg.modes import without_modes
-from ttreg.runtime import uploads
-from ttreg.runtime.chains import ViewOf
 
 
 def nbytes(values) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ttreg.caches import cache_home
 from ttreg.devices import mock_chip, runtime_root
 from ttreg.devices.mock_chip import COMPILER, MockChipError, Wheel, environment
 from ttreg.devices.null_kernel import null_kernel
@@ -198,12 +199,12 @@ def test_another_ttnn_or_another_place_of_it_has_a_folder_of_its_own(wheel, tmp_
 
 
 def test_where_the_folder_is(wheel, tmp_path, monkeypatch):
-    assert mock_chip.cache_home() == tmp_path / "ttreg"
+    assert cache_home() == tmp_path / "ttreg"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path / "someone"))
-    assert mock_chip.cache_home() == tmp_path / "someone" / ".cache" / "ttreg"
+    assert cache_home() == tmp_path / "someone" / ".cache" / "ttreg"
     monkeypatch.setenv("TTREG_CACHE_DIR", "~/own")
-    assert mock_chip.cache_home() == tmp_path / "someone" / "own"
+    assert cache_home() == tmp_path / "someone" / "own"
     assert environment("blackhole")["TT_METAL_RUNTIME_ROOT"].startswith(str(tmp_path / "someone" / "own" / "mock-"))
 
 

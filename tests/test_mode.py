@@ -202,7 +202,7 @@ def test_an_exit_without_an_entry_is_refused(device):
 
 
 def test_a_device_that_cannot_be_opened_leaves_no_mode_behind(monkeypatch):
-    monkeypatch.setattr("ttreg.runtime.mode.open_device", lambda settings: 1 / 0)
+    monkeypatch.setattr("ttreg.blocks.mode.open_device", lambda settings: 1 / 0)
     block = ttreg.device_mode(device="emulated")
     with pytest.raises(ZeroDivisionError), block:
         pass

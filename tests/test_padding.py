@@ -8,8 +8,8 @@ import torch
 
 import ttreg
 from ttreg.explain.why import Oracle
+from ttreg.memory.padding import row_major, tiled
 from ttreg.meta import intern
-from ttreg.runtime.padding import row_major, tiled
 from ttreg.settings import Settings
 
 aten = ttreg.aten

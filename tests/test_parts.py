@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ttreg
+from ttreg.memory.parts import apart, block
 from ttreg.meta import meta_of
-from ttreg.runtime.parts import apart, block
 
 torch.manual_seed(0)
 X = torch.randn(4, 6)

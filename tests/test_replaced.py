@@ -12,8 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import _len_torch_dispatch_stack
 
 import ttreg
+from ttreg.blocks import mode as modes_of_blocks
 from ttreg.hooks import kernels, replaced
-from ttreg.runtime import mode as modes_of_blocks
 
 X = torch.arange(6.0)
 PLACES = [(owner, name) for owner, name, _ in replaced._REPLACED]
@@ -228,11 +228,11 @@ def test_replaced_kernels_do_as_pytorchs_own_outside_of_blocks(name, monkeypatch
     with emulated():
         pass
     after = told(OUTSIDE[name])
-    library = kernels.put_in_place()
+    library = kernels.put_in_place(modes_of_blocks._block_of_thread)
     kernels.put_in_place.cache_clear()
     library._destroy()
     before = told(OUTSIDE[name])
-    kernels.put_in_place()
+    kernels.put_in_place(modes_of_blocks._block_of_thread)
     assert after == before
 
 

@@ -11,7 +11,7 @@ import torch
 
 import ttreg
 from ttreg import SettingsError
-from ttreg.runtime import trace_file
+from ttreg.tracing import trace_file
 
 X = torch.arange(12.0).reshape(3, 4) / 4
 
@@ -49,7 +49,7 @@ def test_a_file_system_without_locks_will_do(traced, path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["", "no/such/folder/t.json"])
 def test_a_path_that_cannot_be_written_is_refused_before_a_device_opens(tmp_path, monkeypatch, name):
-    monkeypatch.setattr("ttreg.runtime.mode.open_device", lambda settings: pytest.fail("a device was opened"))
+    monkeypatch.setattr("ttreg.blocks.mode.open_device", lambda settings: pytest.fail("a device was opened"))
     with (
         pytest.raises(SettingsError, match=r"trace is .* cannot be written") as caught,
         ttreg.device_mode(trace=tmp_path / name),

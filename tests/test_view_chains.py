@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import ttreg
+from ttreg.memory.relayout import route
 from ttreg.meta import meta_of
-from ttreg.runtime.relayout import route
 
 
 def turned(x, rng):

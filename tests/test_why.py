@@ -9,14 +9,14 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 import ttreg
 from ttreg.call import bind_arguments
-from ttreg.explain.arguments import ArgumentsError, read, write_call
 from ttreg.explain.lookup import find_op
 from ttreg.explain.why import Oracle, placed
+from ttreg.memory.tensor import DeviceTensor
 from ttreg.meta import meta_of
+from ttreg.notation import ArgumentsError, read, write_call
+from ttreg.plan import NO_META
 from ttreg.registry import registry
 from ttreg.runtime.dispatch import Dispatcher
-from ttreg.runtime.plan import NO_META
-from ttreg.runtime.tensor import DeviceTensor
 from ttreg.settings import Settings
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .blocks.mode import device_mode
 from .errors import (
     AccuracyError,
     DeviceError,
@@ -17,14 +18,13 @@ from .errors import (
     TtregError,
     ValidationError,
 )
+from .memory.tensor import DeviceTensor
 from .registry import cpu_only, decomposed, lower
 from .runtime.block_floats import carry_in
-from .runtime.mode import device_mode
 from .runtime.session import Session
-from .runtime.tensor import DeviceTensor
 
 if TYPE_CHECKING:
-    from .hooks.compile import compile_session
+    from .blocks.compile import compile_session
     from .report import Report
 
 aten = torch.ops.aten
@@ -37,7 +37,7 @@ def __getattr__(name: str) -> Any:
 
         return Report
     if name == "compile_session":
-        from .hooks.compile import compile_session
+        from .blocks.compile import compile_session
 
         return compile_session
     raise AttributeError(f"module {__package__!r} has no attribute {name!r}")

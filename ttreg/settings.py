@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from .caches import cache_home
 from .errors import SettingsError
 
 ARCHS = ("wormhole_b0", "blackhole")
@@ -113,8 +114,6 @@ class Setting:
 
 def listed() -> list[Setting]:
     """The settings that a `device_mode()` without keywords would have here, and the folder of caches."""
-    from .devices.mock_chip import cache_home
-
     settings, sources = resolve_with_sources({})
     usual = Settings()
     found = [

@@ -14,7 +14,7 @@ from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 from torchvision.ops import nms
 
 import ttreg
-from ttreg.runtime.tensor import DeviceTensor
+from ttreg.memory.tensor import DeviceTensor
 
 
 class Detector(nn.Module):
@@ -92,7 +92,7 @@ def assert_level(model: Callable[[torch.Tensor], object], count: int, allowed: i
 
 def test_memory_returns_to_its_level(monkeypatch):
     monkeypatch.setattr("ttreg.ops._kept.MOST_BYTES", 100_000)  # the weights for some fifteen sizes
-    monkeypatch.setattr("ttreg.runtime.uploads._MOST_SHARED", 100_000)  # a few of what the program makes
+    monkeypatch.setattr("ttreg.memory.uploads._MOST_SHARED", 100_000)  # a few of what the program makes
     torch.manual_seed(0)
     assert_level(Detector().eval(), 80, 300_000, monkeypatch)
 

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 
 from ..call import Call, bind_arguments
-from ..explain.arguments import read, write_call
 from ..meta import Meta
+from ..notation import read, write_call
 from ..registry import Entry
 from ..samples import Sample, rand
 

@@ -14,11 +14,11 @@ from pydantic import BaseModel
 from ..checking.trial import decision
 from ..devices import open_device
 from ..devices.base import Value
+from ..memory.tensor import DeviceTensor
 from ..meta import Meta, meta_of
 from ..pytorch_private import disable_current_modes, tree_map_only
 from ..registry import Entry, registry
 from ..runtime.session import Session
-from ..runtime.tensor import DeviceTensor
 from ..samples import Sample, one_thread
 from ..settings import Settings
 from .calls import Shapes, calls, described

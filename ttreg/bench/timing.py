@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from ..runtime.mode import enter_modes
+from ..blocks.mode import enter_modes
 from ..runtime.session import Session
 
 

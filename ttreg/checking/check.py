@@ -15,9 +15,9 @@ from ..devices.base import Value
 from ..errors import AccuracyError
 from ..meta import Meta, dtype_name
 from ..modes import without_modes
+from ..plan import Plan, Slot
 from ..pytorch_private import tree_leaves, tree_map_only
 from ..runtime.block_floats import block_float_of
-from ..runtime.plan import Plan, Slot
 from ..runtime.session import Session
 from .compare import Statistics, differences, largest_difference, largest_ulps, pcc
 from .reproduce import Input, snippet, spread
@@ -180,7 +180,7 @@ def _downloaded(session: Session, value: Value) -> torch.Tensor:
 
 def _lowering(plan: Plan) -> str:
     if plan.entry is None or plan.entry.function is None:
-        return "ttreg.runtime.relayout.relayout"
+        return "ttreg.memory.relayout.relayout"
     return f"{plan.entry.module}.{plan.entry.function.__name__}"
 
 

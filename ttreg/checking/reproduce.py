@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
+from ..memory.tensor import DeviceTensor
 from ..meta import Meta, meta_of
 from ..pytorch_private import OpOverload, tree_leaves
-from ..runtime.tensor import DeviceTensor
 from ..schema import argument_names
 from ..settings import Settings
 

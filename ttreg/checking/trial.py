@@ -12,13 +12,13 @@ from ..call import Call
 from ..carriers import narrowed
 from ..conditions import Refusal
 from ..errors import LoweringError
+from ..memory.tensor import DeviceTensor
 from ..meta import Meta, meta_of
 from ..modes import without_modes
 from ..pytorch_private import tree_leaves, tree_map_only
 from ..registry import Entry
 from ..runtime.decide import entry_refusal
 from ..runtime.session import Session
-from ..runtime.tensor import DeviceTensor
 from ..samples import Sample
 from .compare import close, differences, largest_difference
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from ..blocks.mode import device_mode
 from ..errors import TtregError
 from ..registry import Entry, registry
-from ..runtime.mode import device_mode
 from .trial import trial
 
 

@@ -49,6 +49,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     verbose: Annotated[
         int,
         typer.Option("--verbose", "-v", count=True, show_default=False, help="Log to stderr; twice for each decision."),
@@ -57,5 +58,6 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
+    context.obj = COMMANDS  # for `ttreg docs`
     if verbose:
         log_to_stderr(logging.INFO if verbose == 1 else logging.DEBUG)

@@ -125,7 +125,8 @@ def _ended(code: Any) -> str:
 def _show(made: Coverage) -> None:
     from rich.markup import escape
 
-    from ..report import OpRow, size, why
+    from ..reporting.models import OpRow
+    from ..reporting.tables import size, why
 
     typer.echo(f"{made.target}\n{made.totals}")
     if made.stopped is not None:

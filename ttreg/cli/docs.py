@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
+from typer.core import TyperGroup
 
 from .shared import Command, Json, answer, print_json
 
 
 def docs(
+    context: typer.Context,
     output: Annotated[Path | None, typer.Option(help="Folder to write to; the docs of the checkout if none.")] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; say whether the pages are up to date.")
@@ -19,11 +21,13 @@ def docs(
 ) -> None:
     """Write ops.md, every entry with its conditions, and commands.md, from the registry and the commands."""
     from ..explain import docs as made
-    from . import COMMANDS, app
     from .reference import commands_page
 
     folder = output or made.folder()
-    texts = {"ops.md": made.ops_page(), "commands.md": commands_page(app, COMMANDS)}
+    texts = {
+        "ops.md": made.ops_page(),
+        "commands.md": commands_page(cast(TyperGroup, context.find_root().command), context.obj),
+    }
     pages = [made.bring_up_to_date(folder / name, text, write=not check) for name, text in texts.items()]
     if json:
         print_json(pages)

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-import typer
+from typer.core import TyperGroup
 
 from ..explain.limits import escaped
 from .shared import BAD_USAGE, INTERRUPTED, NO, YES, Command
@@ -23,9 +23,9 @@ and names of ops; `ttreg -v COMMAND` logs to stderr.
 """
 
 
-def commands_page(app: typer.Typer, commands: tuple[Command, ...]) -> str:
-    """The text of docs/commands.md."""
-    parsers: Any = typer.main.get_command(app)
+def commands_page(group: TyperGroup, commands: tuple[Command, ...]) -> str:
+    """The text of docs/commands.md, of the group of all commands and what else is said of each."""
+    parsers: Any = group
     sections = (_section(command, parsers.commands[command.name]) for command in commands)
     return "\n\n".join([HEAD.strip(), *("\n".join(lines) for lines in sections)]) + "\n"
 

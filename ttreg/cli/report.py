@@ -28,8 +28,8 @@ def report(
     Worse is an op of which more runs on the host, a smaller share on the device, and more transfers. Times are not
     compared.
     """
-    from ..reporting.difference import Shown, difference
-    from ..reporting.load import read_report
+    from ..report import Shown, read_report
+    from ..reporting.difference import difference
 
     if fail_on_regression and newer is None:
         bad_usage("it needs a second report to compare with", "--fail-on-regression")
@@ -84,5 +84,5 @@ COMMAND = Command(
     report,
     example="ttreg report yesterday.json today.json --html changes.html",
     no="with --fail-on-regression, something is worse",
-    json="reporting.difference:Shown",
+    json="report:Shown",
 )

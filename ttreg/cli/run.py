@@ -22,7 +22,7 @@ def run(program: list[str], module: bool, report: Path | None, strict: bool, **k
     if report is not None:
         check_writable(report, "--report")
 
-    from ..runtime.mode import device_mode
+    from ..blocks.mode import device_mode
     from .program import Program
 
     block = device_mode(**{name: value for name, value in keywords.items() if value is not None})

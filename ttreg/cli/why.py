@@ -33,9 +33,9 @@ def why(
     f32[2, 3](1, 2) has strides, f32[1, 3, 8, 8](channels_last) a memory format. They count as being on the device.
     """
     import_torch()
-    from ..explain.arguments import ArgumentsError, read
     from ..explain.lookup import UnknownOpError, find_op
     from ..explain.why import Oracle
+    from ..notation import ArgumentsError, read
 
     if not args and op.endswith(")"):  # a whole call, as an error message shows it
         op, _, args = op[:-1].partition("(")

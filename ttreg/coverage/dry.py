@@ -11,11 +11,11 @@ from typing import Any, ClassVar, TypeVar, cast
 import torch
 from torch.overrides import TorchFunctionMode
 
+from ..blocks.mode import enter_modes, uncompiled
 from ..devices.base import Device, Value
 from ..pytorch_private import count_of_function_modes, without_function_mode
 from ..registry import registry
 from ..runtime.dispatch import Dispatcher
-from ..runtime.mode import enter_modes, uncompiled
 from ..runtime.session import Session
 from ..settings import Settings
 

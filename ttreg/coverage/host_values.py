@@ -8,12 +8,12 @@ import torch
 
 from ..checking.reproduce import spread
 from ..devices.base import Value
+from ..memory.chains import ViewOf
+from ..memory.relayout import Route
 from ..meta import Meta
+from ..plan import Plan
 from ..pytorch_private import tree_leaves, tree_map_only
-from ..runtime.chains import ViewOf
 from ..runtime.dispatch import Dispatcher
-from ..runtime.plan import Plan
-from ..runtime.relayout import Route
 from .dry import DrySession
 
 

@@ -12,13 +12,13 @@ from ..call import bind_arguments
 from ..conditions import Refusal
 from ..devices.base import Value
 from ..fallback import host
+from ..memory.chains import ViewOf
+from ..memory.relayout import Route
+from ..memory.tensor import DeviceTensor
 from ..meta import Meta, intern
+from ..plan import Plan
 from ..pytorch_private import OpOverload, fakes, tree_leaves, tree_map_only
-from ..runtime.chains import ViewOf
 from ..runtime.fakes import run_on_fakes
-from ..runtime.plan import Plan
-from ..runtime.relayout import Route
-from ..runtime.tensor import DeviceTensor
 from ..schema import is_composite, is_view, unread_arguments
 from ..settings import Settings
 from .dry import NO_VALUE

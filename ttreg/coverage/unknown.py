@@ -9,12 +9,12 @@ from typing import Any, NoReturn, Protocol
 import torch
 from torch.overrides import TorchFunctionMode
 
+from ..blocks.mode import dispatching, in_block
 from ..devices.base import Value
+from ..memory.cell import Cell
+from ..memory.tensor import DeviceTensor
 from ..meta import Meta
 from ..pytorch_private import DisableTorchFunction, tree_leaves
-from ..runtime.cell import Cell
-from ..runtime.mode import dispatching, in_block
-from ..runtime.tensor import DeviceTensor
 from .dry import NO_VALUE
 
 

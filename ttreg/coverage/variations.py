@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from ..explain.arguments import dtype_of
 from ..explain.lookup import UnknownOpError, find_op
 from ..meta import Meta, meta_of
+from ..notation import dtype_of
 from ..pytorch_private import OpOverload
 from .targets import TargetError
 

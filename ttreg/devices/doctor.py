@@ -13,9 +13,11 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from ..caches import cache_home
+from ..errors import DeviceUnavailableError
 from ..settings import ARCHS
 from . import TESTED_TTNN, chip_present
-from .mock_chip import MockChipError, cache_home, find_wheel
+from .mock_chip import MockChipError, find_wheel
 
 TESTED_PYTHON = ((3, 10), (3, 12))
 TESTED_TORCH = ("2.14", "2.15")
@@ -141,7 +143,7 @@ def _mocked(arch: str) -> Line:
 def _cache() -> Line:
     try:
         folder = cache_home()
-    except MockChipError as error:
+    except DeviceUnavailableError as error:
         return Line(name="cache", status="fail", found=str(error), advice="set TTREG_CACHE_DIR")
     size = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_symlink()) if folder.exists() else 0
     advice = "it can be removed at any time" if size > 1 << 30 else ""

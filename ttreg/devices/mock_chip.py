@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..caches import cache_home
 from ..errors import DeviceUnavailableError
 from .null_kernel import stand_in_compiler
 from .runtime_root import RuntimeRoot, drop_damaged_kernels, make_folder
@@ -74,22 +75,6 @@ def environment(arch: str) -> dict[str, str]:
         # Without it ttnn leaves a folder `generated` wherever the user stands.
         "TT_METAL_LOGS_PATH": str(folder / arch),
     }
-
-
-def cache_home() -> Path:
-    """The folder that ttreg keeps caches in: TTREG_CACHE_DIR, else `ttreg` in XDG_CACHE_HOME or ~/.cache.
-
-    Raises MockChipError where the user has no home folder.
-    """
-    if own := os.environ.get("TTREG_CACHE_DIR"):
-        return Path(os.path.abspath(os.path.expanduser(own)))
-    shared = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(shared):  # the XDG specification says to ignore a relative one
-        return Path(shared) / "ttreg"
-    try:
-        return Path.home() / ".cache" / "ttreg"
-    except RuntimeError as error:
-        raise MockChipError("no home folder to keep the mocked chip in: set TTREG_CACHE_DIR") from error
 
 
 def find_wheel() -> Wheel:

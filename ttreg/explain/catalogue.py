@@ -14,10 +14,10 @@ import torch
 
 from ..call import Call
 from ..conditions import Dtype, Never
+from ..notation import short_dtype, write_call
 from ..pytorch_private import decompositions, tree_leaves
 from ..registry import Entry, Kind
 from ..schema import is_composite, tensor_arguments
-from .arguments import short_dtype, write_call
 from .limits import Remark, remarks
 from .lookup import derived_forms
 

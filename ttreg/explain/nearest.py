@@ -26,9 +26,9 @@ from ..conditions import (
     SizeAtMost,
 )
 from ..meta import Meta, intern, meta_of
+from ..notation import ArgumentsError, write, write_call
+from ..plan import Plan
 from ..registry import Entry
-from ..runtime.plan import Plan
-from .arguments import ArgumentsError, write, write_call
 
 _TRIED = 200  # calls
 

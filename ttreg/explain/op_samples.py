@@ -13,8 +13,8 @@ import torch
 
 from ..call import Call, bind_arguments
 from ..meta import dtype_name
+from ..notation import write
 from ..pytorch_private import OpOverload, TorchDispatchMode, tree_leaves
-from .arguments import write
 
 _LARGEST, _KEPT, _LOOKED_AT = 5000, 5, 40  # elements of all tensors of a call, calls that are kept, and that are made
 

@@ -13,15 +13,15 @@ from ..call import bind_arguments
 from ..devices.base import Device
 from ..errors import first_line
 from ..fallback import decompose
+from ..memory.cell import Cell
+from ..memory.tensor import DeviceTensor, metadata_of
 from ..meta import Meta, intern, meta_of
+from ..notation import ArgumentsError, write_call
+from ..plan import NO_META, Plan
 from ..pytorch_private import OpOverload, OpOverloadPacket, TorchDispatchMode, tree_map_only
-from ..runtime.cell import Cell
 from ..runtime.decide import decide
-from ..runtime.plan import NO_META, Plan
 from ..runtime.session import Session
-from ..runtime.tensor import DeviceTensor, metadata_of
 from ..settings import Settings
-from .arguments import ArgumentsError, write_call
 from .nearest import Nearest, nearest
 
 Op = OpOverload | OpOverloadPacket

@@ -10,16 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..memory.tensor import DeviceTensor
 from ..pytorch_private import DispatchKey, DispatchKeySet, tree_any
-from ..runtime.tensor import DeviceTensor
 
 aten = torch.ops.aten
 
 Kernel = Callable[..., Any]
+InBlock = Callable[[], Any]  # something, if this thread's calls are a block's, else None
+Make = Callable[[Kernel, InBlock], Kernel]
 _CPU = DispatchKeySet(DispatchKey.CPU)
 
 
-def _split(original: Kernel) -> Kernel:
+def _split(original: Kernel, in_block: InBlock) -> Kernel:
     def kernel(self: Tensor, places: Tensor, dim: int = 0) -> Any:
         """`tensor_split` at places, or into parts, that a tensor holds: it is read, so it has to have memory."""
         return original(self, places.host() if isinstance(places, DeviceTensor) else places, dim)
@@ -27,13 +29,13 @@ def _split(original: Kernel) -> Kernel:
     return kernel
 
 
-def _rank(overload: str) -> Callable[[Kernel], Kernel]:
+def _rank(overload: str) -> Make:
     functional = getattr(aten.linalg_matrix_rank, overload)
 
-    def make(original: Kernel) -> Kernel:
+    def make(original: Kernel, in_block: InBlock) -> Kernel:
         def kernel(*args: Any, out: Tensor, **kwargs: Any) -> Tensor:
             """`matrix_rank` into `out`, which is left as it was under any mode: write to it as without one."""
-            if (out.is_cpu and _in_block()) or tree_any(_on_device, (args, out, kwargs)):
+            if (out.is_cpu and in_block() is not None) or tree_any(_on_device, (args, out, kwargs)):
                 return torch.sum(functional(*args, **kwargs).unsqueeze(-1), -1, out=out)
             return original(*args, out=out, **kwargs)
 
@@ -42,18 +44,12 @@ def _rank(overload: str) -> Callable[[Kernel], Kernel]:
     return make
 
 
-def _in_block() -> bool:
-    from ..runtime.mode import in_block  # which imports this module
-
-    return in_block()
-
-
 def _on_device(value: Any) -> bool:
     return isinstance(value, DeviceTensor)
 
 
 # From PyTorch's own kernel, which is run wherever it does right, what is run in its place.
-KERNELS: dict[str, Callable[[Kernel], Kernel]] = {
+KERNELS: dict[str, Make] = {
     "tensor_split.tensor_indices_or_sections": _split,
     "linalg_matrix_rank.atol_rtol_tensor_out": _rank("atol_rtol_tensor"),
     "linalg_matrix_rank.atol_rtol_float_out": _rank("atol_rtol_float"),
@@ -63,13 +59,13 @@ KERNELS: dict[str, Callable[[Kernel], Kernel]] = {
 
 
 @cache
-def put_in_place() -> torch.library.Library:
+def put_in_place(in_block: InBlock) -> torch.library.Library:
     """Have PyTorch run these kernels from now on; outside of blocks they do the same, but for tensors of the device."""
     library = torch.library.Library("aten", "IMPL")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Oo]verrid", category=UserWarning)
         for name, make in KERNELS.items():
-            kernel = make(_original(name))
+            kernel = make(_original(name), in_block)
             library.impl(name, kernel, "CompositeImplicitAutograd")
     return library  # the kernels last as long as it does
 

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import torch
 
 from ..forks import new_lock
+from ..memory import watch
+from ..memory.tensor import DeviceTensor
 from ..pytorch_private import HigherOrderOperator, find_builtin, layers, register_builtin, tensor_data
-from ..runtime import watch
 from ..runtime.session import Session
-from ..runtime.tensor import DeviceTensor
 from . import encoders, higher_order, kernels, subclasses
 from .onednn import in_autocasts_dtype, without_onednn
 
@@ -120,7 +120,7 @@ def replaced(find: Find) -> Iterator[None]:
 
 
 def _put_all(find: Find) -> None:
-    kernels.put_in_place()
+    kernels.put_in_place(find)
     subclasses.put_in_place()
     for owner, name, make in _REPLACED:
         function = getattr(owner, name)

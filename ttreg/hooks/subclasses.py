@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from ..memory.tensor import DeviceTensor
 from ..pytorch_private import TensorBase, count_of_dispatch_modes
-from ..runtime.tensor import DeviceTensor
 
 in_modes = count_of_dispatch_modes
 _base: Any = TensorBase

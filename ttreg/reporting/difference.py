@@ -8,7 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from ..report import OpRow, Report, Totals, size, why
+from .models import OpRow, Report, Totals
+from .tables import size, why
 
 Kind = Literal["regression", "improvement", "moved", "new", "gone"]
 
@@ -39,14 +40,6 @@ class Difference(BaseModel):
         """The changes of each kind that there are, in the order of their headings."""
         found = ((kind, [change for change in self.changes if change.kind == kind]) for kind in HEADINGS)
         return [(kind, changes) for kind, changes in found if changes]
-
-
-class Shown(BaseModel):
-    """What `ttreg report --json` prints: the report, or of two the newer one, the older one and the difference."""
-
-    report: Report
-    before: Report | None = None
-    difference: Difference | None = None
 
 
 HEADINGS: dict[Kind, str] = {

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..conditions import Refusal
-from ..report import OpRow, Report, size, there_and_back, why
 from .difference import HEADINGS, difference
+from .models import OpRow, Report
+from .tables import size, there_and_back, why
 from .timeline import WIDTH, NoTimelineError, timeline
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..report import Report
+from .models import Report
 
 WIDTH = 2000  # of a lane; what is narrower than one is drawn together with what lies beside it
 HOW = 'run it as "ttreg run --trace t.json …", or under device_mode(trace="t.json"), and save its report anew'

@@ -9,7 +9,7 @@ import torch
 
 from ..carriers import EXACT, Carriers
 from ..devices.base import Device, Value
-from .uploads import Uploads
+from ..memory.uploads import Uploads
 
 
 class Api:

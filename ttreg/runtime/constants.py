@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from ..meta import Meta
+from ..plan import Plan
 from ..refusal import Refusal
 from ..schema import dimension_arguments
-from .plan import Plan
 
 NUMBERS = Refusal("numbers are real and within float32's range", "", "ttnn takes no others")
 BESIDE_BFLOAT16 = Refusal("numbers beside bfloat16 are within its range", "", "PyTorch overflows or raises by others")

@@ -8,7 +8,23 @@ import torch
 
 from ..call import Call, bind_arguments
 from ..fallback import decompose
+from ..memory.tensor import DeviceTensor, metadata_of
 from ..meta import Meta, dtype_name, meta_of
+from ..plan import (
+    DATA_DEPENDENT,
+    EMPTY,
+    HOST_MEMORY,
+    LEFT_FOR_LATER,
+    NO_DECOMPOSITION,
+    NO_ENTRY,
+    NO_META,
+    NOT_CARRIED,
+    OUT_DTYPE,
+    PART_WRITTEN,
+    WRITES_BY_PARTS,
+    Plan,
+    find_slots,
+)
 from ..pytorch_private import OpOverload, tree_leaves, tree_map_only
 from ..refusal import Refusal, unjudged
 from ..registry import OUT, Entry, registry
@@ -29,24 +45,8 @@ from ..specs import Arrival
 from .constants import refuse_constants
 from .fakes import no_meta
 from .layouts import as_on_cpu
-from .plan import (
-    DATA_DEPENDENT,
-    EMPTY,
-    HOST_MEMORY,
-    LEFT_FOR_LATER,
-    NO_DECOMPOSITION,
-    NO_ENTRY,
-    NO_META,
-    NOT_CARRIED,
-    OUT_DTYPE,
-    PART_WRITTEN,
-    WRITES_BY_PARTS,
-    Plan,
-    find_slots,
-)
 from .rehearsal import refuse_too_large, refuse_views
 from .session import Session
-from .tensor import DeviceTensor, metadata_of
 
 aten = torch.ops.aten
 

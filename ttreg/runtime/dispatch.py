@@ -16,15 +16,16 @@ from ..conditions import Refusal
 from ..devices.base import RefusedByDevice, Value
 from ..errors import LoweringError, TtregError
 from ..fallback import decompose, host
+from ..memory.chains import view_by
+from ..memory.parts import apart
+from ..memory.tensor import DeviceTensor
+from ..plan import HOST_MEMORY, NO_META, PART_WRITTEN, Plan
 from ..pytorch_private import OpOverload
-from .chains import view_by
 from .decide import decide
-from .parts import apart
-from .plan import HOST_MEMORY, NO_META, PART_WRITTEN, Plan
-from .refused import Later, raise_as_pytorch_would, raise_error, reason
+from .later import Later, raise_as_pytorch_would
+from .refused import raise_error, reason
 from .session import Session, TooLarge
 from .signature import signature
-from .tensor import DeviceTensor
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -146,10 +147,8 @@ class Dispatcher:
             raise_error(failure, lambda: str(Call.bind(plan.op, args, kwargs)))
         if values is None:
             return self._run_on_host_instead(plan, INDEX_OUT_OF_RANGE, args, kwargs)
-        if session.settings.check is not None:
-            from ..checking.check import compare
-
-            values = compare(session, plan, arguments, values, args, kwargs)
+        if session.checker is not None:
+            values = session.checker.compare(session, plan, arguments, values, args, kwargs)
         return self._results(plan, values, args, kwargs)
 
     def _with_later_ones(

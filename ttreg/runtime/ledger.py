@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..conditions import Refusal
 from ..forks import new_rlock
-from .plan import Placement, Plan
+from ..plan import Placement, Plan
 
 if TYPE_CHECKING:
     from ..report import OpRow, Totals, Transfers

@@ -12,8 +12,8 @@ from ..carriers import Carriers
 from ..devices.base import RefusedByDevice, Value, ttnn_dtype_name
 from ..errors import DeviceError, LoweringError, ValidationError
 from ..meta import Meta
+from ..plan import Plan
 from .api import Api
-from .plan import Plan
 
 _ONE_TENSOR = (True,)  # `as_made` of a lowering that returns no list
 

@@ -12,10 +12,10 @@ from ..carriers import Carriers
 from ..conditions import Refusal
 from ..devices import references
 from ..devices.base import Value
+from ..memory.padding import refusal_of, row_major, tiled, too_large
+from ..memory.tensor import metadata_of
 from ..meta import Meta
-from .padding import refusal_of, row_major, tiled, too_large
-from .plan import Plan, Slot
-from .tensor import metadata_of
+from ..plan import Plan, Slot
 
 if TYPE_CHECKING:
     from .session import Session

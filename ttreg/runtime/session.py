@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -17,22 +17,22 @@ from ..conditions import Refusal
 from ..devices.base import Device, RefusedByDevice, Value
 from ..errors import FallbackError, LoweringError
 from ..forks import tell
+from ..memory.cell import Cell, Cells
+from ..memory.chains import ViewOf
+from ..memory.inherited import InheritedDevice
+from ..memory.relayout import Route, relayout
+from ..memory.tensor import DeviceTensor
+from ..memory.uploads import Uploads, is_parameter
+from ..memory.watch import uploading
 from ..meta import CPU, Meta, is_plain, meta_of
 from ..modes import without_modes
+from ..plan import Plan
 from ..settings import Settings
 from .api import Api
 from .block_floats import block_float_of
-from .cell import Cell, Cells
-from .chains import ViewOf
-from .inherited import InheritedDevice
 from .ledger import Ledger
 from .lowering import run_lowering
-from .plan import Plan
 from .refused import raise_error, reason
-from .relayout import Route, relayout
-from .tensor import DeviceTensor
-from .uploads import Uploads, is_parameter
-from .watch import uploading
 
 if TYPE_CHECKING:
     from ..report import Report
@@ -44,8 +44,25 @@ class TooLarge(Exception):
     """A tensor of int64 has values outside of int32's range."""
 
 
+class Checker(Protocol):
+    """What holds each result of the device to the host's, under `check`; each raises AccuracyError."""
+
+    def compare(
+        self, session: Session, plan: Plan, arguments: dict[str, Value], values: list[Value], args: tuple, kwargs: dict
+    ) -> list[Value]:
+        """The values of a call, once each is found to be what the host has."""
+
+    def compare_views(self, session: Session, plan: Plan, parent: Value, source: Meta, made: dict[Meta, Value]) -> None:
+        """Hold views to what their metadata shows of their parent's memory."""
+
+    def compare_relaid(self, session: Session, value: Value, source: Meta, made: Value, target: Meta) -> None:
+        """Hold a whole storage under other metadata to what it was."""
+
+
 class Session:
     """What `with ttreg.device_mode() as session:` gives; `report()` tells what ran where and why."""
+
+    checker: Checker | None = None
 
     def __init__(self, settings: Settings, device: Device, sees_all_writes: bool = True):
         self.settings = settings
@@ -195,20 +212,16 @@ class Session:
                 plan.refusal = reason(failure)  # from now on such views are the host's
                 return {}
             raise_error(failure, lambda: f"the view {plan.op} of {view.parent}, when it was needed")
-        if self.settings.check is not None:
-            from ..checking.check import compare_views
-
-            compare_views(self, plan, parent, view.parent, made)
+        if self.checker is not None:
+            self.checker.compare_views(self, plan, parent, view.parent, made)
         return made
 
     def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> Value:
         """The device value of a view, from that of the whole storage."""
         with self.device.lock:
             made = relayout(self.tt, value, way)
-        if self.settings.check is not None:
-            from ..checking.check import compare_relaid
-
-            compare_relaid(self, value, source, made, target)
+        if self.checker is not None:
+            self.checker.compare_relaid(self, value, source, made, target)
         return made
 
     def indices(self, argument: Any, ready: Callable[[Any], torch.Tensor | None], row_major: bool = False) -> Any:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..memory.tensor import DeviceTensor
 from ..meta import PLAIN_KEYS, dispatch_keys, intern
 from ..pytorch_private import deterministic
-from .tensor import DeviceTensor
 
 if TYPE_CHECKING:
     from .session import Session

@@ -18,13 +18,13 @@ from torch import fx
 
 from ..errors import SettingsError
 from ..forks import new_lock
+from ..memory.cell import Cell
+from ..memory.tensor import DeviceTensor
 from ..pytorch_private import compiler
 from ..registry import registry
-from ..runtime.cell import Cell
-from ..runtime.mode import enter_modes, in_block, open_session
 from ..runtime.session import Session
-from ..runtime.tensor import DeviceTensor
 from ..settings import Settings
+from .mode import enter_modes, in_block, open_session
 
 _sessions: dict[Settings, Session] = {}
 _lock = new_lock()

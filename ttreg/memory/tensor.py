@@ -6,7 +6,7 @@ import copy
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -60,6 +60,9 @@ class DeviceTensor(torch.Tensor):
 
     __torch_function__ = disabled_torch_function
 
+    # Runs a call on the host, outside of every block. The host runtime puts it here, which is made of such tensors.
+    run_outside: ClassVar[Callable[[Any, tuple, dict[str, Any]], Any]]
+
     @staticmethod
     def make(cell: Cell, meta: Meta, view: ViewOf | None = None) -> DeviceTensor:
         """A tensor with metadata `meta` over `cell`."""
@@ -107,10 +110,8 @@ class DeviceTensor(torch.Tensor):
                 return block.__torch_dispatch__(func, types, args, kwargs)
         # Reached outside the block, and in threads that are not inside it: the host does it, and the memory is shared
         # with plain tensors from here on.
-        from ..fallback import host
-
         with without_overrides() if overrides_are_active() else nullcontext():
-            return host.run_outside(func, args, kwargs or {})
+            return DeviceTensor.run_outside(func, args, kwargs or {})
 
     @staticmethod
     def make_alike(original: torch.Tensor, cell: Cell, meta: Meta, detached: bool = False) -> DeviceTensor:

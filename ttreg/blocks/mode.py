@@ -14,6 +14,8 @@ from ..fallback import host
 from ..forks import new_lock, tell
 from ..hooks import higher_order
 from ..hooks.replaced import replaced
+from ..memory import watch
+from ..memory.tensor import BlockMode, others_subclass
 from ..modes import overrides_are_active, without_overrides
 from ..pytorch_private import (
     HigherOrderOperator,
@@ -30,14 +32,12 @@ from ..pytorch_private import (
     uncompiled,
 )
 from ..registry import registry
+from ..runtime.dispatch import Dispatcher
+from ..runtime.session import Session
 from ..settings import Settings
-from . import watch
+from ..tracing.trace import TracedDispatcher, TracedSession
+from ..tracing.trace_file import trace_file
 from .decorated import decorated
-from .dispatch import Dispatcher
-from .session import Session
-from .tensor import BlockMode, others_subclass
-from .trace import TracedDispatcher, TracedSession
-from .trace_file import trace_file
 
 _log = logging.getLogger(__name__)
 
@@ -147,9 +147,15 @@ def open_session(settings: Settings, sees_all_writes: bool = True) -> Session:
     """
     registry.load()
     if settings.trace is None:
-        return Session(settings, open_device(settings), sees_all_writes)
-    file = trace_file(settings.trace)  # before the device, which takes longer
-    return TracedSession(settings, open_device(settings), sees_all_writes, file)
+        session = Session(settings, open_device(settings), sees_all_writes)
+    else:
+        file = trace_file(settings.trace)  # before the device, which takes longer
+        session = TracedSession(settings, open_device(settings), sees_all_writes, file)
+    if settings.check is not None:
+        from ..checking import check  # which few programs need
+
+        session.checker = check
+    return session
 
 
 def enter_modes(stack: ExitStack, session: Session, kind: type[Dispatcher] | None = None) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from ..call import bind_arguments
-from ..conditions import Refusal
-from ..meta import Meta
-from ..pytorch_private import OpOverload
-from ..registry import Entry
-from ..schema import tensor_arguments
-from ..specs import PLAIN, Arrival
-
-Placement = Literal["device", "host", "local", "decomposed", "view"]
+from .call import bind_arguments
+from .conditions import Refusal
+from .meta import Meta
+from .placement import Placement
+from .pytorch_private import OpOverload
+from .registry import Entry
+from .schema import tensor_arguments
+from .specs import PLAIN, Arrival
 
 
 @dataclass

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from ..devices.base import Value
-from ..kept import Kept
 from ..meta import Meta
 from ..pytorch_private import PARAMETERS_HOLDERS, VIEWS_HOLDERS, storage_use_count
 from .fingerprint import Fingerprint, fingerprint, same
+from .kept import Kept
 from .padding import tiled
 from .watch import Watched, watch
 

@@ -13,7 +13,7 @@ from .padding import WASTEFUL, tiled
 from .relayout import Route
 
 if TYPE_CHECKING:
-    from .plan import Plan
+    from ..plan import Plan
 
 # How long a chain is, a power of two, before it is looked at whether it has come back to where it was.
 _LONG = 64

@@ -18,14 +18,14 @@ from ..call import Call, describe
 from ..conditions import Refusal
 from ..devices.base import Device, Value
 from ..fallback import host
+from ..memory.chains import ViewOf
+from ..memory.relayout import Route
 from ..meta import Meta, meta_of
+from ..plan import Placement, Plan
 from ..pytorch_private import OpOverload
+from ..runtime.dispatch import Dispatcher
+from ..runtime.session import Session
 from ..settings import Settings
-from .chains import ViewOf
-from .dispatch import Dispatcher
-from .plan import Placement, Plan
-from .relayout import Route
-from .session import Session
 from .trace_file import TraceFile
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from ..errors import TtregError
-from ..meta import Meta, dtype_name, intern
+from .errors import TtregError
+from .meta import Meta, dtype_name, intern
 
 FORMS = """\
 tensors as f32[1, 64, 56, 56] or float32[1, 64, 56, 56], f32[] without dimensions, f32[2, 3](1, 2) with strides,

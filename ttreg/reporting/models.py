@@ -1,0 +1,129 @@
+"""The models of a report: what ran where and why, as `model_dump_json()` writes it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from ..conditions import Refusal
+from ..placement import Placement
+from ..schema import is_bookkeeping, overload
+
+
+class DeviceInfo(BaseModel):
+    """The device that the session used."""
+
+    name: str
+    arch: str
+    ttnn_version: str
+    validated: bool
+
+
+class PlacedAlike(BaseModel):
+    """Calls of one op that are placed alike for one reason."""
+
+    op: str
+    placement: Placement
+    condition: str = ""
+    reason: str = ""
+    got: str = ""
+    count: int = 0
+
+    @property
+    def is_bookkeeping(self) -> bool:
+        """Whether calls of the op compute nothing, so that tables leave the row out."""
+        op = overload(self.op)
+        return op is not None and is_bookkeeping(op)
+
+    @property
+    def because(self) -> str:
+        """The condition's own reason: where it has none, `reason` is what the refusal says, with what it met."""
+        return "" if self.reason == str(Refusal(self.condition, self.got)) else self.reason
+
+
+class OpRow(PlacedAlike):
+    """Calls of one op that were placed alike for one reason."""
+
+    seconds: float = 0.0
+    bytes: int = 0  # of the inputs
+    # Downloaded for calls on the host; of what these made, uploaded again. Not in the JSON form where nothing was.
+    bytes_down: int = Field(default=0, exclude_if=lambda count: not count)
+    bytes_up: int = Field(default=0, exclude_if=lambda count: not count)
+
+
+class Transfers(BaseModel):
+    """Tensors that crossed between host and device, and conversions on it.
+
+    Weights are parameters; `uploads` counts the others.
+    """
+
+    uploads: int = 0
+    upload_bytes: int = 0
+    weight_uploads: int = 0
+    weight_upload_bytes: int = 0
+    downloads: int = 0
+    download_bytes: int = 0
+    upload_seconds: float = 0.0  # of weights too
+    download_seconds: float = 0.0
+    dtype_conversions: int = 0
+    layout_conversions: int = 0
+
+
+class Totals(BaseModel):
+    """Calls by placement.
+
+    `host_float` are those of host that read a floating-point tensor: what a better registry could still win. A call
+    that only fills one (`zero_`, `uniform_`) reads none, and one that writes to the host's own memory belongs there.
+    `host_no_dtype` are those of host_float in a dtype that ttnn does not have (float64, float16).
+    """
+
+    calls: int = 0
+    device: int = 0
+    host: int = 0
+    host_float: int = 0
+    host_no_dtype: int = Field(default=0, exclude_if=lambda count: not count)
+    local: int = 0
+    decomposed: int = 0
+    view: int = 0
+
+    @property
+    def share(self) -> float | None:
+        """The device's share of the floating-point calls; None if there are none."""
+        floating = self.device + self.host_float
+        return self.device / floating if floating else None
+
+    @property
+    def share_of_ttnns_dtypes(self) -> float | None:
+        """The same without the calls in dtypes that ttnn does not have."""
+        floating = self.device + self.host_float - self.host_no_dtype
+        return self.device / floating if floating else None
+
+    def __str__(self) -> str:
+        share = "" if self.share is None else f" ({self.share:.1%} of the floating-point calls)"
+        counts = (
+            f"{self.calls} calls: {self.device} on the device{share}, {self.host} on the host, {self.local} local, "
+            f"{self.decomposed} decomposed, {self.view} views"
+        )
+        if not self.host_no_dtype:
+            return counts
+        without = "none" if self.share_of_ttnns_dtypes is None else f"{self.share_of_ttnns_dtypes:.1%} on the device"
+        return f"{counts}\nwithout {self.host_no_dtype} in float64 or float16, which ttnn does not have: {without}"
+
+
+class TracePart(BaseModel):
+    """Where a trace of the session is: a file, and the session's number among the trace's processes."""
+
+    file: str
+    process: int
+    dispatch_seconds: float = 0.0  # spent on finding out where calls go, besides running them and writing the trace
+
+
+class Report(BaseModel):
+    """What ran on the device, what fell back to the host, and why."""
+
+    device: DeviceInfo
+    ops: list[OpRow]
+    transfers: Transfers
+    totals: Totals
+    trace: TracePart | None = Field(
+        default=None, exclude_if=lambda part: part is None
+    )  # only where `trace` was asked for

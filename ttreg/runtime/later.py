@@ -1,0 +1,87 @@
+"""What a refused call comes to: PyTorch's own exception where it has one, and outputs that are made later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..call import Call
+from ..conditions import Refusal
+from ..devices.base import RefusedByDevice, Value
+from ..errors import LoweringError
+from ..fallback import on_copies
+from ..modes import without_modes
+from ..plan import Plan
+from ..pytorch_private import tree_leaves
+from .refused import Failure, raise_error, reason
+from .session import Session
+
+_NO_MEMORY = "Out of Memory"  # in what ttnn says if its allocator finds no room
+
+
+def raise_as_pytorch_would(
+    session: Session,
+    plan: Plan,
+    args: tuple,
+    kwargs: dict[str, Any],
+    failure: Failure | None = None,
+    read: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> None:
+    """Raise what PyTorch raises for the call on the host, if it does: that is what is wrong with it.
+
+    `read` gives a plain tensor with the content of an argument, the present one by default. A call for which the device
+    lacks memory is not tried: it may be too large for the host as well, and is not wrong.
+    """
+    if isinstance(failure, RefusedByDevice) and _NO_MEMORY in failure.message:
+        return
+    error = on_copies.error_of(plan.op, args, kwargs, read or session.peek)
+    if error is not None:
+        try:
+            raise error from None
+        finally:
+            del error  # as above
+
+
+class Later:
+    """The outputs of one call that are made when they are first needed, from its arguments as they were."""
+
+    def __init__(self, session: Session, plan: Plan, arguments: dict[str, Any], args: tuple, kwargs: dict[str, Any]):
+        self._session, self._plan = session, plan
+        self._arguments, self._args, self._kwargs = arguments, args, kwargs
+        # What arrives for indices does not tell what they were.
+        self._kept = {
+            id(tensor): session.peek(tensor).clone()
+            for slot in plan.slots
+            if slot.arrival.checked
+            for tensor in slot.tensors(args, kwargs)
+        }
+
+    def make(self, number: int, function: Callable[[], Value]) -> Value:
+        """An output, by the function that the lowering gave for it."""
+        try:
+            return function()
+        except (RefusedByDevice, LoweringError) as failure:
+            if self._session.settings.on_device_error == "fallback":
+                return self._on_host(number, reason(failure))
+            raise_as_pytorch_would(self._session, self._plan, self._args, self._kwargs, failure, self._read)
+            raise_error(failure, lambda: f"an output of {self._plan.op}, when it was read")
+
+    def _on_host(self, number: int, refusal: Refusal) -> Value:
+        session, plan = self._session, self._plan
+        session.fell_back(plan.op, refusal, plan.floating, lambda: str(Call.bind(plan.op, self._args, self._kwargs)))
+        results = on_copies.results(plan.op, self._args, self._kwargs, self._read)
+        with without_modes():
+            return session.value([leaf for leaf in tree_leaves(results) if isinstance(leaf, torch.Tensor)][number])
+
+    def _read(self, tensor: torch.Tensor) -> torch.Tensor:
+        kept = self._kept.get(id(tensor))
+        if kept is not None:
+            return kept
+        for slot in self._plan.slots:
+            given, value = slot.of(self._args, self._kwargs), self._arguments[slot.name]
+            for one, held in zip(given, value, strict=True) if isinstance(value, list) else [(given, value)]:
+                if one is tensor and held is not None:
+                    return self._session.device.download(held).to(tensor.dtype)
+        return self._session.peek(tensor)

@@ -1,0 +1,1 @@
+"""Sessions that write what they do, and when, to a file."""

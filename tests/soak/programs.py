@@ -16,7 +16,8 @@ from torch import nn
 from ttreg.ops import _kept
 
 import ttreg
-from ttreg.runtime import ledger, uploads
+from ttreg.memory import uploads
+from ttreg.runtime import ledger
 
 OPTIONS: dict[str, Any] = {"device": "emulated", "min_upload_numel": 0}
 

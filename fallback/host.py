@@ -68,7 +68,7 @@ def run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> An
     stand_ins = _StandIns(lambda tensor: tensor._cell.host_view(tensor._meta))
     plain_args, plain_kwargs = (args, kwargs) if plan.plain else _with_stand_ins(plan, args, kwargs, stand_ins)
     try:
-        with _lazy_conjugation() if plan.complex else nullcontext():
+        with lazy_conjugation() if plan.complex else nullcontext():
             result = plan.op(*plain_args, **plain_kwargs)
     finally:  # an op that raises may have written already
         for tensor in plan.targets(args, kwargs):
@@ -110,7 +110,7 @@ def run_outside(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     stand_ins = _StandIns(DeviceTensor.host)
     plain_args, plain_kwargs = tree_map_only(DeviceTensor, stand_ins, (args, kwargs))
     try:
-        with _lazy_conjugation():
+        with lazy_conjugation():
             result = op(*plain_args, **plain_kwargs)
     finally:  # an op that raises may have written already
         if written_arguments(op):
@@ -166,7 +166,7 @@ def _check_memory(storage: torch.UntypedStorage) -> None:
         ) from None
 
 
-def _lazy_conjugation() -> AbstractContextManager[Any]:
+def lazy_conjugation() -> AbstractContextManager[Any]:
     """Lets a kernel conjugate and negate views of its own.
 
     PyTorch calls a mode with the keys excluded that look after such views, so a kernel that is called from there would

@@ -106,6 +106,9 @@ add_suffixes = _find("torch._tensor_str._add_suffixes")
 suggest_memory_format = _find("torch._prims_common.suggest_memory_format")
 storage_use_count = _find("torch._C._storage_Use_Count")
 
+# The frame by which a module's call is known.
+module_call: Any = _find("torch.nn.Module._call_impl")
+
 # What is replaced while a block is open.
 layers: Any = _find("torch._VF")
 find_builtin = _find("torch.jit._builtins._find_builtin")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sys
-import traceback
-from collections.abc import Callable
-from contextlib import AbstractContextManager, redirect_stdout
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import nullcontext, redirect_stdout
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .shared import INTERRUPTED, Command, Json, answer, bad_usage, console, print_json, table, tracked, working
+from .shared import Command, Json, answer, console, print_json, table, tracked, working
 
 if TYPE_CHECKING:
     from ..coverage.measure import Coverage
-    from ..coverage.targets import Target
 
 _SHOWN, _GOT = 20, 3  # rows of a table, and what was met in one of them
 
@@ -49,24 +46,22 @@ def coverage(
     from ..coverage.targets import existing
     from ..coverage.variations import read
     from ..settings import Settings
+    from .targets import check_takes_arguments, load
 
     given = {"precision": precision, "min_upload_numel": min_upload_numel}
     settings = Settings.resolve({name: value for name, value in given.items() if value is not None})
-    if arguments and not target.endswith(".py"):
-        bad_usage(f"{' '.join(arguments)}: only a script takes arguments", "arguments")
     with redirect_stdout(sys.stderr):
         if target.endswith(".jsonl"):
+            check_takes_arguments(target, arguments or [])
             path = existing(target)
             with path.open(encoding="utf-8") as lines:
                 total = sum(1 for line in lines if line.strip())
             made = cover_calls(target, tracked(read(path), target, total), settings)
-        elif target.endswith(".py"):
-            made = cover(target, _script(str(existing(target)), arguments or []), settings, values=values)
         else:
-            with working(f"{target}: loading"):
-                loaded = _loaded(target)
-            with working(f"{target}: looking at its calls"):
-                made = cover(target, _runs(loaded), settings, loaded.unknown, values)
+            loaded = load(target, arguments or [])
+            unknown = loaded.target.unknown if loaded.target is not None else ()
+            with working(f"{target}: looking at its calls") if loaded.target is not None else nullcontext():
+                made = cover(target, lambda block: loaded.run(block).failed, settings, unknown, values)
     if json:
         print_json(made)
     else:
@@ -76,50 +71,6 @@ def coverage(
         share = "no share, as no call counts," if made.share is None else f"a share of {made.share:.1%}"
         typer.echo(f"--min-share: {share} is below {min_share:.1%}", err=True)
     answer(made.whole and not below)
-
-
-def _loaded(target: str) -> Target:
-    from ..coverage.targets import TargetError, existing, from_export, from_factory
-
-    try:
-        return from_export(existing(target)) if target.endswith(".pt2") else from_factory(target)
-    except TargetError as error:
-        if error.__cause__ is not None:
-            traceback.print_exception(error.__cause__)
-        raise
-
-
-def _script(name: str, arguments: list[str]) -> Callable[[AbstractContextManager[Any]], str]:
-    from .program import Program
-
-    program = Program(name, arguments)
-
-    def runs(block: AbstractContextManager[Any]) -> str:
-        ending = program.run(block)[1]
-        if ending == INTERRUPTED:
-            raise KeyboardInterrupt
-        return _ended(ending)
-
-    return runs
-
-
-def _runs(target: Target) -> Callable[[AbstractContextManager[Any]], str]:
-    def runs(block: AbstractContextManager[Any]) -> str:
-        try:
-            with block:
-                target.run()
-        except SystemExit as request:
-            return _ended(request.code)
-        except Exception as error:  # the program's own: what ran before it is shown all the same
-            traceback.print_exception(error)
-            return f"{type(error).__name__}: {error}".partition("\n")[0]
-        return ""
-
-    return runs
-
-
-def _ended(code: Any) -> str:
-    return f"it left with {code}" if code else ""
 
 
 def _show(made: Coverage) -> None:

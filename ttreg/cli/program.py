@@ -68,8 +68,7 @@ class Program:
             except SystemExit as request:
                 ending = request.code
             except BaseException as error:
-                error.__traceback__ = _programs(error, code)
-                sys.excepthook(type(error), error, error.__traceback__)
+                print_error(error, code)
                 ending = INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED
             _flush()
         return session, ending
@@ -97,6 +96,12 @@ def _module(name: str) -> importlib.machinery.ModuleSpec:
     return spec
 
 
+def print_error(error: BaseException, code: CodeType | None) -> None:
+    """Print an exception of a program's as Python would, from the frame of `code` on."""
+    error.__traceback__ = _programs(error, code)
+    sys.excepthook(type(error), error, error.__traceback__)
+
+
 def _programs(error: BaseException, code: CodeType | None) -> TracebackType | None:
     """The error's traceback from the program's first frame on, without ttreg's frames and what PyTorch has below them.
 
@@ -104,6 +109,8 @@ def _programs(error: BaseException, code: CodeType | None) -> TracebackType | No
     """
     entry = error.__traceback__
     while entry is not None and entry.tb_frame.f_code is not code:
+        entry = entry.tb_next
+    while entry is not None and entry.tb_frame.f_code.co_filename.startswith(_OURS):  # of a factory's program
         entry = entry.tb_next
     if isinstance(error, TtregError):
         return entry

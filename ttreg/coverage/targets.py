@@ -1,4 +1,4 @@
-"""What `ttreg coverage` takes: a factory, a `torch.export` file or a file of calls, each as something to run."""
+"""What `ttreg coverage` and `ttreg bisect` take: a factory or a `torch.export` file, each as something to run."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ class Target:
 
     run: Callable[[], Any]
     unknown: list[torch.Tensor] = field(default_factory=list)
+    model: torch.nn.Module | None = None  # that it calls
+    on_meta: bool = False  # whether it has tensors without values
 
 
 def from_factory(name: str) -> Target:
@@ -85,21 +87,25 @@ def _call(model: Any, args: tuple, kwargs: dict[str, Any]) -> Target:
             model = model.to_empty(device="cpu")  # memory that is not touched
             tensors = [*model.parameters(), *model.buffers()]
             unknown += tensors
-        unknown += model.parameters()
+    on_meta = bool(unknown)
 
     def on_host(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal on_meta
         if not tensor.is_meta:
             return tensor
+        on_meta = True
         unknown.append(torch.zeros(tensor.shape, dtype=tensor.dtype))
         return unknown[-1]
 
     args, kwargs = tree_map_only(torch.Tensor, on_host, (args, kwargs))
+    if isinstance(model, torch.nn.Module):
+        unknown += model.parameters()
 
-    def run() -> None:
+    def run() -> Any:
         with torch.no_grad():
-            model(*args, **kwargs)
+            return model(*args, **kwargs)
 
-    return Target(run, unknown)
+    return Target(run, unknown, model if isinstance(model, torch.nn.Module) else None, on_meta)
 
 
 def _module(name: str) -> Any:

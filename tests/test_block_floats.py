@@ -11,6 +11,7 @@ from torch import nn
 
 import ttreg
 from ttreg.checking.compare import pcc
+from ttreg.runtime.block_floats import block_float_of
 
 
 def model(dtype=torch.float32):
@@ -45,6 +46,18 @@ def test_the_parameters_themselves_do_not_change(device):
         net(x())
     for parameter, before in zip(net.parameters(), same.parameters(), strict=True):
         assert torch.equal(parameter, before)
+
+
+def test_a_list_of_parameters_and_modules_is_carried_so():
+    net, layer = model(), nn.Linear(8, 8)
+    ttreg.carry_in([net[0].weight, layer], "bfloat8_b")
+    asked = [block_float_of(parameter) for parameter in (net[0].weight, net[2].weight, layer.weight, layer.bias)]
+    assert asked == ["bfloat8_b", None, "bfloat8_b", None]
+    ttreg.carry_in((parameter for parameter in (net[0].weight, layer.weight)), None)
+    assert block_float_of(net[0].weight) is block_float_of(layer.weight) is None
+    for wrong in ([net[0].weight, torch.ones(8, 8)], "weights", 3):
+        with pytest.raises(TypeError, match="a parameter or a list of them, got"):
+            ttreg.carry_in(wrong, "bfloat8_b")
 
 
 def test_it_can_be_ended_and_asked_for_one_weight_alone(device):
@@ -99,5 +112,5 @@ def test_real_ttnn_takes_them_and_packs_them_to_the_same_values(arch):
 def test_another_dtype_or_another_thing_is_refused():
     with pytest.raises(ValueError, match="'int4'; expected one of 'bfloat8_b', 'bfloat4_b', or None"):
         ttreg.carry_in(model(), "int4")
-    with pytest.raises(TypeError, match="expected a module or a parameter, got Tensor"):
+    with pytest.raises(TypeError, match="expected a module, a parameter or a list of them, got Tensor"):
         ttreg.carry_in(torch.zeros(3), "bfloat8_b")

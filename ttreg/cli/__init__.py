@@ -7,7 +7,23 @@ from typing import Annotated
 
 import typer
 
-from . import bench, config, coverage, demo, docs, doctor, limits, list_ops, new_op, report, run, show, verify, why
+from . import (
+    bench,
+    bisect,
+    config,
+    coverage,
+    demo,
+    docs,
+    doctor,
+    limits,
+    list_ops,
+    new_op,
+    report,
+    run,
+    show,
+    verify,
+    why,
+)
 from .shared import Commands, log_to_stderr
 
 COMMANDS = (
@@ -17,6 +33,7 @@ COMMANDS = (
     show.COMMAND,
     why.COMMAND,
     coverage.COMMAND,
+    bisect.COMMAND,
     verify.COMMAND,
     bench.COMMAND,
     new_op.COMMAND,

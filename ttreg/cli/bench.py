@@ -16,7 +16,7 @@ from .shared import (
     answer,
     bad_usage,
     check_ops,
-    check_writable,
+    check_plot,
     console,
     errors,
     print_json,
@@ -60,7 +60,7 @@ def bench(
         bad_usage(f"{arch!r}; expected {' or '.join(ARCHS)}", "--arch")
     check_ops(ops or ())
     if plot is not None:
-        _check(plot)
+        check_plot(plot)
     before = _read(compare) if compare is not None else None
     found = chosen(ops or (), cast("Shapes", shapes))
     if not found:
@@ -88,19 +88,6 @@ def _read(path: Path) -> Benchmark:
         return read_benchmark(path)
     except TtregError as error:
         bad_usage(str(error), "--compare")
-
-
-def _check(plot: Path) -> None:
-    """Refuse a file that could not be written, before minutes of measuring."""
-    from ..bench.plot import kinds
-
-    try:
-        known = kinds()
-    except ImportError:
-        bad_usage("a plot needs matplotlib: pip install matplotlib", "--plot")
-    if plot.suffix[1:].lower() not in known:
-        bad_usage(f"cannot draw into {plot}: expected a name that ends in .svg, .png or .pdf", "--plot")
-    check_writable(plot, "--plot")
 
 
 def _draw(benchmark: Benchmark, path: Path) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import fields
-from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from ..settings import Settings
+from .keywords import given, keywords, option, take
 from .shared import NO, Command, bad_usage, check_writable, errors
 
+_STRICT = "Exit code 1 also if the host ran floating-point calls, other than to read a number from a tensor."
 
-def run(program: list[str], module: bool, report: Path | None, strict: bool, **keywords: Any) -> None:
+
+def run(program: list[str], module: bool, report: Path | None, strict: bool, **settings: Any) -> None:
     """Run a Python program on the device, as `python` would, and print the report on stderr when it ends.
 
     Its stdout, tracebacks and exit code are its own. Processes that it starts are not on the device.
@@ -25,7 +24,7 @@ def run(program: list[str], module: bool, report: Path | None, strict: bool, **k
     from ..blocks.mode import device_mode
     from .program import Program
 
-    block = device_mode(**{name: value for name, value in keywords.items() if value is not None})
+    block = device_mode(**given(settings))
     try:
         chosen = Program(program[0], program[1:], is_module=module)
     except ValueError as error:
@@ -41,25 +40,16 @@ def run(program: list[str], module: bool, report: Path | None, strict: bool, **k
     raise SystemExit(ending)
 
 
-def _parameters() -> Iterator[Parameter]:
-    """The parameters of the command, with an option for each setting."""
-
-    def parameter(name: str, kind: Any, described: Any, **default: Any) -> Parameter:
-        return Parameter(name, Parameter.KEYWORD_ONLY, annotation=Annotated[kind, described], **default)
-
-    yield parameter("program", list[str], typer.Argument(help="The script, or with -m the module, and its arguments."))
-    yield parameter("module", bool, typer.Option("-m", help="Run a module, as python -m does."), default=False)
-    yield parameter("report", Path | None, typer.Option(help="Also write the report as JSON."), default=None)
-    strict = "Exit code 1 also if the host ran floating-point calls, other than to read a number from a tensor."
-    yield parameter("strict", bool, typer.Option("--strict", help=strict), default=False)
-    for field in fields(Settings):
-        kind = bool if isinstance(field.default, bool) else str
-        described = typer.Option(help=f"As the keyword {field.name} of device_mode.", show_default=False)
-        yield parameter(field.name, kind | None, described, default=None)
-
-
-run.__signature__ = Signature(list(_parameters()))  # type: ignore[attr-defined]
-run.__annotations__ = {parameter.name: parameter.annotation for parameter in _parameters()}
+take(
+    run,
+    [
+        option("program", list[str], typer.Argument(help="The script, or with -m the module, and its arguments.")),
+        option("module", bool, typer.Option("-m", help="Run a module, as python -m does."), default=False),
+        option("report", Path | None, typer.Option(help="Also write the report as JSON."), default=None),
+        option("strict", bool, typer.Option("--strict", help=_STRICT), default=False),
+        *keywords(),
+    ],
+)
 
 COMMAND = Command(
     "run",

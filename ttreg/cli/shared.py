@@ -193,6 +193,19 @@ def check_writable(path: Path, option: str) -> None:
         bad_usage(f"{path} cannot be written: name a file in a folder that exists", option)
 
 
+def check_plot(path: Path) -> None:
+    """Leave the command, before it does its work, if no plot can be drawn there."""
+    from ..bench.plot import kinds
+
+    try:
+        known = kinds()
+    except ImportError:
+        bad_usage("a plot needs matplotlib: pip install matplotlib", "--plot")
+    if path.suffix[1:].lower() not in known:
+        bad_usage(f"cannot draw into {path}: expected a name that ends in .svg, .png or .pdf", "--plot")
+    check_writable(path, "--plot")
+
+
 def check_ops(patterns: Iterable[str]) -> None:
     """Leave the command if a pattern names no op that has a lowering, nor a family of them."""
     from ..registry import registry

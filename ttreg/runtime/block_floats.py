@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 
 BLOCK_FLOATS = ("bfloat8_b", "bfloat4_b")
@@ -9,24 +11,31 @@ BLOCK_FLOATS = ("bfloat8_b", "bfloat4_b")
 _ATTRIBUTE = "_ttreg_block_float"
 
 
-def carry_in(weights: torch.nn.Module | torch.nn.Parameter, dtype: str | None) -> None:
+Weights = torch.nn.Module | torch.nn.Parameter
+
+
+def carry_in(weights: Weights | Iterable[Weights], dtype: str | None) -> None:
     """Carry weights in `dtype`, "bfloat8_b" or "bfloat4_b", wherever they enter a matrix product; None ends it.
 
-    For a module, all of its parameters with at least two dimensions. They take half or a quarter of bfloat16's memory
-    and traffic, and keep 7 or 3 bits of significand; the parameters themselves do not change.
+    For a module, all of its parameters with at least two dimensions; of a list, each. They take half or a quarter of
+    bfloat16's memory and traffic, and keep 7 or 3 bits of significand; the parameters themselves do not change.
 
     Raises ValueError for another dtype, TypeError for what is neither a module nor a parameter.
     """
     if dtype is not None and dtype not in BLOCK_FLOATS:
         raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(map(repr, BLOCK_FLOATS))}, or None")
-    if isinstance(weights, torch.nn.Module):
-        parameters = [p for p in weights.parameters() if p.dim() >= 2]
-    elif isinstance(weights, torch.nn.Parameter):
-        parameters = [weights]
-    else:
-        raise TypeError(f"expected a module or a parameter, got {type(weights).__name__}")
-    for parameter in parameters:
+    for parameter in _parameters(weights):
         setattr(parameter, _ATTRIBUTE, dtype)
+
+
+def _parameters(weights: Weights | Iterable[Weights]) -> list[torch.nn.Parameter]:
+    if isinstance(weights, torch.nn.Parameter):
+        return [weights]
+    if isinstance(weights, torch.nn.Module):
+        return [parameter for parameter in weights.parameters() if parameter.dim() >= 2]
+    if isinstance(weights, Iterable) and not isinstance(weights, (torch.Tensor, str)):
+        return [parameter for each in weights for parameter in _parameters(each)]
+    raise TypeError(f"expected a module, a parameter or a list of them, got {type(weights).__name__}")
 
 
 def block_float_of(tensor: torch.Tensor) -> str | None:

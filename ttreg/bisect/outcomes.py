@@ -1,0 +1,77 @@
+"""Runs of one program from the same start, and how far what they return is off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import torch
+
+from ..pytorch_private import tree_leaves, uncompiled
+from ..registry import registry
+from ..runtime.dispatch import Dispatcher
+from ..runtime.mode import enter_modes
+from ..runtime.session import Session
+from ..runtime.tensor import DeviceTensor
+from .errors import Errors, errors
+
+# Runs a program in a block; gives what it returned, and how it failed, if it did.
+Runs = Callable[[AbstractContextManager[Any]], tuple[Any, str]]
+
+
+@dataclass
+class Start:
+    """What a run may change of what the next one sees: the random numbers, and a model's buffers."""
+
+    random: torch.Tensor
+    buffers: list[tuple[torch.Tensor, torch.Tensor]]  # and their content
+
+    def again(self) -> None:
+        """Begin there again."""
+        torch.random.set_rng_state(self.random)
+        with torch.no_grad():
+            for buffer, content in self.buffers:
+                buffer.copy_(content)
+
+
+def start_of(model: torch.nn.Module | None) -> Start:
+    """What is there now."""
+    buffers = [] if model is None else [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    return Start(torch.random.get_rng_state(), buffers)
+
+
+@contextmanager
+def block(session: Session, kind: type[Dispatcher] | None = None) -> Iterator[Session]:
+    """A block whose calls are the session's, which is closed after it."""
+    registry.load()
+    with ExitStack() as stack:
+        stack.callback(session.close)
+        enter_modes(stack, session, kind)
+        stack.enter_context(uncompiled())
+        yield session
+
+
+def returned_tensors(value: Any) -> list[torch.Tensor]:
+    """The tensors in what a program returns, those in dataclasses included."""
+    found: list[torch.Tensor] = []
+    for leaf in tree_leaves(value):
+        if isinstance(leaf, torch.Tensor):
+            found.append(leaf)
+        elif is_dataclass(leaf) and not isinstance(leaf, type):
+            found += returned_tensors([getattr(leaf, field.name) for field in fields(leaf)])
+    return [tensor for tensor in found if tensor.layout is torch.strided]
+
+
+def worst_of(got: list[torch.Tensor], wanted: list[torch.Tensor]) -> Errors | None:
+    """The errors of the tensor that is farthest off; None if there is none, or if their shapes differ."""
+    if not got or [tensor.shape for tensor in got] != [tensor.shape for tensor in wanted]:
+        return None
+    pairs = zip(map(plain, got), wanted, strict=True)
+    return max((errors([g], [w], [g]) for g, w in pairs), key=lambda found: (found.non_finite, found.error))
+
+
+def plain(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor of a session that has ended, as plain PyTorch has it."""
+    return tensor.host() if isinstance(tensor, DeviceTensor) else tensor.detach()

@@ -1,0 +1,147 @@
+"""A session that runs each call three times: for the program, in the reference, and on the reference's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+import torch
+
+from ..conditions import Refusal
+from ..devices.base import Device
+from ..meta import Meta
+from ..pytorch_private import OpOverload, tree_map_only
+from ..runtime.cell import Cell
+from ..runtime.dispatch import Dispatcher
+from ..runtime.mode import dispatching
+from ..runtime.plan import Plan
+from ..runtime.session import Session
+from ..runtime.tensor import DeviceTensor
+from ..settings import Settings
+from .calls import computes, tensors_in, unseen, wide, written_to
+from .errors import errors
+from .pairs import Pair
+from .places import Places
+from .record import READS, Difference, Record, shown
+from .shadows import Shadows, followed
+
+
+class SideBySide(Session):
+    """A session that compares what it does with a reference on the host, in the program's dtypes or in float64."""
+
+    def __init__(self, settings: Settings, device: Device, against: str, budget: float):
+        super().__init__(settings, device)
+        self.in_double = against == "float64"
+        self.shadows = Shadows(self, wide if self.in_double else lambda dtype: dtype)
+        self.record, self.places = Record(budget), Places()
+        self.watches = True  # what the program reads
+
+    def new_tensor(self, meta: Meta, value: Any) -> torch.Tensor:
+        """As `Session.new_tensor`, of memory that tells when the program reads it."""
+        if value is None:
+            return super().new_tensor(meta, None)
+        cell = ReadCell(self, meta, None if callable(value) else value)
+        if callable(value):
+            cell.lazy = value
+        self._cells.add(cell)
+        return DeviceTensor.make(cell, meta)
+
+    def differs(self, what: str, device: str = "", reference: str = "") -> None:
+        """Take note of where the two sides part."""
+        self.record.differs(Difference(self.places.here(), what, device, reference))
+
+    def has_read(self, tensor: torch.Tensor, plain: torch.Tensor) -> None:
+        """Compare what the program reads, by which it may go on in another way than it would with the reference's."""
+        shadow = self.shadows.find(tensor)
+        if shadow is None:
+            return
+        wanted = self.shadows.values(tensor)
+        if self.record.is_off(errors([plain], [wanted], [plain])):
+            self.differs(READS, shown(plain), shown(wanted))
+
+    def close(self) -> None:
+        """As `Session.close`, which is no reading of the program's."""
+        self.watches = False
+        super().close()
+
+
+class ReadCell(Cell):
+    """A cell that tells its session when the program reads it."""
+
+    def host_view(self, meta: Meta) -> torch.Tensor:
+        """As `Cell.host_view`."""
+        plain = super().host_view(meta)
+        home: Any = self._home
+        if home is not None and home.watches and not dispatching():
+            with unseen():
+                tensor = DeviceTensor.make(self, meta)
+                home.has_read(tensor, plain)
+                home.shadows.mark(tensor)  # the program may write there now
+        return plain
+
+
+class SideBySideDispatcher(Dispatcher):
+    """Dispatches the calls of a `SideBySide`."""
+
+    session: SideBySide
+
+    def __init__(self, session: SideBySide, again: Callable[[], AbstractContextManager[Any]]):
+        super().__init__(session, again)
+        self._alone = Dispatcher(session, again)  # which makes calls that the program does not
+        self._is_alone = False
+        for placement in ("device", "host", "local"):
+            self._runs[placement] = partial(self._run_compared, self._runs[placement])
+        self._instead = False
+
+    def _run_compared(self, run: Callable[..., Any], plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        if self._is_alone or not computes(plan.op):
+            return run(plan, args, kwargs)
+        self._note_weights(plan, args, kwargs)
+        outer, self._instead = self._instead, False
+        try:
+            pair = Pair(self.session, plan, args, kwargs, self.alone)
+            result = run(plan, args, kwargs)
+            pair.compare(result, "host" if self._instead else plan.placement)
+        finally:
+            self._instead = outer
+        return result
+
+    def _run_on_host_instead(self, plan: Plan, refusal: Refusal, args: tuple, kwargs: dict[str, Any]) -> Any:
+        self._instead = True
+        return super()._run_on_host_instead(plan, refusal, args, kwargs)
+
+    def _pass_through(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
+        run, session = super()._pass_through, self.session
+        given = tensors_in((args, kwargs))
+        if all(map(followed, given)):  # but for a conjugation that is left for later
+            return self._run_compared(lambda plan, *call: run(op, *call), Plan(op, "host"), args, kwargs)
+        with unseen():
+            cut = any(followed(tensor) and session.shadows.find(tensor) is not None for tensor in given)
+        result = run(op, args, kwargs)
+        if cut:
+            session.differs(f"{op} is given tensors that cannot be followed, and its results are taken as they are")
+            with unseen():
+                for tensor in filter(followed, written_to(op, args, kwargs)):
+                    session.shadows.drop(tensor)
+        return result
+
+    def alone(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """What the session makes of a call that is not the program's."""
+        args, kwargs = tree_map_only(torch.Generator, torch.Generator.clone_state, (args, kwargs))
+        self._is_alone = True
+        try:
+            with torch.random.fork_rng(devices=[]):
+                return self._alone.dispatch(op, args, kwargs)
+        finally:
+            self._is_alone = False
+
+    def _note_weights(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> None:
+        for slot in plan.slots:
+            if slot.block_float and plan.placement == "device":
+                for tensor in slot.tensors(args, kwargs):
+                    weight = tensor if tensor._base is None else tensor._base
+                    if isinstance(weight, torch.nn.Parameter):
+                        carrier = self.session.carriers[slot.dtype or tensor.dtype]
+                        self.session.record.weights[id(weight)] = weight, carrier

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -182,6 +183,7 @@ def weights():
 """
 SCRIPT = """
 import sys
+from pathlib import Path
 import torch
 from programs import layers
 model, x = layers()
@@ -521,3 +523,21 @@ def test_shadows_end_with_the_tensors_that_they_are_of(bisect, monkeypatch, wron
     monkeypatch.setattr(measure, "SideBySide", Counting)
     bisect("programs:long")
     assert counts == [1]
+
+
+def test_a_chips_numerics_are_foretold(bisect):
+    golden, chip = (said(bisect("programs:layers", "--numerics", kind, "--json")) for kind in ("golden", "chip"))
+    assert chip.settings["numerics"] == "chip"
+    assert chip.error == pytest.approx(by_hand("layers", numerics="chip"), rel=1e-3)
+    assert chip.error > 100 * golden.error
+    assert all(row.op == "aten.addmm.default" for row in chip.worst[:2])  # the matrix unit cuts its operands
+
+
+def test_the_readmes_command_prints_what_it_says(bisect, monkeypatch):
+    root = Path(__file__).parent.parent
+    readme = (root / "README.md").read_text()
+    command, *lines = readme.partition("$ ttreg bisect ")[2].partition("```")[0].strip().splitlines()
+    monkeypatch.chdir(root)
+    text = bisect(*command.split()).stdout
+    for line in lines:
+        assert line in text or line == "..."

@@ -98,11 +98,13 @@ deterministic = _find("torch._C._get_deterministic_algorithms")
 get_mkldnn_enabled = _find("torch._C._get_mkldnn_enabled")
 set_mkldnn_enabled = _find("torch._C._set_mkldnn_enabled")
 
-# Tensors: their `data` as C++ has it, an error for C++ that wants memory which they lack, and how they are shown.
+# Tensors: their `data` as C++ has it, an error for C++ that wants memory which they lack, how they are shown, and views
+# that are negated lazily.
 TensorBase: Any = _find("torch._C.TensorBase")
 tensor_data: Any = _find("torch._C.TensorBase.data")
 throw_on_mutable_data_ptr = _find("torch._C._set_throw_on_mutable_data_ptr")
 add_suffixes = _find("torch._tensor_str._add_suffixes")
+neg_view = _find("torch._neg_view")
 suggest_memory_format = _find("torch._prims_common.suggest_memory_format")
 storage_use_count = _find("torch._C._storage_Use_Count")
 

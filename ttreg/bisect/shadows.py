@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..meta import Meta, is_plain
+from ..pytorch_private import neg_view
 from ..runtime.cell import Cell
 from ..runtime.fingerprint import Fingerprint, fingerprint, same
 from ..runtime.tensor import DeviceTensor, metadata_of
@@ -168,7 +169,7 @@ def followed(tensor: torch.Tensor) -> bool:
 def _like(seen: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
     """The same memory with the tensor's lazy conjugation and negation."""
     seen = seen.conj() if tensor.is_conj() else seen
-    return torch._neg_view(seen) if tensor.is_neg() else seen
+    return neg_view(seen) if tensor.is_neg() else seen
 
 
 def _seen(shadow: Shadow, meta: Meta) -> torch.Tensor:

@@ -139,9 +139,8 @@ class SideBySideDispatcher(Dispatcher):
 
     def _note_weights(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> None:
         for slot in plan.slots:
-            if slot.block_float and plan.placement == "device":
+            if slot.arrival.block_float and plan.placement == "device":
                 for tensor in slot.tensors(args, kwargs):
                     weight = tensor if tensor._base is None else tensor._base
                     if isinstance(weight, torch.nn.Parameter):
-                        carrier = self.session.carriers[slot.dtype or tensor.dtype]
-                        self.session.record.weights[id(weight)] = weight, carrier
+                        self.session.record.weights[id(weight)] = weight, self.session.carriers[tensor.dtype]

@@ -9,8 +9,8 @@ import torch
 from pydantic import BaseModel
 
 from ..devices import open_device
-from ..meta import meta_of
 from ..runtime.block_floats import block_float_of, carry_in
+from ..runtime.padding import tiled
 from ..runtime.session import Session
 from ..settings import Settings
 from .calls import unseen
@@ -130,5 +130,5 @@ def try_block_float(
 
 
 def _saved(weight: torch.Tensor, carrier: str, dtype: str) -> int:
-    tiles = meta_of(weight).tiled_nbytes // (1024 * weight.itemsize)
+    tiles = tiled(weight.shape, weight.dtype) // (1024 * weight.itemsize)
     return tiles * (_TILE[carrier] - _TILE[dtype])

@@ -9,8 +9,8 @@ import torch
 from pydantic import BaseModel
 
 from ..devices import open_device
+from ..memory.padding import tiled
 from ..runtime.block_floats import block_float_of, carry_in
-from ..runtime.padding import tiled
 from ..runtime.session import Session
 from ..settings import Settings
 from .calls import unseen

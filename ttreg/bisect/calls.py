@@ -10,13 +10,13 @@ import torch
 
 from ..call import bind_arguments
 from ..fallback.host import lazy_conjugation
+from ..memory.cell import Cell
+from ..memory.tensor import DeviceTensor, metadata_of
+from ..memory.watch import storage_of
 from ..meta import Meta
 from ..modes import without_modes
 from ..pytorch_private import OpOverload, tree_leaves, tree_map_only
 from ..runtime.block_floats import block_float_of, carry_in
-from ..runtime.cell import Cell
-from ..runtime.tensor import DeviceTensor, metadata_of
-from ..runtime.watch import storage_of
 from ..schema import is_bookkeeping, is_view, written_arguments
 from .shadows import Shadows
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
+from ..blocks.mode import enter_modes
+from ..memory.tensor import DeviceTensor
 from ..pytorch_private import tree_leaves, uncompiled
 from ..registry import registry
 from ..runtime.dispatch import Dispatcher
-from ..runtime.mode import enter_modes
 from ..runtime.session import Session
-from ..runtime.tensor import DeviceTensor
 from .errors import Errors, errors
 
 # Runs a program in a block; gives what it returned, and how it failed, if it did.

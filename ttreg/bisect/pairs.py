@@ -11,10 +11,10 @@ import torch
 from ..call import Call, bind_arguments
 from ..devices.base import RefusedByDevice
 from ..errors import TtregError, first_line
+from ..memory.tensor import DeviceTensor, metadata_of
 from ..modes import without_modes
+from ..plan import Plan
 from ..pytorch_private import OpOverload, tree_map_only
-from ..runtime.plan import Plan
-from ..runtime.tensor import DeviceTensor, metadata_of
 from ..schema import unread_arguments
 from .calls import StandIns, cancels, made_on_host, memory_of, reference_of, tensors_in, unseen, written_to
 from .errors import Errors, equal, errors, norm, same_number

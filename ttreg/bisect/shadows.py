@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..memory.cell import Cell
+from ..memory.fingerprint import Fingerprint, fingerprint, same
+from ..memory.tensor import DeviceTensor, metadata_of
+from ..memory.watch import storage_of
 from ..meta import Meta, is_plain
 from ..pytorch_private import neg_view
-from ..runtime.cell import Cell
-from ..runtime.fingerprint import Fingerprint, fingerprint, same
-from ..runtime.tensor import DeviceTensor, metadata_of
-from ..runtime.watch import storage_of
 
 if TYPE_CHECKING:
     from ..runtime.session import Session

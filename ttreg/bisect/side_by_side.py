@@ -9,16 +9,16 @@ from typing import Any
 
 import torch
 
+from ..blocks.mode import dispatching
 from ..conditions import Refusal
 from ..devices.base import Device
+from ..memory.cell import Cell
+from ..memory.tensor import DeviceTensor
 from ..meta import Meta
+from ..plan import Plan
 from ..pytorch_private import OpOverload, tree_map_only
-from ..runtime.cell import Cell
 from ..runtime.dispatch import Dispatcher
-from ..runtime.mode import dispatching
-from ..runtime.plan import Plan
 from ..runtime.session import Session
-from ..runtime.tensor import DeviceTensor
 from ..settings import Settings
 from .calls import computes, tensors_in, unseen, wide, written_to
 from .errors import errors

@@ -25,6 +25,11 @@ def _accurate(tt: Any) -> Any:
     )
 
 
+# What is said of functions whose kernels take the sign bit of a NaN for that of a number.
+NAN_IS_A_LIMIT = "NaN becomes one of the limits, by its sign"
+NAN_IS_LOST = "NaN beside a number is lost: by maxima if its sign bit is set, by minima if not"
+
+
 def cast(tt: Any, value: Any, dtype: Any) -> Any:
     """The value in a ttnn dtype."""
     return value if value.dtype == dtype else tt.typecast(value, dtype)
@@ -33,6 +38,20 @@ def cast(tt: Any, value: Any, dtype: Any) -> Any:
 def widen(tt: Any, value: Any) -> Any:
     """The value in float32, in which PyTorch computes what has more than one rounding in bfloat16."""
     return cast(tt, value, tt.float32)
+
+
+def of_sigmoid(tt: Any, x: Any) -> Any:
+    """1 / (1 + exp(-x)). In float32, ttnn's sigmoid gives 0 for NaN; bfloat16 has none on a chip."""
+    return tt.sigmoid(x) if x.dtype != tt.float32 else _1_over(tt, _1_and_exp_of_minus(tt, x))
+
+
+def of_reciprocal(tt: Any, x: Any) -> Any:
+    """1 / x. In float32, ttnn's reciprocal gives 0 for NaN; bfloat16 has none on a chip."""
+    return tt.reciprocal(x) if x.dtype != tt.float32 else _1_over(tt, x)
+
+
+def _1_over(tt: Any, x: Any) -> Any:
+    return tt.divide(1.0 if len(x.shape) else tt.full_like(x, 1.0), x)  # ttnn divides no number by a rank of 0
 
 
 def chain(*steps: str | tuple[str, float]) -> Callable[[Any, Any], Any]:
@@ -46,3 +65,6 @@ def chain(*steps: str | tuple[str, float]) -> Callable[[Any, Any], Any]:
         return [tt.UnaryWithParam(getattr(tt.UnaryOpType, name), *numbers) for name, numbers in named]
 
     return lambda tt, x: tt.unary_chain(x, tt.once(operations))
+
+
+_1_and_exp_of_minus = chain("NEG", ("EXP", 0.0), ("ADD_UNARY_SFPU", 1.0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ._compute import chain
+from ._compute import chain, of_reciprocal
 
 # Numerical Recipes' erfc: t * exp(-x * x + ERFC(t)) with t = 1 / (1 + abs(x) / 2), to 1.2e-7 of the value.
 ERFC = [
@@ -79,7 +79,7 @@ def log_gamma(tt, x):
 def log_gamma_from_1(tt, a, above_2):
     """The logarithm of gamma(a) for numbers from 1 on, of which a - 2 is given."""
     near_2 = tt.multiply(tt.multiply(above_2, tt.add(above_2, 1.0)), tt.polyval(above_2, LOG_GAMMA_NEAR_2))
-    reciprocal = tt.reciprocal(a)
+    reciprocal = of_reciprocal(tt, a)
     series = tt.multiply(tt.polyval(tt.square(reciprocal), STIRLING), reciprocal)
     main = tt.multiply(tt.subtract(a, 0.5), _log_less_1(tt, a))  # less 0.5 of Stirling's formula
     far = tt.add(tt.add(main, series), 0.5 * math.log(2 * math.pi) - 0.5)

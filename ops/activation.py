@@ -11,7 +11,7 @@ import torch
 from ..conditions import FLOATS, SameDtype
 from ..registry import lower
 from ..samples import Sample, ints, rand
-from ._compute import cast, widen
+from ._compute import NAN_IS_A_LIMIT, cast, of_sigmoid, widen
 from ._special import log1p_exp_of_minus_abs
 from .elementwise import BF16, contiguous, element, number, one_tensor
 
@@ -44,8 +44,17 @@ def direct(name: str) -> Callable[[Any, Any], Any]:
     return activation
 
 
-for name in ("hardsigmoid", "hardswish", "mish", "sigmoid", "silu"):
+for name in ("hardswish", "mish", "silu"):
     lower(getattr(aten, name).default, samples=called({}), takes=FLOATS)(direct(name))
+
+lower(aten.hardsigmoid.default, samples=called({}), takes=FLOATS, chip="NaN becomes 1 or 0, by its sign")(
+    direct("hardsigmoid")
+)
+
+
+@lower(aten.sigmoid.default, samples=called({}), takes=FLOATS)
+def sigmoid(tt, self):
+    return of_sigmoid(tt, self)
 
 
 def relu_samples():
@@ -53,7 +62,12 @@ def relu_samples():
     yield Sample(ints(5, 7, low=-5, dtype=torch.int32))
 
 
-@lower(aten.relu.default, samples=relu_samples, takes=(*FLOATS, torch.int32))
+@lower(
+    aten.relu.default,
+    samples=relu_samples,
+    takes=(*FLOATS, torch.int32),
+    chip="NaN whose sign bit is set, such as 0 / 0 gives on x86, becomes 0; keeping it would cost another call",
+)
 def relu(tt, self):
     return tt.relu(self)
 
@@ -76,7 +90,7 @@ def gelu_variant(tt: Any, approximate: str) -> Any:
 ELU_CALLS = ({"alpha": 0.5}, {"alpha": 1.6732632, "scale": 1.050701}, {"alpha": 2.0, "scale": 1.5, "input_scale": 0.5})
 
 
-@lower(aten.elu.default, samples=called(*ELU_CALLS), takes=FLOATS)
+@lower(aten.elu.default, samples=called(*ELU_CALLS), takes=FLOATS, chip="NaN whose sign bit is set becomes -alpha")
 def elu(tt, self, alpha, scale, input_scale):
     if input_scale == 1:
         return scaled(tt, tt.elu(self, alpha=float(alpha)), scale)
@@ -107,6 +121,7 @@ def leaky_relu(tt, self, negative_slope):
     aten.hardtanh.default,
     samples=called({"min_val": 0.0, "max_val": 6.0}, {"min_val": -2, "max_val": 0.5}),
     takes=FLOATS,
+    chip=NAN_IS_A_LIMIT,
 )
 def hardtanh(tt, self, min_val, max_val):
     return tt.clamp(self, min=number(tt, min_val, self), max=number(tt, max_val, self))
@@ -194,7 +209,7 @@ def glu_samples():
 @lower(aten.glu.default, samples=glu_samples, takes=FLOATS)
 def glu(tt, self, dim):
     left, right = halves(tt, self, dim)
-    return tt.multiply(left, tt.sigmoid(right))
+    return tt.multiply(left, of_sigmoid(tt, right))
 
 
 def halves(tt: Any, value: Any, dim: int) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ import torch
 from ..conditions import FLOATS, AtLeast, Check, OneOf, SameDtype, SameShape
 from ..registry import lower
 from ..samples import Sample, rand
+from ._compute import of_sigmoid
 from ._special import normal_cdf, normal_density
 from .activation import ELU_CALLS, gelu_variant, scaled
 from .elementwise import BF16, element, first_strides, in_float32, not_above
@@ -206,7 +207,7 @@ def elu_backward(tt, grad_output, alpha, scale, input_scale, is_result, self_or_
 def softplus_backward(tt, grad_output, self, beta, threshold):
     def gradient(grad, x):
         x = scaled(tt, x, beta)
-        return tt.where(tt.gt(x, float(threshold)), grad, tt.multiply(grad, tt.sigmoid(x)))
+        return tt.where(tt.gt(x, float(threshold)), grad, tt.multiply(grad, of_sigmoid(tt, x)))
 
     return in_float32(tt, gradient, grad_output, self)
 
@@ -229,7 +230,7 @@ def log_sigmoid_gradients():
 def log_sigmoid_backward(tt, grad_output, self, buffer):
     # The buffer holds exp(-|self|), which PyTorch's kernel for CPU saves from its forward pass.
     def gradient(grad, x):
-        return tt.multiply(grad, tt.sigmoid(tt.neg(x)))
+        return tt.multiply(grad, of_sigmoid(tt, tt.neg(x)))
 
     return in_float32(tt, gradient, grad_output, self)
 

@@ -60,6 +60,7 @@ def cast_samples():
         OneOf("device", (None, CPU)),
         OneOf("pin_memory", (None, False)),
     ],
+    chip="NaN as an integer is the least or the largest int32",
 )
 def to_copy(tt, self, dtype, layout, device, pin_memory, non_blocking, memory_format):
     # The memory format is a matter of strides, which are metadata.

@@ -30,6 +30,8 @@ aten = torch.ops.aten
 
 PAIR = ("self", "other")
 
+FAR_QUOTIENTS = "quotients past 8388608 and infinite operands give other numbers, or NaN"
+
 
 def div_samples():
     yield from two_tensors(0.5, 2.0, integers=True)()
@@ -116,12 +118,14 @@ def both_kinds():
     aten.div.Scalar_mode,
     samples=with_every_mode(divided_by_numbers),
     takes=BY_MODE,
+    chip=FAR_QUOTIENTS,
     when=ROUNDED,
 )
 @lower(
     aten.div.Tensor_mode,
     samples=with_every_mode(divided_by_tensors, divided_by_numbers),
     takes=BY_MODE,
+    chip=FAR_QUOTIENTS,
     outputs=first_strides,
     when=ROUNDED,
 )
@@ -132,20 +136,27 @@ def div_mode(tt, self, other, rounding_mode):
     return by_operand(tt, divide, filled(tt, self, other), operand(tt, other, self))
 
 
-@lower(aten.floor_divide.Scalar, samples=divided_by_numbers(), takes=DIVIDED, when=ROUNDED)
-@lower(aten.floor_divide.default, samples=both_kinds, takes=FLOORED, outputs=first_strides, when=ROUNDED)
+@lower(aten.floor_divide.Scalar, samples=divided_by_numbers(), takes=DIVIDED, when=ROUNDED, chip=FAR_QUOTIENTS)
+@lower(
+    aten.floor_divide.default,
+    samples=both_kinds,
+    takes=FLOORED,
+    outputs=first_strides,
+    when=ROUNDED,
+    chip=FAR_QUOTIENTS,
+)
 def floor_divide(tt, self, other):
     return div_mode(tt, self, other, "floor")
 
 
-@lower(aten.remainder.Scalar, samples=divided_by_numbers(), takes=DIVIDED, when=ROUNDED)
-@lower(aten.remainder.Tensor, samples=divided_by_tensors(), takes=DIVIDED, when=[DIVISOR])
+@lower(aten.remainder.Scalar, samples=divided_by_numbers(), takes=DIVIDED, when=ROUNDED, chip=FAR_QUOTIENTS)
+@lower(aten.remainder.Tensor, samples=divided_by_tensors(), takes=DIVIDED, when=[DIVISOR], chip=FAR_QUOTIENTS)
 def remainder(tt, self, other):
     return tt.remainder(filled(tt, self, other), element(tt, other, self))
 
 
-@lower(aten.fmod.Scalar, samples=divided_by_numbers(), takes=DIVIDED, when=ROUNDED)
-@lower(aten.fmod.Tensor, samples=divided_by_tensors(), takes=DIVIDED, when=[DIVISOR])
+@lower(aten.fmod.Scalar, samples=divided_by_numbers(), takes=DIVIDED, when=ROUNDED, chip=FAR_QUOTIENTS)
+@lower(aten.fmod.Tensor, samples=divided_by_tensors(), takes=DIVIDED, when=[DIVISOR], chip=FAR_QUOTIENTS)
 def fmod(tt, self, other):
     return tt.fmod(filled(tt, self, other), element(tt, other, self))
 
@@ -157,6 +168,6 @@ def numbers_divided():
     yield Sample(7, int32(5, 7, low=1))
 
 
-@lower(aten.remainder.Scalar_Tensor, samples=numbers_divided, takes={"other": FLOATS})
+@lower(aten.remainder.Scalar_Tensor, samples=numbers_divided, takes={"other": FLOATS}, chip=FAR_QUOTIENTS)
 def remainder_of_number(tt, self, other):
     return remainder(tt, self, other)

@@ -7,6 +7,7 @@ import torch
 from ..conditions import FLOATS, AtMost, Check, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, rand
+from ._compute import NAN_IS_LOST
 from ._windows import border, number, padded, slide, windows
 from .pad import PADDED_ROW
 
@@ -74,6 +75,7 @@ def lower_max_pool(op, dims, samples):
         op,
         samples=samples,
         takes=FLOATS,
+        chip=NAN_IS_LOST,
         when=[
             LARGEST_KERNEL,
             ROWS_PADDED,
@@ -152,6 +154,7 @@ def lower_adaptive_max_pool(op, dims):
         op,
         samples=adaptive_max_pool_samples(dims),
         takes=FLOATS,
+        chip=NAN_IS_LOST,
         when=[
             Check("sizes are multiples of output_size", uneven, because="windows of several sizes are no slices"),
             Check("windows of at most 128 rows and columns", large_windows, because="it takes one slice for each"),

@@ -9,12 +9,13 @@ import torch
 from ..conditions import FLOATS
 from ..registry import lower
 from ..samples import Sample, rand
-from ._compute import widen
+from ._compute import of_reciprocal, widen
 from .reduction import DOUBLE, SUMMED_IN_FLOAT, TYPED, carried, reduce
 
 aten = torch.ops.aten
 
 INF = math.inf
+PASSES_NAN = "the norm of order -inf passes over NaN"
 ORDERS = (2, 1, 0, INF, -INF, 3, 4, 6, 0.5, 2.5, -1, -2, -1.5)
 
 
@@ -32,7 +33,7 @@ def vector_norm_of(tt, values, order, dim=None, keepdim=False):
     elif order == 4:
         powers = tt.square(tt.square(sizes))
     elif order == -1:
-        return tt.reciprocal(reduce(tt, "sum", tt.reciprocal(sizes), dim, keepdim))
+        return of_reciprocal(tt, reduce(tt, "sum", of_reciprocal(tt, sizes), dim, keepdim))
     else:
         powers = tt.pow(sizes, float(order))
     return tt.pow(reduce(tt, "sum", powers, dim, keepdim), 1.0 / order)
@@ -78,18 +79,30 @@ def vector_norm_samples():
     yield Sample(rand(5, 7, dtype=torch.bfloat16), INF, None, True)
 
 
-@lower(aten.linalg_vector_norm.default, samples=vector_norm_samples, takes=SUMMED_IN_FLOAT, when=TYPED)
+@lower(
+    aten.linalg_vector_norm.default,
+    samples=vector_norm_samples,
+    takes=SUMMED_IN_FLOAT,
+    when=TYPED,
+    chip=PASSES_NAN,
+)
 def vector_norm(tt, self, ord, dim, keepdim, dtype):
     order = order_of(self.shape, ord, dim)
     return carried(tt, vector_norm_of(tt, widen(tt, self), order, dim, keepdim), self, dtype)
 
 
-@lower(aten.norm.Scalar, samples=norm_samples(with_dims=False, with_dtype=False), takes=FLOATS)
+@lower(aten.norm.Scalar, samples=norm_samples(with_dims=False, with_dtype=False), takes=FLOATS, chip=PASSES_NAN)
 def norm(tt, self, p):
     return vector_norm(tt, self, p, None, False, None)
 
 
-@lower(aten.norm.ScalarOpt_dtype, samples=norm_samples(with_dims=False), takes=SUMMED_IN_FLOAT, when=TYPED)
+@lower(
+    aten.norm.ScalarOpt_dtype,
+    samples=norm_samples(with_dims=False),
+    takes=SUMMED_IN_FLOAT,
+    when=TYPED,
+    chip=PASSES_NAN,
+)
 def norm_in_dtype(tt, self, p, dtype):
     return vector_norm(tt, self, 2 if p is None else p, None, False, dtype)
 
@@ -99,11 +112,11 @@ def dims_samples():
     yield Sample(rand(5, 7), None, [0])
 
 
-@lower(aten.norm.ScalarOpt_dim, samples=dims_samples, takes=FLOATS)
+@lower(aten.norm.ScalarOpt_dim, samples=dims_samples, takes=FLOATS, chip=PASSES_NAN)
 def norm_of_dims(tt, self, p, dim, keepdim):
     return vector_norm(tt, self, 2 if p is None else p, dim, keepdim, None)
 
 
-@lower(aten.norm.ScalarOpt_dim_dtype, samples=norm_samples(), takes=SUMMED_IN_FLOAT, when=TYPED)
+@lower(aten.norm.ScalarOpt_dim_dtype, samples=norm_samples(), takes=SUMMED_IN_FLOAT, when=TYPED, chip=PASSES_NAN)
 def norm_of_dims_in_dtype(tt, self, p, dim, keepdim, dtype):
     return vector_norm(tt, self, 2 if p is None else p, dim, keepdim, dtype)

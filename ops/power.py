@@ -9,11 +9,14 @@ from ..conditions import FLOATS, NUMBERS, Check
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import together
+from ._compute import of_reciprocal
 from .elementwise import BF16, FITS, contiguous, element, int32, two_tensors
 
 aten = torch.ops.aten
 
 PAIR = ("self", "exponent")
+
+ODD_POWERS = "powers of NaN may be infinite, and those of -inf NaN"
 
 
 def _got_negative_exponent(call: Call) -> str | None:
@@ -28,11 +31,11 @@ NOT_NEGATIVE = Check(
 )
 
 # The exponents that are other functions' work, as in PyTorch.
-EXACT = {0.5: "sqrt", -0.5: "rsqrt", 1.0: "identity", 2.0: "square", -1.0: "reciprocal"}
+EXACT = {0.5: "sqrt", -0.5: "rsqrt", 1.0: "identity", 2.0: "square"}
 
 
 def powers():
-    for exponent in (*EXACT, 0, 2, 3, -2, 1.7, 1e-3):
+    for exponent in (*EXACT, -1, 0, 2, 3, -2, 1.7, 1e-3):
         yield Sample(rand(5, 7, low=0.25, high=2.0), exponent)
         yield Sample(rand(2, 3, 40, dtype=BF16, low=0.25, high=2.0), exponent)
     for exponent in (2, 3, -3):
@@ -43,11 +46,19 @@ def powers():
     yield Sample(rand(5, 7).double(), 2)
 
 
-@lower(aten.pow.Tensor_Scalar, samples=powers, takes=together(PAIR, NUMBERS), when=[FITS, NOT_NEGATIVE])
+@lower(
+    aten.pow.Tensor_Scalar,
+    samples=powers,
+    takes=together(PAIR, NUMBERS),
+    when=[FITS, NOT_NEGATIVE],
+    chip=f"{ODD_POWERS}, but for exponents of -1, -0.5, 0.5, 1, 2 and 3",
+)
 def pow_number(tt, self, exponent):
     if self.dtype != tt.int32:
         if exponent == 3:
             return tt.multiply(tt.square(self), self)
+        if exponent == -1:
+            return of_reciprocal(tt, self)
         if exponent in EXACT:
             return getattr(tt, EXACT[exponent])(self)
     return tt.pow(self, element(tt, exponent, self))
@@ -65,6 +76,6 @@ def number_to_power(tt, self, exponent):
     return tt.pow(element(tt, self, exponent), exponent)
 
 
-@lower(aten.pow.Tensor_Tensor, samples=two_tensors(0.25, 2.0), takes=together(PAIR, FLOATS))
+@lower(aten.pow.Tensor_Tensor, samples=two_tensors(0.25, 2.0), takes=together(PAIR, FLOATS), chip=ODD_POWERS)
 def pow_tensor(tt, self, exponent):
     return tt.pow(self, exponent)

@@ -12,7 +12,7 @@ from ..meta import dtype_name
 from ..registry import lower
 from ..samples import Sample, bools, rand
 from ..specs import Tensor
-from ._compute import accurate, cast, widen
+from ._compute import NAN_IS_LOST, accurate, cast, widen
 from .views import as_shape, cut
 
 aten = torch.ops.aten
@@ -146,22 +146,22 @@ def nansum(tt, self, dim, keepdim, dtype):
     return carried(tt, reduce(tt, "sum", values, dim, keepdim), self, dtype)
 
 
-@lower(aten.amax.default, samples=of_dims(), takes=FLOATS)
+@lower(aten.amax.default, samples=of_dims(), takes=FLOATS, chip=NAN_IS_LOST)
 def amax(tt, self, dim, keepdim):
     return carried(tt, reduce(tt, "max", widen(tt, self), dim, keepdim), self)
 
 
-@lower(aten.amin.default, samples=of_dims(), takes=FLOATS)
+@lower(aten.amin.default, samples=of_dims(), takes=FLOATS, chip=NAN_IS_LOST)
 def amin(tt, self, dim, keepdim):
     return carried(tt, reduce(tt, "min", widen(tt, self), dim, keepdim), self)
 
 
-@lower(aten.max.default, samples=of_all(), takes=FLOATS)
+@lower(aten.max.default, samples=of_all(), takes=FLOATS, chip=NAN_IS_LOST)
 def max_all(tt, self):
     return carried(tt, reduce(tt, "max", widen(tt, self)), self)
 
 
-@lower(aten.min.default, samples=of_all(), takes=FLOATS)
+@lower(aten.min.default, samples=of_all(), takes=FLOATS, chip=NAN_IS_LOST)
 def min_all(tt, self):
     return carried(tt, reduce(tt, "min", widen(tt, self)), self)
 
@@ -172,7 +172,7 @@ def aminmax_samples():
     yield Sample(rand(5, 7, dtype=torch.bfloat16), dim=-1, keepdim=True)
 
 
-@lower(aten.aminmax.default, samples=aminmax_samples, takes=FLOATS)
+@lower(aten.aminmax.default, samples=aminmax_samples, takes=FLOATS, chip=NAN_IS_LOST)
 def aminmax(tt, self, dim, keepdim):
     return [carried(tt, reduce(tt, name, widen(tt, self), dim, keepdim), self) for name in ("min", "max")]
 

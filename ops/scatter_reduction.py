@@ -11,7 +11,7 @@ from ..conditions import FLOATS, Check, OneOf, SameDtype
 from ..registry import lower
 from ..samples import Sample, ints, rand
 from ..specs import Index, Rows, Takes
-from ._compute import cast, widen
+from ._compute import NAN_IS_LOST, cast, widen
 from ._places import MOST_PAIRS, OF_NOTHING, at_places, reduced, too_many_pairs
 from .binary import ALPHA
 from .elementwise import BF16
@@ -162,6 +162,7 @@ WHEN = [SameDtype(("self", "src")), SAME_SHAPE]
     samples=reduce_samples,
     takes=SCATTERED,
     when=[*WHEN, OneOf("reduce", HOW), PAIRS],
+    chip=NAN_IS_LOST,
 )
 def scatter_reduce(tt, self, dim, index, src, reduce, include_self):
     return scattered(tt, self, dim, index, src, reduce, include_self)

@@ -13,7 +13,7 @@ from ..meta import Meta, meta_of
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import Segments, Tensor
-from ._compute import cast
+from ._compute import NAN_IS_LOST, cast
 from ._places import MOST_PAIRS, between, reduced, too_many_pairs
 from .elementwise import number
 from .views import as_shape
@@ -104,6 +104,7 @@ def segment_samples():
         Check("lengths or offsets for each of the rows", other_rows, because="PyTorch raises"),
         Check(f"at most {MOST_PAIRS} pairs of an element and a segment", too_many, because="all are held at once"),
     ],
+    chip=NAN_IS_LOST,
 )
 def segment_reduce(tt, data, reduce, lengths, offsets, axis, unsafe, initial):
     # Lengths and offsets were checked, `unsafe` or not; both arrive as offsets.

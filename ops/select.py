@@ -8,6 +8,7 @@ from ..conditions import BOOL, FLOATS, MOVABLE, NUMBERS
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from ..specs import Takes, together
+from ._compute import NAN_IS_A_LIMIT, NAN_IS_LOST
 from .elementwise import BF16, FITS, int32, number, of_dtype
 
 aten = torch.ops.aten
@@ -141,6 +142,7 @@ def limits():
     samples=limits,
     takes=together(("self", "min", "max"), NUMBERS),
     when=[FITS],
+    chip=NAN_IS_A_LIMIT,
 )
 def clamp(tt, self, min, max):
     within = {"min": min, "max": max}
@@ -154,12 +156,24 @@ def lower_limits():
     yield Sample(int32(5, 7), 2**40)
 
 
-@lower(aten.clamp_min.default, samples=lower_limits, takes=together(("self", "min"), NUMBERS), when=[FITS])
+@lower(
+    aten.clamp_min.default,
+    samples=lower_limits,
+    takes=together(("self", "min"), NUMBERS),
+    when=[FITS],
+    chip=NAN_IS_A_LIMIT,
+)
 def clamp_min(tt, self, min):
     return clamp(tt, self, min, None)
 
 
-@lower(aten.clamp_max.default, samples=lower_limits, takes=together(("self", "max"), NUMBERS), when=[FITS])
+@lower(
+    aten.clamp_max.default,
+    samples=lower_limits,
+    takes=together(("self", "max"), NUMBERS),
+    when=[FITS],
+    chip=NAN_IS_A_LIMIT,
+)
 def clamp_max(tt, self, max):
     return clamp(tt, self, None, max)
 
@@ -178,6 +192,7 @@ def limiting_tensors():
     aten.clamp.Tensor,
     samples=limiting_tensors,
     takes=together(("self", "min", "max"), NUMBERS),
+    chip=NAN_IS_LOST,
 )
 def clamp_tensor(tt, self, min, max):
     self = self if min is None else tt.maximum(self, min)
@@ -194,6 +209,7 @@ def one_limiting_tensor():
     aten.clamp_min.Tensor,
     samples=one_limiting_tensor,
     takes=together(("self", "min"), NUMBERS),
+    chip=NAN_IS_LOST,
 )
 def clamp_min_tensor(tt, self, min):
     return tt.maximum(self, min)
@@ -203,6 +219,7 @@ def clamp_min_tensor(tt, self, min):
     aten.clamp_max.Tensor,
     samples=one_limiting_tensor,
     takes=together(("self", "max"), NUMBERS),
+    chip=NAN_IS_LOST,
 )
 def clamp_max_tensor(tt, self, max):
     return tt.minimum(self, max)

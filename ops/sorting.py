@@ -7,7 +7,7 @@ import torch
 from ..conditions import FLOATS, Rank
 from ..registry import lower
 from ..samples import Sample, rand
-from ._compute import cast, widen
+from ._compute import NAN_IS_LOST, cast, widen
 from .reduction import carried, reduce
 from .views import cut
 
@@ -91,13 +91,13 @@ def extreme_samples():
     yield Sample(special(), 1)
 
 
-@lower(aten.max.dim, samples=extreme_samples, takes=FLOATS, when=WHEN)
+@lower(aten.max.dim, samples=extreme_samples, takes=FLOATS, when=WHEN, chip=NAN_IS_LOST)
 def max_of_dim(tt, self, dim, keepdim):
     values = carried(tt, reduce(tt, "max", widen(tt, self), dim, keepdim), self)
     return values, lambda: first_largest(tt, self, dim, keepdim)
 
 
-@lower(aten.min.dim, samples=extreme_samples, takes=FLOATS, when=WHEN)
+@lower(aten.min.dim, samples=extreme_samples, takes=FLOATS, when=WHEN, chip=NAN_IS_LOST)
 def min_of_dim(tt, self, dim, keepdim):
     values = carried(tt, reduce(tt, "min", widen(tt, self), dim, keepdim), self)
     return values, lambda: first_largest(tt, tt.neg(self), dim, keepdim)

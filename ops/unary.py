@@ -10,6 +10,7 @@ import torch
 from ..conditions import FLOATS, NUMBERS
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
+from ._compute import of_reciprocal
 from ._special import erfc, erfinv, log_gamma
 from .elementwise import BF16, in_float32, one_tensor
 
@@ -26,11 +27,19 @@ SAME_NAME: dict[str, tuple[float, float]] = {
     "log10": (0.125, 8.0),
     "log1p": (-0.5, 8.0),
     "log2": (0.125, 8.0),
-    "reciprocal": (0.5, 2.0),
     "rsqrt": (0.125, 8.0),
     "sqrt": (0.0, 8.0),
 }
 INTEGERS_TOO = ("abs", "neg")
+
+OF_FAR_ANGLES = "numbers from a million on are off, from some millions on wrong, and from 1e10 on infinite"
+OF_DENORMALS = "numbers below 1.2e-38 count as 0"
+ON_A_CHIP = {
+    "erf": "NaN becomes 1",
+    "sign": "NaN becomes 1 where PyTorch gives 0",
+    **dict.fromkeys(("cos", "sin", "tan"), OF_FAR_ANGLES),
+    **dict.fromkeys(("log", "log10", "log2"), OF_DENORMALS),
+}
 
 # ttnn's functions of these are off in the second or third digit, or in the tail.
 COMPOSED = {"erfc": erfc, "erfinv": erfinv, "lgamma": log_gamma}
@@ -126,6 +135,7 @@ for name, domain in SAME_NAME.items():
         getattr(aten, name).default,
         samples=and_integers(name) if integers_too else one_tensor(*domain),
         takes=NUMBERS if integers_too else FLOATS,
+        chip=ON_A_CHIP.get(name, ""),
     )(direct(name))
 
 for name, edges in EDGES.items():
@@ -140,7 +150,12 @@ for name in PARTLY_DEFINED:
 for name in TESTS:
     lower(getattr(aten, name).default, samples=special_values, takes=FLOATS)(direct(name))
 
-lower(aten.sgn.default, samples=one_tensor(), takes=FLOATS)(direct("sign"))
+lower(aten.sgn.default, samples=one_tensor(), takes=FLOATS, chip=ON_A_CHIP["sign"])(direct("sign"))
+
+
+@lower(aten.reciprocal.default, samples=one_tensor(0.5, 2.0), takes=FLOATS, chip="1 / -inf is 0.0, not -0.0")
+def reciprocal(tt, self):
+    return of_reciprocal(tt, self)
 
 
 def logical_not_samples():

@@ -91,6 +91,17 @@ def test_show_has_all_of_an_entry():
     assert any("`cumsum`" in remark.ttnn for remark in shown.limits)
 
 
+def test_show_says_what_a_chip_gives_otherwise():
+    text = " ".join(run("show", "erf.default").stdout.split())
+    assert "on a chip in float32, NaN becomes 1" in text
+    assert "in bfloat16, as of every op, NaN becomes an infinity" in text
+    (shown,) = TypeAdapter(list[Detail]).validate_json(run("show", "nonzero", "--json").stdout)
+    assert shown.chip == ()
+    for name in ("relu", "clamp", "maximum", "amin", "max_pool2d_with_indices", "sgn", "hardtanh"):
+        assert any(entry.chip and "NaN" in entry.chip for entry in registry.matching([f"aten.{name}*"]))
+    assert "`erf`: NaN becomes 1" in docs.ops_page()
+
+
 def test_show_has_the_figures_that_a_file_holds(tmp_path):
     row = {"op": "aten.cumsum.default", "family": "cumulative", "shapes": "samples", "call": "self=f32[5, 7], dim=0"}
     rows = [row | {"mock": {"microseconds": 51.25, "spread": 0.1}}, row | {"op": "aten.cumprod.default"}]
@@ -137,7 +148,7 @@ def test_show_has_an_entry_for_each_overload_and_for_derived_forms():
 
 
 def test_values_around_a_lowering_are_shown():
-    assert "name = 'sigmoid'" in run("show", "sigmoid").stdout
+    assert "name = 'mish'" in run("show", "mish").stdout
 
 
 @pytest.mark.parametrize("name", ["cumsum", "aten.cumsum", "aten::cumsum", "torch.ops.aten.cumsum", "cumsum.default"])

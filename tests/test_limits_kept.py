@@ -96,6 +96,10 @@ def rows_with_a_mean(args, kwargs):
     return dtype_of(args[0]) == "FLOAT32" and bool((mean > 0.05 * largest).logical_and(mean > 1e-4).any())
 
 
+def in_float32(args, kwargs):
+    return dtype_of(args[0]) == "FLOAT32"
+
+
 def tilizes_uint8(args, kwargs):
     layout = args[1] if len(args) > 1 else kwargs["layout"]
     return dtype_of(args[0]) == "UINT8" and str(layout).endswith("TILE") and not is_tiled(args[0])
@@ -113,6 +117,8 @@ WRONG = {
     "conv2d": convolves_wrongly,
     "transpose": same_dimension,
     "to_layout": tilizes_uint8,
+    "sigmoid": in_float32,
+    "reciprocal": in_float32,
     "gelu_bw": gradient_of_exact_gelu,
     "layer_norm": rows_with_a_mean,
     **dict.fromkeys(("reshape", "repeat", "add", "subtract", "multiply", "clamp"), of_uint8),

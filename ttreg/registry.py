@@ -50,6 +50,7 @@ class Entry:
     outputs: Callable[[Call, list[Meta]], list[Meta]] | None = None
     module: str = ""
     decomposition: Callable[..., Any] | None = None  # ours, where PyTorch has none
+    chip: str = ""  # what a chip gives of float32 numbers that PyTorch does not
 
     @cached_property
     def promoted(self) -> tuple[str, ...]:
@@ -179,6 +180,7 @@ def lower(
     takes: Takes = (),
     when: Sequence[Condition] = (),
     outputs: Callable[[Call, list[Meta]], list[Meta]] | None = None,
+    chip: str = "",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give `op` a lowering: the decorated function runs on the device whenever every condition of the entry holds.
 
@@ -191,12 +193,14 @@ def lower(
     `Tensor(dtypes)`, and in place of the mapping for that of every tensor argument.
     `when` has what the device needs beside that, above all conditions on several arguments.
     `outputs` corrects the outputs' metadata where PyTorch's shape function does not say what the CPU gives.
+    `chip` says what a chip is known to give of float32 numbers that PyTorch does not, where a repair would cost more
+    ttnn calls than it is worth to others.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         specs = specs_of(op, takes) if isinstance(op, OpOverload) else {}
         conditions = (*conditions_of(op, specs), *when)
-        registry.add(Entry(op, "device", conditions, samples, function, specs, outputs, function.__module__))
+        registry.add(Entry(op, "device", conditions, samples, function, specs, outputs, function.__module__, chip=chip))
         return function
 
     return decorate

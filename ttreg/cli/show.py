@@ -65,6 +65,7 @@ def _show(one: Detail) -> None:
     fields += [("serves too", form) for form in one.forms]
     fields += [("arrives", f"{name} {how}") for name, how in one.arrives.items()]
     fields.append(("decomposition", one.decomposition))
+    fields += [("on a chip", text) for text in one.chip]
     for sample in one.samples:
         fields.append(("sample", f"{sample.call}{': refused by ' if sample.refused else ''}{sample.refused}"))
     for limit in one.limits:

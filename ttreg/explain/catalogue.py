@@ -21,6 +21,8 @@ from ..schema import is_composite, tensor_arguments
 from .limits import Remark, remarks
 from .lookup import derived_forms
 
+IN_BFLOAT16 = "in bfloat16, as of every op, NaN becomes an infinity and -0.0 becomes 0.0; numbers below 1.2e-38 are 0"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -84,6 +86,7 @@ class Detail:
     decomposition: str  # where PyTorch has one
     lowering: Lowering | None
     samples: tuple[Tried, ...]
+    chip: tuple[str, ...]  # what a chip is known to give otherwise than PyTorch
     limits: tuple[Remark, ...]  # what docs/ttnn-limits.md has of the ttnn functions that the lowering calls
     measured: tuple[Measured, ...] = ()  # the op's calls in a file of figures
 
@@ -109,8 +112,17 @@ def detail(entry: Entry) -> Detail:
         decomposition=_decomposition(entry),
         lowering=_lowering(entry.function) if entry.function is not None else None,
         samples=tuple(_tried(entry)),
+        chip=tuple(_on_a_chip(entry)),
         limits=tuple(remarks(_called(entry.function))) if entry.function is not None else (),
     )
+
+
+def _on_a_chip(entry: Entry) -> Iterator[str]:
+    if entry.chip:
+        yield f"in float32, {entry.chip}"
+    dtypes = {dtype for c in entry.conditions if isinstance(c, Dtype) for dtype in c.allowed}
+    if entry.kind == "device" and torch.bfloat16 in dtypes:
+        yield IN_BFLOAT16
 
 
 def _dtypes(entry: Entry) -> tuple[str, ...]:

@@ -75,4 +75,13 @@ def _section(family: str, entries: list[Entry]) -> str:
             said = "" if condition is None or isinstance(condition, Never) else escaped(str(condition))
             lines.append(f"| {first} | {said} | {escaped(condition.because) if condition is not None else ''} |")
             first = " | "
-    return "\n".join(lines)
+    return "\n".join([*lines, *_on_a_chip(entries)])
+
+
+def _on_a_chip(entries: list[Entry]) -> list[str]:
+    names: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.chip:
+            names.setdefault(entry.chip, []).append(f"`{short_name(entry)}`")
+    said = [f"- {', '.join(found)}: {escaped(text)}" for text, found in names.items()]
+    return ["", "What a chip gives of float32 numbers that PyTorch does not:", "", *said] if said else []

@@ -26,6 +26,7 @@ from ..pytorch_private import (
     tree_leaves,
     tree_map_only,
 )
+from ..refusal import FOREIGN
 from ..schema import is_composite, leaves_counting, written_arguments
 from . import decompose
 
@@ -52,9 +53,6 @@ class Session(Protocol):
         """Note that so many bytes were downloaded for a call of the plan, and what came of it."""
 
 
-FOREIGN = Refusal(
-    "only ordinary CPU tensors and plain numbers", "", "symbolic and foreign calls pass through untouched"
-)
 _CONJUGATION = (DispatchKey.Conjugate, DispatchKey.Negative, DispatchKey.ZeroTensor)
 _DETACH = torch.ops.aten.detach.default
 _KEEP_TYPE = (_DETACH, torch.ops.aten.alias.default)

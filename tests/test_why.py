@@ -14,7 +14,7 @@ from ttreg.explain.why import Oracle, placed
 from ttreg.memory.tensor import DeviceTensor
 from ttreg.meta import meta_of
 from ttreg.notation import ArgumentsError, read, write_call
-from ttreg.plan import NO_META
+from ttreg.refusal import NO_META
 from ttreg.registry import registry
 from ttreg.runtime.dispatch import Dispatcher
 from ttreg.settings import Settings

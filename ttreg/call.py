@@ -26,7 +26,11 @@ class Call:
 
         Raises TypeError for too many, unknown or missing arguments.
         """
-        bound = bind_arguments(op, args, kwargs)
+        return cls.of(op, bind_arguments(op, args, kwargs))
+
+    @classmethod
+    def of(cls, op: OpOverload, bound: Mapping[str, Any]) -> Call:
+        """The call with these arguments, tensors among them."""
         return cls(op, {name: _as_meta(value) for name, value in bound.items()})
 
     def __getitem__(self, name: str) -> Any:

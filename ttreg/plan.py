@@ -7,13 +7,11 @@ from typing import Any
 
 import torch
 
-from .call import bind_arguments
-from .conditions import Refusal
 from .meta import Meta
 from .placement import Placement
 from .pytorch_private import OpOverload
+from .refusal import HOST_MEMORY, Refusal
 from .registry import Entry
-from .schema import tensor_arguments
 from .specs import PLAIN, Arrival
 
 
@@ -76,36 +74,3 @@ class Plan:
     def targets(self, args: tuple, kwargs: dict[str, Any]) -> list[torch.Tensor]:
         """The tensors of a call that the op writes to."""
         return [tensor for slot in self.written for tensor in slot.tensors(args, kwargs)]
-
-
-NO_ENTRY = Refusal("no entry", "", "the registry does not have this op")
-NO_DECOMPOSITION = Refusal("PyTorch has a decomposition", "", "it has one of the functional form only")
-EMPTY = Refusal("no empty tensor", "", "there is nothing to compute")
-HOST_MEMORY = Refusal("what it writes to lies on the device", "a tensor of the host", "others may see that memory")
-PART_WRITTEN = Refusal(
-    "writes to a whole storage, or to a block that the host has not seen",
-    "",
-    "ttnn tensors have no views to write through",
-)
-WRITES_BY_PARTS = Refusal(
-    "done by an op of its own", "", "autograd is told of the writes by the ops that it is made of"
-)
-OUT_DTYPE = Refusal("out has the dtype of the result", "", "PyTorch casts to some others, and says to which")
-LEFT_FOR_LATER = Refusal("no lazy conjugate or negative", "", "PyTorch notes on the tensor what is left to do")
-NO_META = Refusal("accepted by PyTorch without values", "", "its shape function raises, so the host runs it or raises")
-DATA_DEPENDENT = Refusal("the shape of the result is known beforehand", "", "it depends on the data")
-NOT_CARRIED = Refusal("the device carries the output's dtype", "", "ttnn has no such dtype")
-
-
-def find_slots(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> tuple[dict[str, Any], list[Slot]]:
-    """The constant arguments by name, and the slots of those that hold tensors."""
-    names = [a.name for a in op._schema.arguments]
-    constants, slots = {}, []
-    for name, value in bind_arguments(op, args, kwargs).items():
-        has_tensor = any(isinstance(v, torch.Tensor) for v in (value if isinstance(value, (list, tuple)) else [value]))
-        if name in tensor_arguments(op) and has_tensor:
-            index = names.index(name)
-            slots.append(Slot(name, index if index < len(args) else name))
-        else:
-            constants[name] = value
-    return constants, slots

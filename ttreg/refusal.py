@@ -1,4 +1,4 @@
-"""Why a call is not for the device."""
+"""Why a call is not for the device: what a refusal says, and all of them that stand in no entry."""
 
 from __future__ import annotations
 
@@ -30,3 +30,48 @@ UNJUDGED = "asking raised that, so the host takes the call"
 def unjudged(error: Exception, asked: str = "the entry can judge the call") -> Refusal:
     """The refusal of a call about which something in the registry raises when it is `asked`: PyTorch may as well."""
     return Refusal(asked, f"{type(error).__name__}: {first_line(error)}", UNJUDGED)
+
+
+# What the op itself, its outputs and its arguments have to be.
+NO_ENTRY = Refusal("no entry", "", "the registry does not have this op")
+NO_DECOMPOSITION = Refusal("PyTorch has a decomposition", "", "it has one of the functional form only")
+EMPTY = Refusal("no empty tensor", "", "there is nothing to compute")
+HOST_MEMORY = Refusal("what it writes to lies on the device", "a tensor of the host", "others may see that memory")
+PART_WRITTEN = Refusal(
+    "writes to a whole storage, or to a block that the host has not seen",
+    "",
+    "ttnn tensors have no views to write through",
+)
+WRITES_BY_PARTS = Refusal(
+    "done by an op of its own", "", "autograd is told of the writes by the ops that it is made of"
+)
+OUT_DTYPE = Refusal("out has the dtype of the result", "", "PyTorch casts to some others, and says to which")
+LEFT_FOR_LATER = Refusal("no lazy conjugate or negative", "", "PyTorch notes on the tensor what is left to do")
+NO_META = Refusal("accepted by PyTorch without values", "", "its shape function raises, so the host runs it or raises")
+DATA_DEPENDENT = Refusal("the shape of the result is known beforehand", "", "it depends on the data")
+NOT_CARRIED = Refusal("the device carries the output's dtype", "", "ttnn has no such dtype")
+FOREIGN = Refusal(
+    "only ordinary CPU tensors and plain numbers", "", "symbolic and foreign calls pass through untouched"
+)
+
+# What the constants among the arguments have to be.
+NUMBERS = Refusal("numbers are real and within float32's range", "", "ttnn takes no others")
+BESIDE_BFLOAT16 = Refusal("numbers beside bfloat16 are within its range", "", "PyTorch overflows or raises by others")
+LARGE = Refusal("sizes within int32's range", "", "PyTorch refuses most others, and ttnn all")
+FACTORS = Refusal("alpha and beta are finite", "", "times what is left out or zero they are NaN in PyTorch")
+NO_SUCH_DIMENSION = Refusal("dimensions that the tensor has", "", "the host raises what PyTorch raises")
+TWICE = Refusal("each dimension once", "", "the host raises what PyTorch raises")
+
+# What only a call itself shows, whose plan is the device.
+INDEX_OUT_OF_RANGE = Refusal("indices within bounds", "", "the host raises what PyTorch raises")
+TOO_LARGE = Refusal("int64 values within int32's range", "", "the device carries no larger ones")
+OUT_OF_BOUNDS = Refusal("a view within its storage", "", "the host raises what PyTorch raises")
+OVERLAPPING = Refusal(
+    "writes to no other argument's memory", "", "the host raises or orders the writes as PyTorch does"
+)
+REBUILT = Refusal("the storage was written under the shape it was made with", "", "the host takes the view instead")
+
+# What ttnn or the lowering refuses, where the session is to go on.
+_WANTED = 'on_device_error="fallback" has the host take the call'
+REFUSED_BY_TTNN = Refusal("ttnn accepts the call", "", _WANTED)
+LOWERING_FAILED = Refusal("the lowering does not fail", "", _WANTED)

@@ -17,7 +17,7 @@ from ..meta import Meta, meta_of
 from ..modes import without_modes
 from ..pytorch_private import tree_leaves, tree_map_only
 from ..registry import Entry
-from ..runtime.decide import entry_refusal
+from ..runtime.acceptance import entry_refusal
 from ..runtime.session import Session
 from ..samples import Sample
 from .compare import close, differences, largest_difference

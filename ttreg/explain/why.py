@@ -17,8 +17,9 @@ from ..memory.cell import Cell
 from ..memory.tensor import DeviceTensor, metadata_of
 from ..meta import Meta, intern, meta_of
 from ..notation import ArgumentsError, write_call
-from ..plan import NO_META, Plan
+from ..plan import Plan
 from ..pytorch_private import OpOverload, OpOverloadPacket, TorchDispatchMode, tree_map_only
+from ..refusal import NO_META
 from ..runtime.decide import decide
 from ..runtime.session import Session
 from ..settings import Settings

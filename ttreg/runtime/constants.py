@@ -10,15 +10,8 @@ import torch
 
 from ..meta import Meta
 from ..plan import Plan
-from ..refusal import Refusal
+from ..refusal import BESIDE_BFLOAT16, FACTORS, LARGE, NO_SUCH_DIMENSION, NUMBERS, TWICE, Refusal
 from ..schema import dimension_arguments
-
-NUMBERS = Refusal("numbers are real and within float32's range", "", "ttnn takes no others")
-BESIDE_BFLOAT16 = Refusal("numbers beside bfloat16 are within its range", "", "PyTorch overflows or raises by others")
-LARGE = Refusal("sizes within int32's range", "", "PyTorch refuses most others, and ttnn all")
-FACTORS = Refusal("alpha and beta are finite", "", "times what is left out or zero they are NaN in PyTorch")
-NO_SUCH_DIMENSION = Refusal("dimensions that the tensor has", "", "the host raises what PyTorch raises")
-TWICE = Refusal("each dimension once", "", "the host raises what PyTorch raises")
 
 _LARGEST, _LARGEST_BFLOAT16 = (torch.finfo(dtype).max for dtype in (torch.float32, torch.bfloat16))
 

@@ -19,8 +19,9 @@ from ..fallback import decompose, host
 from ..memory.chains import view_by
 from ..memory.parts import apart
 from ..memory.tensor import DeviceTensor
-from ..plan import HOST_MEMORY, NO_META, PART_WRITTEN, Plan
+from ..plan import Plan
 from ..pytorch_private import OpOverload
+from ..refusal import HOST_MEMORY, INDEX_OUT_OF_RANGE, NO_META, OUT_OF_BOUNDS, OVERLAPPING, PART_WRITTEN, TOO_LARGE
 from .decide import decide
 from .later import Later, raise_as_pytorch_would
 from .refused import raise_error, reason
@@ -31,12 +32,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 DETACH = torch.ops.aten.detach.default
-INDEX_OUT_OF_RANGE = Refusal("indices within bounds", "", "the host raises what PyTorch raises")
-TOO_LARGE = Refusal("int64 values within int32's range", "", "the device carries no larger ones")
-OUT_OF_BOUNDS = Refusal("a view within its storage", "", "the host raises what PyTorch raises")
-OVERLAPPING = Refusal(
-    "writes to no other argument's memory", "", "the host raises or orders the writes as PyTorch does"
-)
 
 
 class Dispatcher:

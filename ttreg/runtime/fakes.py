@@ -10,8 +10,8 @@ import torch
 from ..conditions import Refusal
 from ..memory.tensor import metadata_of
 from ..meta import Meta
-from ..plan import DATA_DEPENDENT, NO_META
 from ..pytorch_private import OpOverload, fakes, tree_map_only
+from ..refusal import DATA_DEPENDENT, NO_META
 
 _LOG = logging.getLogger("torch._subclasses.fake_tensor")
 

@@ -8,12 +8,9 @@ from typing import NoReturn
 from ..conditions import Refusal
 from ..devices.base import RefusedByDevice
 from ..errors import DeviceError, LoweringError, first_line
+from ..refusal import LOWERING_FAILED, REFUSED_BY_TTNN
 
 Failure = RefusedByDevice | LoweringError
-
-_WANTED = 'on_device_error="fallback" has the host take the call'
-REFUSED_BY_TTNN = Refusal("ttnn accepts the call", "", _WANTED)
-LOWERING_FAILED = Refusal("the lowering does not fail", "", _WANTED)
 
 
 def reason(failure: Failure) -> Refusal:

@@ -27,6 +27,7 @@ from ..memory.watch import uploading
 from ..meta import CPU, Meta, is_plain, meta_of
 from ..modes import without_modes
 from ..plan import Plan
+from ..refusal import REBUILT
 from ..settings import Settings
 from .api import Api
 from .block_floats import block_float_of
@@ -36,8 +37,6 @@ from .refused import raise_error, reason
 
 if TYPE_CHECKING:
     from ..report import Report
-
-REBUILT = Refusal("the storage was written under the shape it was made with", "", "the host takes the view instead")
 
 
 class TooLarge(Exception):

@@ -1,0 +1,152 @@
+"""Whether the device runs a call that has an entry, and how its arguments then arrive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..call import Call
+from ..memory.tensor import DeviceTensor
+from ..meta import Meta, dtype_name
+from ..plan import Plan
+from ..refusal import EMPTY, HOST_MEMORY, NOT_CARRIED, OUT_DTYPE, PART_WRITTEN, Refusal, unjudged
+from ..registry import OUT, Entry
+from ..schema import argument_names, functional_form, is_in_place
+from ..specs import Arrival
+from .asked import Asked
+from .constants import refuse_constants
+from .layouts import as_on_cpu
+from .rehearsal import refuse_too_large
+from .session import Session
+
+aten = torch.ops.aten
+
+# Nothing is gained by having the device do what only moves data, in a part that the host would then put in its place.
+_OVERWRITES = frozenset((aten.copy.default, aten.fill.Scalar, aten.fill.Tensor, aten.zero.default))
+
+
+def refuse(asked: Asked, plan: Plan, entry: Entry) -> Refusal | None:
+    """Why the device does not run the call, or None after filling in the plan's outputs and arrivals."""
+    outputs, plan.several = asked.outputs
+    if outputs is None:
+        return asked.without_outputs()
+    if not plan.written:
+        try:
+            outputs = as_on_cpu(entry, asked.call, outputs)
+        except Exception as error:
+            return unjudged(error)
+    plan.outputs = outputs
+    call = asked.as_entrys(entry)
+    given = [meta for _, meta in asked.call.tensors()]
+    return (
+        _refuse_out(asked, outputs)
+        or _refuse_empty(asked, entry, outputs)
+        or refuse_constants(plan, given)
+        or entry_refusal(asked.session, entry, call)
+        or _set_arrivals(asked.session, plan, entry, call)
+        or _refuse_writes(asked, plan, entry, call)
+        or _refuse_dtypes(asked.session, outputs)
+    )
+
+
+def _refuse_out(asked: Asked, outputs: list[Meta]) -> Refusal | None:
+    """The shape functions of `out=` forms take dtypes that their kernels do not."""
+    form = functional_form(asked.op)
+    if form is None or is_in_place(asked.op):
+        return None
+    results = asked.outputs_of(form)
+    if results is None:
+        return asked.without_outputs()
+    odd = next((o.dtype for o, r in zip(outputs, results, strict=True) if o.dtype is not r.dtype), None)
+    return None if odd is None else OUT_DTYPE.with_got(dtype_name(odd))
+
+
+def _refuse_empty(asked: Asked, entry: Entry, outputs: list[Meta]) -> Refusal | None:
+    def may_be_empty(name: str) -> bool:
+        return name in entry.takes and entry.takes[name].may_be_empty
+
+    full = all(meta.numel or may_be_empty(name) for name, meta in asked.call.tensors())
+    return None if full and any(meta.numel for meta in outputs) else EMPTY
+
+
+def _refuse_writes(asked: Asked, plan: Plan, entry: Entry, call: Call) -> Refusal | None:
+    """Why the device does not write to what the call writes to; notes in the plan if that is a part of a storage."""
+    session = asked.session
+    for tensor in plan.targets(asked.args, asked.kwargs):
+        dtype = entry.common_dtype(call)
+        if dtype is not None and not torch.can_cast(dtype, tensor.dtype):
+            return OUT_DTYPE.with_got(dtype_name(dtype))  # the shape function of `mul_` does not raise
+        if not (isinstance(tensor, DeviceTensor) and session.holds(tensor)):
+            return HOST_MEMORY
+        if not tensor._meta.covers(tensor._cell.nbytes):
+            if entry.op in _OVERWRITES or len(plan.written) > 1:
+                return PART_WRITTEN
+            plan.writes_part = True
+    return None
+
+
+def _refuse_dtypes(session: Session, outputs: list[Meta]) -> Refusal | None:
+    odd = next((meta.dtype for meta in outputs if meta.dtype not in session.carriers), None)
+    return None if odd is None else NOT_CARRIED.with_got(dtype_name(odd))
+
+
+def entry_refusal(session: Session, entry: Entry, call: Call) -> Refusal | None:
+    """Which condition of the entry refuses the call, in the dtypes that it would have on the device."""
+    try:
+        promoted = entry.in_common_dtype(call)
+    except Exception as error:
+        return unjudged(error)
+    return entry.refuse(promoted, session.carriers.narrow)
+
+
+def _set_arrivals(session: Session, plan: Plan, entry: Entry, call: Call) -> Refusal | None:
+    """Decide how each argument arrives; why that cannot be said, if it cannot."""
+    try:
+        dtype = entry.common_dtype(call)
+        # An integer is no float32 of the program's, and not to be rounded to what carries those, nor what it meets.
+        exact = dtype in session.carriers.narrow and any(_is_long(m.dtype) for _, m in call.tensors(*entry.promoted))
+        plan.casts = exact
+        for slot in plan.slots:
+            spec = entry.takes.get(slot.name)
+            if spec is not None and spec.arrives:
+                together = spec.promoted is not None
+                slot.arrival = spec.arrival(call, dtype if together else None, exact and together)
+    except Exception as error:
+        return unjudged(error)
+    return None
+
+
+def prepare(asked: Asked, plan: Plan) -> bool:
+    """Whether the device can hold the call, for which the plan is made ready."""
+    session, entry = asked.session, plan.entry
+    assert entry is not None
+    keep_taken(plan, entry)
+    not_read = {name for name, spec in entry.takes.items() if not spec.arrives}
+    plan.constants.update({name: asked.call[name] for name in not_read})
+    plan.slots = [slot for slot in plan.slots if slot.name not in not_read]
+    if OUT in entry.parameters and OUT not in argument_names(entry.op):
+        plan.constants[OUT] = plan.outputs if plan.several else plan.outputs[0]
+    for slot in plan.slots:
+        slot.as_held = _is_as_held(session, slot.arrival, slot.of(asked.args, asked.kwargs))
+    plan.refusal = refuse_too_large(session, plan, asked.args, asked.kwargs)
+    return plan.refusal is None
+
+
+def _is_long(dtype: torch.dtype) -> bool:
+    """Whether the dtype has integers that bfloat16 has not, as float32 does up to 2**24."""
+    return not dtype.is_floating_point and dtype not in (torch.bool, torch.uint8, torch.int8)
+
+
+def _is_as_held(session: Session, arrival: Arrival, argument: Any) -> bool:
+    if isinstance(argument, (list, tuple)):
+        return bool(argument) and all(_is_as_held(session, arrival, item) for item in argument)
+    if not isinstance(argument, DeviceTensor) or not session.holds(argument) or not argument._meta.numel:
+        return False
+    return arrival.is_as_held(session.carriers, argument._meta.dtype)
+
+
+def keep_taken(plan: Plan, entry: Entry) -> None:
+    """Drop what the lowering does not take: `out`, and what an `Is` condition leaves one value."""
+    plan.constants = {name: value for name, value in plan.constants.items() if name in entry.parameters}
+    plan.slots = [slot for slot in plan.slots if slot.name in entry.parameters]

@@ -1,0 +1,65 @@
+"""One call for which a decision is made, bound to its schema once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from ..call import Call, bind_arguments
+from ..meta import Meta
+from ..plan import Slot
+from ..pytorch_private import OpOverload
+from ..refusal import Refusal
+from ..registry import Entry
+from ..schema import argument_names, tensor_arguments, written_arguments
+from .fakes import no_meta
+from .session import Session
+from .shape_functions import outputs_on_meta
+
+
+class Asked:
+    """A call of a session, by what a decision depends on: its arguments by name, and their metadata."""
+
+    def __init__(self, session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]):
+        self.session, self.op, self.args, self.kwargs = session, op, args, kwargs
+        self.bound = bind_arguments(op, args, kwargs)
+
+    @cached_property
+    def call(self) -> Call:
+        """The call as conditions see it."""
+        return Call.of(self.op, self.bound)
+
+    def as_entrys(self, entry: Entry) -> Call:
+        """The call as one of the entry's op, without the `out` arguments that only its other form has."""
+        return Call(entry.op, {name: self.call[name] for name in argument_names(entry.op)})
+
+    @cached_property
+    def writes(self) -> tuple[str, ...]:
+        """The arguments that it writes to: a batch norm writes to its running statistics in training only."""
+        return written_arguments(self.op) if self.bound.get("training", True) else ()
+
+    def slots(self) -> list[Slot]:
+        """The arguments that hold tensors, in schema order."""
+        places = {name: index for index, name in enumerate(argument_names(self.op)) if index < len(self.args)}
+        return [
+            Slot(name, places.get(name, name)) for name in tensor_arguments(self.op) if _holds_tensor(self.bound[name])
+        ]
+
+    @cached_property
+    def outputs(self) -> tuple[list[Meta] | None, bool]:
+        """Metadata of the outputs by PyTorch's shape function, and whether there are several; see there."""
+        return outputs_on_meta(self.op, self.bound)
+
+    def outputs_of(self, form: OpOverload) -> list[Meta] | None:
+        """The same of another form of the op, with those of the arguments that it has."""
+        return outputs_on_meta(form, {name: self.bound[name] for name in argument_names(form)})[0]
+
+    def without_outputs(self) -> Refusal:
+        """The refusal of a call of which the shape function says nothing."""
+        return no_meta(self.op, self.args, self.kwargs)
+
+
+def _holds_tensor(value: Any) -> bool:
+    return any(isinstance(v, torch.Tensor) for v in (value if isinstance(value, (list, tuple)) else [value]))

@@ -12,7 +12,7 @@ from ttreg.checking.trial import trial
 from ttreg.registry import registry
 from ttreg.samples import Sample
 
-MOVES = ("views", "slicing", "windows", "data_movement", "pad", "embedding")
+MOVES = ("views", "slicing", "windows", "data_movement", "parts_replaced", "pad", "embedding")
 ENTRIES = [entry for entry in registry if entry.family in MOVES and entry.kind == "device"]
 
 

@@ -1,0 +1,70 @@
+"""The base of all conditions, and those that are no more than a text or a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..call import Call
+from ..refusal import Refusal, unjudged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """Base of the vocabulary. A subclass names its arguments and says what it `got` when it refuses."""
+
+    because: str = ""
+
+    # Whether it is about the program's own dtypes; other conditions see those that the device carries.
+    of_program: ClassVar[bool] = False
+
+    def arguments(self) -> tuple[str, ...]:
+        """The schema names that the condition reads."""
+        return ()
+
+    def got(self, call: Call) -> str | None:
+        """What a refused call has instead, or None if the call is accepted."""
+        raise NotImplementedError
+
+    def refuse(self, call: Call) -> Refusal | None:
+        """The refusal of `call`, or None."""
+        try:
+            got = self.got(call)
+        except Exception as error:
+            return unjudged(error, str(self))
+        return None if got is None else Refusal(str(self), got, self.because)
+
+
+@dataclass(frozen=True)
+class Never(Condition):
+    """Refuses every call."""
+
+    text: str = "runs on the host"
+
+    def got(self, call: Call) -> str | None:
+        return ""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Check(Condition):
+    """What the vocabulary cannot say: a text, and a named function that returns what it got if it refuses, or None."""
+
+    text: str
+    function: Callable[[Call], str | None]
+
+    def got(self, call: Call) -> str | None:
+        return self.function(call)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class ProgramCheck(Check):
+    """As `Check`, of the program's own dtypes, in whichever the device carries them."""
+
+    of_program: ClassVar[bool] = True

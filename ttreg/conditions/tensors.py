@@ -1,0 +1,157 @@
+"""Conditions on tensors: their dtypes, ranks and sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ..call import Call, describe
+from ..meta import dtype_name
+from .condition import Condition
+
+FLOATS = (torch.bfloat16, torch.float32)
+INTEGERS = (torch.int32, torch.uint8)
+UNSIGNED = (torch.uint16, torch.uint32)
+INDICES = (torch.int64, torch.int32)
+BOOL = (torch.bool,)
+NUMBERS = (*FLOATS, torch.int32)
+MOVABLE = (*FLOATS, *INTEGERS, torch.bool)
+
+
+@dataclass(frozen=True)
+class Dtype(Condition):
+    """Each tensor in the named arguments has one of the dtypes; None and plain numbers pass."""
+
+    names: str | tuple[str, ...]
+    allowed: tuple[torch.dtype, ...]
+
+    def arguments(self) -> tuple[str, ...]:
+        return _names(self.names)
+
+    def got(self, call: Call) -> str | None:
+        for name, meta in call.tensors(*_names(self.names)):
+            if meta.dtype not in self.allowed:
+                return dtype_name(meta.dtype) if len(_names(self.names)) == 1 else f"{name} {dtype_name(meta.dtype)}"
+        return None
+
+    def __str__(self) -> str:
+        return f"{_join(self.names)} in {{{', '.join(map(dtype_name, self.allowed))}}}"
+
+
+@dataclass(frozen=True)
+class ProgramDtype(Dtype):
+    """As `Dtype`, of the program's own dtypes: what PyTorch itself takes, in whichever dtype the device carries it."""
+
+    of_program: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class SameDtype(Condition):
+    """All tensors in the named arguments have one dtype, as PyTorch itself asks for."""
+
+    names: tuple[str, ...]
+    of_program: ClassVar[bool] = True
+
+    def arguments(self) -> tuple[str, ...]:
+        return self.names
+
+    def got(self, call: Call) -> str | None:
+        dtypes = list(dict.fromkeys(meta.dtype for _, meta in call.tensors(*self.names)))
+        return ", ".join(map(dtype_name, dtypes)) if len(dtypes) > 1 else None
+
+    def __str__(self) -> str:
+        return f"one dtype in {_join(self.names)}"
+
+
+@dataclass(frozen=True)
+class Rank(Condition):
+    """Each tensor in the argument has one of the numbers of dimensions."""
+
+    name: str
+    allowed: tuple[int, ...] | range
+
+    def arguments(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def got(self, call: Call) -> str | None:
+        for _, meta in call.tensors(self.name):
+            if meta.ndim not in self.allowed:
+                return str(meta.ndim)
+        return None
+
+    def __str__(self) -> str:
+        allowed = self.allowed
+        if len(allowed) == 1:
+            return f"rank of {self.name} == {allowed[0]}"
+        if isinstance(allowed, range):
+            return f"{allowed[0]} <= rank of {self.name} <= {allowed[-1]}"
+        return f"rank of {self.name} in {{{', '.join(map(str, allowed))}}}"
+
+
+@dataclass(frozen=True)
+class SizeAtMost(Condition):
+    """A dimension of the tensor has at most this many elements; a tensor without that dimension passes."""
+
+    name: str
+    dim: int
+    limit: int
+
+    def arguments(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def got(self, call: Call) -> str | None:
+        for _, meta in call.tensors(self.name):
+            if -meta.ndim <= self.dim < meta.ndim and meta.shape[self.dim] > self.limit:
+                return str(meta.shape[self.dim])
+        return None
+
+    def __str__(self) -> str:
+        return f"{self.name}.shape[{self.dim}] <= {self.limit}"
+
+
+@dataclass(frozen=True)
+class MultipleOf(Condition):
+    """A dimension of the tensor is a multiple of a number."""
+
+    name: str
+    dim: int
+    factor: int
+
+    def arguments(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def got(self, call: Call) -> str | None:
+        for _, meta in call.tensors(self.name):
+            if -meta.ndim <= self.dim < meta.ndim and meta.shape[self.dim] % self.factor:
+                return str(meta.shape[self.dim])
+        return None
+
+    def __str__(self) -> str:
+        return f"{self.name}.shape[{self.dim}] is a multiple of {self.factor}"
+
+
+@dataclass(frozen=True)
+class SameShape(Condition):
+    """All tensors in the named arguments have one shape."""
+
+    names: tuple[str, ...]
+
+    def arguments(self) -> tuple[str, ...]:
+        return self.names
+
+    def got(self, call: Call) -> str | None:
+        shapes = list(dict.fromkeys(meta.shape for _, meta in call.tensors(*self.names)))
+        return " and ".join(describe(list(shape)) for shape in shapes) if len(shapes) > 1 else None
+
+    def __str__(self) -> str:
+        return f"one shape in {_join(self.names)}"
+
+
+def _names(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else names
+
+
+def _join(names: str | tuple[str, ...]) -> str:
+    return ", ".join(_names(names))

@@ -1,0 +1,113 @@
+"""Conditions on what is no tensor: numbers, lists of numbers, flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..call import Call, describe
+from ..meta import Meta
+from .condition import Condition
+
+
+@dataclass(frozen=True)
+class Is(Condition):
+    """The argument equals the value; `[2, 2]` equals 2 throughout, as aten's own expansion has it."""
+
+    name: str
+    value: Any
+
+    def arguments(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def got(self, call: Call) -> str | None:
+        value = call[self.name]
+        return None if _equal(value, self.value) else describe(value)
+
+    def __str__(self) -> str:
+        return f"{self.name} == {describe(self.value)}"
+
+
+@dataclass(frozen=True)
+class OneOf(Condition):
+    """The argument equals one of the values."""
+
+    name: str
+    values: tuple[Any, ...]
+
+    def arguments(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def got(self, call: Call) -> str | None:
+        value = call[self.name]
+        return None if any(_equal(value, allowed) for allowed in self.values) else describe(value)
+
+    def __str__(self) -> str:
+        return f"{self.name} in {{{', '.join(map(describe, self.values))}}}"
+
+
+@dataclass(frozen=True)
+class Given(Condition):
+    """The optional argument is not None."""
+
+    name: str
+
+    def arguments(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def got(self, call: Call) -> str | None:
+        return "None" if call[self.name] is None else None
+
+    def __str__(self) -> str:
+        return f"{self.name} is given"
+
+
+@dataclass(frozen=True)
+class AtMost(Condition):
+    """The argument, a number or a list of numbers, is nowhere larger than the limit."""
+
+    name: str
+    limit: float
+
+    def arguments(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def got(self, call: Call) -> str | None:
+        return describe(call[self.name]) if any(n > self.limit for n in _numbers(call, self.name)) else None
+
+    def __str__(self) -> str:
+        return f"{self.name} <= {self.limit}"
+
+
+@dataclass(frozen=True)
+class AtLeast(Condition):
+    """The argument, a number or a list of numbers, is nowhere smaller than the limit."""
+
+    name: str
+    limit: float
+
+    def arguments(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def got(self, call: Call) -> str | None:
+        return None if all(n >= self.limit for n in _numbers(call, self.name)) else describe(call[self.name])
+
+    def __str__(self) -> str:
+        return f"{self.name} >= {self.limit}"
+
+
+def _numbers(call: Call, name: str) -> list[Any]:
+    """The number that an argument is, or those of a list; None is none."""
+    value = call[name]
+    return [number for number in (value if isinstance(value, (list, tuple)) else (value,)) if number is not None]
+
+
+def _equal(value: Any, wanted: Any) -> bool:
+    if isinstance(value, Meta):
+        return False
+    if isinstance(value, (list, tuple)) and not isinstance(wanted, (list, tuple)):
+        return all(_equal(item, wanted) for item in value)
+    if isinstance(value, (list, tuple)):
+        return list(value) == list(wanted)
+    # True == 1 in Python, but not to someone who reads a condition; 1.0 == 1 is meant.
+    return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)

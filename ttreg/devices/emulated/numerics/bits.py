@@ -28,12 +28,14 @@ def without_denormals(values: torch.Tensor) -> torch.Tensor:
     return torch.where((bits & _EXPONENT) == 0, bits & _SIGN, bits).view(torch.float32)
 
 
-def to_bfloat16(values: torch.Tensor) -> torch.Tensor:
-    """float32 values as the packer makes bfloat16 of them.
+def to_bfloat16(values: torch.Tensor, halves_to_even: bool = False) -> torch.Tensor:
+    """float32 values as they are packed in bfloat16.
 
-    It rounds halves away from 0, makes an infinity of a NaN and +0 of what is smaller than the least normal number.
+    An infinity comes of a NaN, and +0 of what is smaller than the least normal number. The packer rounds halves away
+    from 0, kernels that round before it to even numbers.
     """
     bits = as_bits(values)
-    magnitude = (bits & _MAGNITUDE).clamp(max=_EXPONENT) + 0x8000
+    magnitude = (bits & _MAGNITUDE).clamp(max=_EXPONENT)
+    magnitude = magnitude + ((magnitude >> 16 & 1) + 0x7FFF if halves_to_even else 0x8000)
     kept = torch.where(magnitude < 0x800000, 0, (magnitude | (bits & _SIGN)) & -0x10000)
     return kept.view(torch.float32).to(torch.bfloat16)

@@ -21,6 +21,5 @@ _ROUNDED_BY_THE_PACKER = frozenset(
 def packed(name: str, values: torch.Tensor, dtype: Any) -> torch.Tensor:
     """The results of `ttnn.<name>` as a device tensor of ttnn dtype `dtype` holds them."""
     if dtype == ttnn.bfloat16 and values.is_floating_point() and name not in _COPIES:
-        rounded = values if name in _ROUNDED_BY_THE_PACKER else values.bfloat16()
-        return to_bfloat16(rounded.float())
+        return to_bfloat16(values.float(), halves_to_even=name not in _ROUNDED_BY_THE_PACKER)
     return stored(values, dtype)

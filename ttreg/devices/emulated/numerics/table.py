@@ -9,15 +9,18 @@ import torch
 
 Values = Callable[..., Any]
 
-_KERNELS: dict[str, Callable[[Values], Values]] = {}
+_KERNELS: dict[str, list[Callable[[Values], Values]]] = {}
 
 
 def kernel(*names: str) -> Callable[[Callable[[Values], Values]], Callable[[Values], Values]]:
-    """Use what the decorated function makes of a golden function in the place of `ttnn.<name>`'s."""
+    """Use what the decorated function makes of a golden function in the place of `ttnn.<name>`'s.
+
+    Of several for one name, each is given what the one before has made.
+    """
 
     def decorate(make: Callable[[Values], Values]) -> Callable[[Values], Values]:
         for name in names:
-            _KERNELS[name] = make
+            _KERNELS.setdefault(name, []).append(make)
         return make
 
     return decorate
@@ -25,10 +28,12 @@ def kernel(*names: str) -> Callable[[Callable[[Values], Values]], Callable[[Valu
 
 def as_on_chip(name: str, golden: Values) -> Values:
     """The values of `ttnn.<name>` as the chip's kernel computes them; on torch tensors, as the golden function is."""
-    from . import bfloat16, binary, convolutions, fused, matrix_products  # noqa: F401  they fill the table
+    from . import bfloat16, binary, convolutions, fused, matrix_products, powers, trigonometry, vector  # noqa: F401
+    from . import not_a_number  # noqa: F401  after those that it is put around
 
-    make = _KERNELS.get(name)
-    return golden if make is None else make(golden)
+    for make in _KERNELS.get(name, ()):
+        golden = make(golden)
+    return golden
 
 
 def float32(*tensors: torch.Tensor) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from .bits import to_bfloat16
 from .elements import added, subtracted
 from .table import Values, float32, kernel
 
@@ -27,4 +28,4 @@ def _on_the_unit(compute: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) 
 
 kernel("add")(_on_the_unit(added))
 kernel("subtract")(_on_the_unit(subtracted))
-kernel("rsub")(_on_the_unit(lambda a, b: subtracted(b, a)))
+kernel("rsub")(_on_the_unit(lambda a, b: added(b, to_bfloat16(-a).float())))  # the first is negated and packed

@@ -100,15 +100,19 @@ def _of_denormals(golden: Values) -> Values:
 @kernel("gelu")
 def _of_infinity(golden: Values) -> Values:
     def values(x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
-        made = golden(x, *args, **given)
-        return torch.where(x == torch.inf, torch.inf, torch.where(x == -torch.inf, 0.0, made))
+        made = torch.where(x == torch.inf, torch.inf, golden(x, *args, **given))
+        return torch.where(x == -torch.inf, 0.0, made) if x.dtype is torch.bfloat16 else made
 
     return values
 
 
 @kernel("hardswish")
 def _of_negative_infinity(golden: Values) -> Values:
-    return lambda x, *args, **given: torch.where(x == -torch.inf, 0.0, golden(x, *args, **given))
+    def values(x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
+        made = golden(x, *args, **given)
+        return torch.where(x == -torch.inf, 0.0, made) if x.dtype is torch.bfloat16 else made
+
+    return values
 
 
 @kernel("erfc")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from .bfloat16 import polynomial
+from .bits import powers_of_two
 from .table import Values, kernel
 
 Compute = Callable[[torch.Tensor, bool], torch.Tensor]
@@ -28,14 +29,30 @@ _TANGENT_OF_BFLOAT16 = tuple(map(float.fromhex, ("0x1.55953p-2", "0x1.02b98p-3",
 
 
 def _fused(a: torch.Tensor, b: float | torch.Tensor, c: float | torch.Tensor) -> torch.Tensor:
-    """`a * b + c` of float32, rounded once."""
-    wide = a.double() * (b.double() if isinstance(b, torch.Tensor) else b)
-    return (wide + (c.double() if isinstance(c, torch.Tensor) else c)).float()
+    """`a * b + c` of float32 as the vector unit computes it.
+
+    Of the product, and then of both terms on the larger one's grid, three bits more than float32 has remain; the last of
+    them stands for all that are cut.
+    """
+    b, c = (torch.as_tensor(value, dtype=torch.float32) for value in (b, c))
+    plain = a.double() * b.double() + c.double()
+    of_product = powers_of_two(a).double() * powers_of_two(b).double()
+    grid = torch.maximum(of_product, powers_of_two(c).double()) * 2.0**-26
+    product = _on_grid(_on_grid(a.double() * b.double(), of_product * 2.0**-26), grid)
+    made = product + _on_grid(c.double(), grid)
+    return torch.where(made.isfinite(), made, plain).float()
+
+
+def _on_grid(values: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+    steps = values / step
+    kept = steps.trunc()
+    kept = torch.where((kept != steps) & (kept % 2 == 0) & (kept != 0), kept + steps.sign(), kept)
+    return torch.where(step == 0, 0.0, kept * step)
 
 
 def _reduced(x: torch.Tensor, count: torch.Tensor, parts: tuple[float, ...]) -> torch.Tensor:
     for part in parts:
-        x = x + count * part
+        x = _fused(count, part, x)
     return x
 
 

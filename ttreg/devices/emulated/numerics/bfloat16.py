@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .bits import cut
-from .table import Values, kernel
+from .table import Values, kernel, of_floats
 
 OfFloat32 = Callable[[torch.Tensor], torch.Tensor]
 CUT = 7  # explicit bits of mantissa of bfloat16
@@ -42,13 +42,10 @@ def of_bfloat16(*names: str) -> Callable[[OfFloat32], OfFloat32]:
     return decorate
 
 
-@kernel("hardsigmoid", "leaky_relu", "erf", "erfc", "erfinv", "deg2rad", "rad2deg", "log_sigmoid")
-def _cut(golden: Values) -> Values:
-    def values(x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
-        made = golden(x.float(), *args, **given)
-        return cut(made, CUT) if x.dtype is torch.bfloat16 else made
-
-    return values
+@of_floats("hardsigmoid", "leaky_relu", "erf", "deg2rad", "rad2deg")
+def _cut(golden: Values, x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
+    made = golden(x.float(), *args, **given)
+    return cut(made, CUT) if x.dtype is torch.bfloat16 else made
 
 
 @of_bfloat16("hardswish")
@@ -105,14 +102,10 @@ def _gelu(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x >= 2.78125, x, torch.where(x > -5.54259443, made, 0.0))
 
 
-@kernel("gelu")
-def _gelu_but_by_tanh(golden: Values) -> Values:
-    def values(x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
-        variant = given.get("variant")
-        by_erf = x.dtype is torch.bfloat16 and not args and (variant is None or "Tanh" not in str(variant))
-        return _gelu(x.float()) if by_erf else golden(x, *args, **given)
-
-    return values
+@of_floats("gelu")
+def _gelu_but_by_tanh(golden: Values, x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
+    by_erf = x.dtype is torch.bfloat16 and not args and "Tanh" not in str(given.get("variant"))
+    return _gelu(x.float()) if by_erf else golden(x, *args, **given)
 
 
 @of_bfloat16("tanh")

@@ -1,4 +1,4 @@
-"""What kernels of one operand make of NaN, and which sign a NaN has that they make: bfloat16 shows it as an infinity."""
+"""What kernels of one operand make of NaN, and the sign of a NaN that they make: bfloat16 shows it as an infinity."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import Any
 import torch
 
 from .bits import without_denormals
-from .table import Values, kernel
-
-NEGATIVE = -torch.nan
+from .table import Compute, Values, of_floats
 
 # To these a NaN is an infinity of its sign, in both dtypes.
 _INFINITY = ("erf", "hardsigmoid", "hardtanh", "clamp", "sign", "clip")
@@ -31,95 +29,59 @@ def _infinities(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x.isnan(), torch.full_like(x, torch.inf).copysign(x), x)
 
 
-@kernel(*_INFINITY)
-def _as_infinity(golden: Values) -> Values:
-    return lambda x, *args, **given: golden(_infinities(x), *args, **given)
+@of_floats(*_INFINITY)
+def _as_infinity(golden: Values, x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
+    return golden(_infinities(x), *args, **given)
 
 
-@kernel(*_INFINITY_OF_BFLOAT16)
-def _as_infinity_in_bfloat16(golden: Values) -> Values:
-    def values(x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
-        return golden(_infinities(x) if x.dtype is torch.bfloat16 else x, *args, **given)
-
-    return values
+@of_floats(*_INFINITY_OF_BFLOAT16)
+def _as_infinity_of_bfloat16(golden: Values, x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
+    return golden(_infinities(x) if x.dtype is torch.bfloat16 else x, *args, **given)
 
 
-@kernel(*_NEGATIVE_INFINITY)
-def _as_negative_infinity(golden: Values) -> Values:
-    def values(x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
-        return golden(torch.where(x.isnan() & x.signbit(), -torch.inf, x), *args, **given)
-
-    return values
+@of_floats(*_NEGATIVE_INFINITY)
+def _as_negative_infinity(golden: Values, x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
+    return golden(torch.where(x.isnan() & x.signbit(), -torch.inf, x), *args, **given)
 
 
-def _as_numbers(numbers: dict[str, float], in_float32: bool) -> None:
-    for name, number in numbers.items():
-
-        def make(golden: Values, number: float = number) -> Values:
-            def values(x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
-                made = golden(x, *args, **given)
-                is_so = x.isnan() if in_float32 or x.dtype is torch.bfloat16 else torch.tensor(False)
-                return torch.where(is_so, number, made)
-
-            return values
-
-        kernel(name)(make)
-
-
-_as_numbers(_NUMBERS, True)
-_as_numbers(_NUMBERS_OF_BFLOAT16, False)
-
-
-@kernel(*_POSITIVE)
-def _positive(golden: Values) -> Values:
-    def values(x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
+def _as_number(number: float, in_float32: bool) -> Compute:
+    def compute(golden: Values, x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
         made = golden(x, *args, **given)
-        return torch.where(made.isnan(), torch.nan, made)
+        return torch.where(x.isnan(), number, made) if in_float32 or x.dtype is torch.bfloat16 else made
 
-    return values
-
-
-@kernel(*_SIGN_OF_ARGUMENT)
-def _sign_of_argument(golden: Values) -> Values:
-    def values(x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
-        made = golden(x, *args, **given)
-        return torch.where(made.isnan(), torch.full_like(made, torch.nan).copysign(x.to(made.dtype)), made)
-
-    return values
+    return compute
 
 
-@kernel("rsqrt")
-def _of_denormals(golden: Values) -> Values:
-    def values(x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
-        is_denormal = (x > 0) & (without_denormals(x.float()) == 0)
-        return torch.where(is_denormal, 3.565453645500855e19, golden(x, *args, **given))
-
-    return values
+for _numbers, _in_float32 in ((_NUMBERS, True), (_NUMBERS_OF_BFLOAT16, False)):
+    for _name, _number in _numbers.items():
+        of_floats(_name)(_as_number(_number, _in_float32))
 
 
-@kernel("gelu")
-def _of_infinity(golden: Values) -> Values:
-    def values(x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
-        made = torch.where(x == torch.inf, torch.inf, golden(x, *args, **given))
-        return torch.where(x == -torch.inf, 0.0, made) if x.dtype is torch.bfloat16 else made
-
-    return values
+@of_floats(*_POSITIVE)
+def _positive(golden: Values, x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
+    made = golden(x, *args, **given)
+    return torch.where(made.isnan(), torch.nan, made)
 
 
-@kernel("hardswish")
-def _of_negative_infinity(golden: Values) -> Values:
-    def values(x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
-        made = golden(x, *args, **given)
-        return torch.where(x == -torch.inf, 0.0, made) if x.dtype is torch.bfloat16 else made
-
-    return values
+@of_floats(*_SIGN_OF_ARGUMENT)
+def _sign_of_argument(golden: Values, x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
+    made = golden(x, *args, **given)
+    return torch.where(made.isnan(), torch.full_like(made, torch.nan).copysign(x.to(made.dtype)), made)
 
 
-@kernel("erfc")
-def _of_positive(golden: Values) -> Values:
-    def values(x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
-        made = golden(x, *args, **given)
-        is_so = x.isnan() & ~x.signbit() & (x.dtype is torch.float32)
-        return torch.where(is_so, 2.9415805728738587e-12, made)
+@of_floats("rsqrt")
+def _of_denormals(golden: Values, x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
+    is_denormal = (x > 0) & (without_denormals(x.float()) == 0)
+    return torch.where(is_denormal, 3.565453645500855e19, golden(x, *args, **given))
 
-    return values
+
+@of_floats("gelu", "hardswish")
+def _of_infinities(golden: Values, x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
+    made = torch.where(x == torch.inf, torch.inf, golden(x, *args, **given))
+    return torch.where(x == -torch.inf, 0.0, made) if x.dtype is torch.bfloat16 else made
+
+
+@of_floats("erfc")
+def _of_positive(golden: Values, x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
+    made = golden(x, *args, **given)
+    return torch.where(x.isnan() & ~x.signbit(), 2.9415805728738587e-12, made) if x.dtype is torch.float32 else made

@@ -6,12 +6,12 @@ import torch
 
 from .bits import without_denormals
 from .elements import as_number
-from .vector import of_floats
+from .vector import of_two_floats
 
 LARGEST_INTEGER = 32767
 
 
-@of_floats("pow")
+@of_two_floats("pow")
 def _pow(base: torch.Tensor, exponent: torch.Tensor, narrow: bool) -> torch.Tensor:
     is_negative = base.signbit() & (base != 0)
     base, exponent = torch.broadcast_tensors(base, exponent)

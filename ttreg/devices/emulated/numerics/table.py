@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import torch
 
 Values = Callable[..., Any]
+Compute = Callable[..., torch.Tensor]
 
+# They fill the table; the last one is put around what the others make.
+_MODULES = (
+    *("approximations", "bfloat16", "binary", "convolutions", "fused", "matrix_products", "powers"),
+    *("trigonometry", "vector", "not_a_number"),
+)
 _KERNELS: dict[str, list[Callable[[Values], Values]]] = {}
 
 
@@ -26,11 +33,28 @@ def kernel(*names: str) -> Callable[[Callable[[Values], Values]], Callable[[Valu
     return decorate
 
 
+def of_floats(*names: str) -> Callable[[Compute], Compute]:
+    """Use the decorated function, which is given the golden one first, in the place of `ttnn.<name>` of floats."""
+
+    def decorate(compute: Compute) -> Compute:
+        def make(golden: Values) -> Values:
+            def values(x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
+                if not x.is_floating_point():
+                    return golden(x, *args, **given)
+                return compute(golden, x, *args, **given)
+
+            return values
+
+        kernel(*names)(make)
+        return compute
+
+    return decorate
+
+
 def as_on_chip(name: str, golden: Values) -> Values:
     """The values of `ttnn.<name>` as the chip's kernel computes them; on torch tensors, as the golden function is."""
-    from . import bfloat16, binary, convolutions, fused, matrix_products, powers, trigonometry, vector  # noqa: F401
-    from . import not_a_number  # noqa: F401  after those that it is put around
-
+    for module in _MODULES:
+        import_module(f".{module}", __package__)
     for make in _KERNELS.get(name, ()):
         golden = make(golden)
     return golden

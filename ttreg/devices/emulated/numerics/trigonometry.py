@@ -19,20 +19,16 @@ _PI = (-3.140625, -float.fromhex("0x1.fbp-11"), -float.fromhex("0x1.51p-21"), -f
 _HALF_PI = tuple(part / 2 for part in _PI)
 _SINE = tuple(map(float.fromhex, ("-0x1.55554cp-3", "0x1.110edap-7", "-0x1.9f70fp-13", "0x1.5dc908p-19")))
 _SINE_OF_BFLOAT16 = tuple(map(float.fromhex, ("-0x1.5554a4p-3", "0x1.10c2a2p-7", "-0x1.8b10a4p-13")))
-_TANGENT = tuple(
-    map(
-        float.fromhex,
-        ("0x1.555556p-2", "0x1.111072p-3", "0x1.ba5716p-5", "0x1.620abcp-6", "0x1.4787dp-7", "0x1.2b404p-10"),
-    )
-) + (float.fromhex("0x1.fa9f82p-9"),)
+_TANGENT_HIGH = ("0x1.620abcp-6", "0x1.4787dp-7", "0x1.2b404p-10", "0x1.fa9f82p-9")
+_TANGENT = tuple(map(float.fromhex, ("0x1.555556p-2", "0x1.111072p-3", "0x1.ba5716p-5", *_TANGENT_HIGH)))
 _TANGENT_OF_BFLOAT16 = tuple(map(float.fromhex, ("0x1.55953p-2", "0x1.02b98p-3", "0x1.4f1f4ep-4")))
 
 
 def _fused(a: torch.Tensor, b: float | torch.Tensor, c: float | torch.Tensor) -> torch.Tensor:
     """`a * b + c` of float32 as the vector unit computes it.
 
-    Of the product, and then of both terms on the larger one's grid, three bits more than float32 has remain; the last of
-    them stands for all that are cut.
+    Of the product, and then of both terms on the larger one's grid, three bits more than float32 has remain; the last
+    of them stands for all that are cut.
     """
     b, c = (torch.as_tensor(value, dtype=torch.float32) for value in (b, c))
     plain = a.double() * b.double() + c.double()

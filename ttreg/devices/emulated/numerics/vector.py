@@ -11,16 +11,16 @@ from .bits import as_bits, without_denormals
 from .table import Values, kernel
 
 Number = torch.Tensor | float
-Compute = Callable[[torch.Tensor, torch.Tensor, bool], torch.Tensor]
+OfTwo = Callable[[torch.Tensor, torch.Tensor, bool], torch.Tensor]
 
 
-def of_floats(*names: str) -> Callable[[Compute], Compute]:
+def of_two_floats(*names: str) -> Callable[[OfTwo], OfTwo]:
     """Use the decorated function in the place of `ttnn.<name>` where the operands are tensors of floats, or numbers.
 
     It is given float32 values, and whether the kernel is the one that rounds to bfloat16.
     """
 
-    def decorate(compute: Compute) -> Compute:
+    def decorate(compute: OfTwo) -> OfTwo:
         def make(golden: Values) -> Values:
             def values(a: Number, b: Number, *args: Any, **given: Any) -> torch.Tensor:
                 tensors = [value for value in (a, b) if isinstance(value, torch.Tensor)]
@@ -51,21 +51,21 @@ def _without_denormals(golden: Values) -> Values:
     return values
 
 
-@of_floats("multiply")
+@of_two_floats("multiply")
 def multiplied(a: torch.Tensor, b: torch.Tensor, narrow: bool) -> torch.Tensor:
     """The product; what is not a number has the product's sign. That of bfloat16 is 0 where a factor is +0."""
     made = signed(without_denormals(a) * without_denormals(b), a, b)
     return torch.where((as_bits(a) == 0) | (as_bits(b) == 0), 0.0, made) if narrow else made
 
 
-@of_floats("divide")
+@of_two_floats("divide")
 def divided(a: torch.Tensor, b: torch.Tensor, narrow: bool) -> torch.Tensor:
     """The quotient; that of bfloat16 is the product with a reciprocal, and so 0 where the divisor is not a number."""
     made = signed(without_denormals(a) / without_denormals(b), a, b)
     if not narrow:
         return made
     made = torch.where((a == 0) & (b == 0), torch.nan, made)
-    return torch.where(b.isnan(), 0.0, made)
+    return torch.where(b.isnan() & a.isfinite(), 0.0, made)
 
 
 @kernel("divide")
@@ -94,22 +94,22 @@ def ordered(values: torch.Tensor) -> torch.Tensor:
     return torch.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 
 
-@of_floats("maximum")
+@of_two_floats("maximum")
 def _maximum(a: torch.Tensor, b: torch.Tensor, narrow: bool) -> torch.Tensor:
     return torch.where(ordered(a) >= ordered(b), a, b)
 
 
-@of_floats("minimum")
+@of_two_floats("minimum")
 def _minimum(a: torch.Tensor, b: torch.Tensor, narrow: bool) -> torch.Tensor:
     return torch.where(ordered(a) <= ordered(b), a, b)
 
 
-@of_floats("hypot")
+@of_two_floats("hypot")
 def _hypot(a: torch.Tensor, b: torch.Tensor, narrow: bool) -> torch.Tensor:
     return (without_denormals(a).square() + without_denormals(b).square()).sqrt().abs()
 
 
-@of_floats("atan2")
+@of_two_floats("atan2")
 def _atan2(y: torch.Tensor, x: torch.Tensor, narrow: bool) -> torch.Tensor:
     """Not a number where only denormals make y or x other than 0."""
     nothing = (without_denormals(y) == 0) & (without_denormals(x) == 0) & ((y == 0) ^ (x == 0))
@@ -117,7 +117,7 @@ def _atan2(y: torch.Tensor, x: torch.Tensor, narrow: bool) -> torch.Tensor:
     return torch.where(y.isnan() | x.isnan(), torch.nan, made)
 
 
-@of_floats("fmod")
+@of_two_floats("fmod")
 def _fmod(a: torch.Tensor, b: torch.Tensor, narrow: bool) -> torch.Tensor:
     """What is left of a quotient that is rounded to float32, put right by one divisor at most."""
     a, b = without_denormals(a), without_denormals(b)
@@ -128,7 +128,7 @@ def _fmod(a: torch.Tensor, b: torch.Tensor, narrow: bool) -> torch.Tensor:
     return torch.where(b == 0, torch.nan, torch.where(a == b, 0.0, made))
 
 
-@of_floats("remainder")
+@of_two_floats("remainder")
 def _remainder(a: torch.Tensor, b: torch.Tensor, narrow: bool) -> torch.Tensor:
     """As `_fmod`, with the divisor's sign."""
     a, b = without_denormals(a), without_denormals(b)

@@ -16,6 +16,7 @@ FEW = {
     "flat": ["--live", "50", "--ops", "200", "--signatures", "20"],
     "min_upload": ["--rounds", "2"],
     "models": ["MTCNN's networks", "--rounds", "2"],
+    "numerics": ["LSTM cell, two steps"],
     "overhead": ["add", "view", "--rounds", "2", "--no-symbiote"],
     "parts": ["--rounds", "2"],
     "startup": ["--rounds", "1"],
@@ -34,6 +35,11 @@ def printed(name: str, *arguments: str) -> str:
 
 def test_every_benchmark_is_among_them():
     assert {path.stem for path in BENCHMARKS.glob("*.py") if not path.stem.startswith("_")} == set(FEW)
+
+
+def test_numerics_foretells_what_was_measured():
+    for errors in json.loads(printed("numerics", "--json").splitlines()[-1])["LSTM cell, two steps"].values():
+        assert 0.75 < errors["ratio"] < 1.35
 
 
 def test_min_upload_prints_a_table():

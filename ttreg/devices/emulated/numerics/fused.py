@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from .bits import cut, to_bfloat16
+from .bits import to_bfloat16
 from .elements import added, multiplied, subtracted
 from .products import matrix_product, phases
 from .table import Values, kernel
@@ -66,17 +66,12 @@ def _batch_norm(golden: Values) -> Values:
         **_: Any,
     ) -> torch.Tensor:
         deviation = to_bfloat16(added(running_var.float(), torch.tensor(eps)).rsqrt()).float()
-        made = multiplied(_again(subtracted(values.float(), running_mean.float())), deviation)
+        made = multiplied(subtracted(values.float(), running_mean.float()), deviation)
         if weight is not None:
-            made = multiplied(_again(made), weight.float())
-        return made if bias is None else added(_again(made), bias.float())
+            made = multiplied(made, weight.float())
+        return made if bias is None else added(to_bfloat16(made).float(), bias.float())
 
     return batch_norm
-
-
-def _again(values: torch.Tensor) -> torch.Tensor:
-    """Results of the matrix unit that it is given as factors again, as a register of bfloat16 keeps them."""
-    return cut(values, 7)
 
 
 def _sums(rows: torch.Tensor, config: Any) -> torch.Tensor:

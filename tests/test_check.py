@@ -197,3 +197,41 @@ def test_values_beside_the_end_of_the_range_still_count(checked, replaced):
     x = torch.tensor([torch.finfo(torch.float32).min, float("nan"), 0.5, -0.5, 2.0])
     with checked, pytest.raises(ttreg.AccuracyError):
         torch.neg(x)
+
+
+NOT_FINITE = torch.tensor([0.5, float("nan"), 2.0, float("nan"), -1.0, float("inf"), 3.0])
+
+
+def test_values_that_are_not_finite_are_counted_apart(checked, replaced):
+    replaced(ttreg.aten.neg.default, lambda tt, self: tt.where(tt.isnan(self), 1.0, tt.multiply(self, -1.0)))
+    with checked as session, pytest.raises(ttreg.AccuracyError, match=r"finite; on one side only there are 2 NaN") as e:
+        torch.neg(session.to_device(NOT_FINITE))
+    assert (e.value.nans, e.value.infinities, e.value.pcc) == (2, 0, 0)
+    assert e.value.finite_pcc == pytest.approx(1)
+
+
+def test_the_error_counts_infinities_of_one_side(checked, replaced):
+    replaced(ttreg.aten.neg.default, lambda tt, self: tt.where(tt.isinf(self), 7.0, tt.multiply(self, -1.0)))
+    with checked as session, pytest.raises(ttreg.AccuracyError, match="only there are 1 infinite") as caught:
+        torch.neg(session.to_device(NOT_FINITE.bfloat16()))
+    assert (caught.value.nans, caught.value.infinities) == (0, 1)
+
+
+def test_nan_that_bfloat16_cannot_hold_is_reported_and_no_error(checked, replaced):
+    infinite = lambda tt, self: tt.where(tt.isnan(self), float("inf"), tt.multiply(self, -1.0))  # noqa: E731
+    replaced(ttreg.aten.neg.default, infinite)
+    with checked as session:
+        torch.neg(session.to_device(NOT_FINITE.bfloat16()))
+        torch.neg(session.to_device(X.bfloat16()))
+        report = session.report()
+        with pytest.raises(ttreg.AccuracyError):
+            torch.neg(session.to_device(NOT_FINITE))  # float32 can
+    assert report.nans_lost == {"aten.neg.default": 2}
+    assert "infinities on the device, as every one in bfloat16: 2 of aten.neg.default" in str(report)
+    assert ttreg.Report.model_validate_json(report.model_dump_json()).nans_lost == report.nans_lost
+
+
+def test_lost_nan_do_not_hide_what_else_differs(checked, replaced):
+    replaced(ttreg.aten.neg.default, lambda tt, self: tt.where(tt.isnan(self), float("inf"), tt.square(self)))
+    with checked as session, pytest.raises(ttreg.AccuracyError, match=r"below 0\.99; on one side only there are 2 NaN"):
+        torch.neg(session.to_device(NOT_FINITE[:5].bfloat16()))

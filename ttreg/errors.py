@@ -38,12 +38,14 @@ class AccuracyError(TtregError):
 
     Beside the text it has the name of the `op` and of its `lowering`, the `pcc`, the largest differences `max_abs` and
     `max_ulp` (units in the last place of the dtype that the device carries), and a `snippet`: a program that repeats
-    the call.
+    the call. Values that are not finite count apart: `pcc` is 0 if one side alone has some, `finite_pcc` is that of all
+    others, `nans` and `infinities` say how many places have a NaN on one side only, or else an infinity.
     """
 
     op = ""
     lowering = ""
-    pcc = max_abs = max_ulp = float("nan")
+    pcc = finite_pcc = max_abs = max_ulp = float("nan")
+    nans = infinities = 0
     snippet = ""
 
 

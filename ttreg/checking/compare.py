@@ -26,6 +26,35 @@ def pcc(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((x @ y) / (x.norm() * y.norm()))
 
 
+@dataclass(frozen=True)
+class OneSided:
+    """Where the values of two tensors are not both finite and not the same: the PCC of all others, and how many places
+    have a NaN on one side only, and how many an infinity besides; `packed` of the NaN are the second tensor's, beside
+    an infinity of the first."""
+
+    pcc: float
+    nans: int
+    infinities: int
+    packed: int
+
+    def __bool__(self) -> bool:
+        return bool(self.nans or self.infinities)
+
+    def __str__(self) -> str:
+        kinds = [f"{count} {kind}" for count, kind in ((self.nans, "NaN"), (self.infinities, "infinite")) if count]
+        return " and ".join(kinds)
+
+
+def one_sided(a: torch.Tensor, b: torch.Tensor) -> OneSided:
+    """What only one of two tensors of one shape has that is not finite."""
+    x, y = _in_double(a), _in_double(b)
+    apart = _where_both_count(x, y, torch.zeros_like(x)) > 0
+    nan = apart & (x.isnan() | y.isnan())
+    packed = nan & x.isinf()
+    correlation = pcc(a.detach().flatten()[~apart], b.detach().flatten()[~apart])
+    return OneSided(correlation, int(nan.sum()), int((apart & ~nan).sum()), int(packed.sum()))
+
+
 def close(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether the values agree within the dtype's tolerance; integers and bools have to be equal."""
     if a.dtype not in TOLERANCES:

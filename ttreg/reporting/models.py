@@ -124,6 +124,8 @@ class Report(BaseModel):
     ops: list[OpRow]
     transfers: Transfers
     totals: Totals
+    # By op, the NaN of bfloat16 results that `check` found to be infinities on the device; only where it found some.
+    nans_lost: dict[str, int] = Field(default_factory=dict, exclude_if=lambda lost: not lost)
     trace: TracePart | None = Field(
         default=None, exclude_if=lambda part: part is None
     )  # only where `trace` was asked for

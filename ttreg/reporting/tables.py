@@ -22,6 +22,9 @@ def summary(report: Report) -> Text:
     if report.trace is not None:
         took = f"; deciding where calls go took {report.trace.dispatch_seconds * 1e3:.1f} ms"
         traced = f"\ntrace in {report.trace.file}, process {report.trace.process}{took}"
+    lost = ", ".join(f"{count} of {op}" for op, count in report.nans_lost.items())
+    if lost:
+        traced = f"\ncheck: NaN that are infinities on the device, as every one in bfloat16: {lost}{traced}"
     return Text(
         f"{report.device.name} {report.device.arch}, ttnn {report.device.ttnn_version}{validated}\n"
         f"{report.totals}\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,7 @@ class Ledger:
         self.find = self._plans.get  # the kept decision for a signature, or None; every call asks
         self._tallies: _Tallies = {}
         self._conversions = {"dtype_conversions": 0, "layout_conversions": 0}
+        self._lost: Counter[str] = Counter()
         self._moved = {what: _Moved() for what in ("uploads", "weight_uploads", "downloads")}
 
     def keep(self, signature: tuple, plan: Plan) -> Plan:
@@ -80,6 +81,17 @@ class Ledger:
         moved.count += 1
         moved.nbytes += nbytes
         moved.seconds += seconds
+
+    def lost(self, op: str, nans: int) -> None:
+        """Count NaN of an op's bfloat16 results that the device has as infinities, which a check has found."""
+        with self._lock:
+            self._lost[op] += nans
+
+    @property
+    def nans_lost(self) -> dict[str, int]:
+        """The NaN that were counted as lost, by op."""
+        with self._lock:
+            return dict(self._lost)
 
     @property
     def bytes_down(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -138,6 +139,20 @@ def scale(private_op):
         return tt.multiply(self, factor)
 
     return op
+
+
+@pytest.fixture
+def chip_for_workers(tmp_path_factory, monkeypatch):
+    """Has the processes that `ttreg verify --values` starts load the stand-in for a chip, as a package with entries."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "stand_in_chip.py").write_text((Path(__file__).parent / "stand_in_chip.py").read_text())
+    info = folder / "stand_in-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stand-in\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[ttreg.ops]\nstand_in = stand_in_chip\n")
+    len(registry)  # this process has no part in it
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(devices, "require_chip", lambda: None)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from ttreg import cli
 from ttreg.cli.reference import commands_page
 from ttreg.conditions import Never
 from ttreg.explain import docs
+from ttreg.explain.accuracy import accuracy_page
 from ttreg.explain.catalogue import Detail, Row, detail, row
 from ttreg.explain.lookup import UnknownOpError, derived_forms, find_op
 from ttreg.explain.why import Answer
@@ -215,7 +216,8 @@ def test_config_refuses_what_is_unknown(monkeypatch):
 
 
 def test_the_committed_pages_have_what_is_generated_now():
-    texts = {"ops.md": docs.ops_page(), "commands.md": commands_page(get_command(cli.app), cli.COMMANDS)}
+    commands = commands_page(get_command(cli.app), cli.COMMANDS)
+    texts = {"ops.md": docs.ops_page(), "accuracy.md": accuracy_page(), "commands.md": commands}
     stale = [name for name, text in texts.items() if (docs.folder() / name).read_text() != text]
     assert not stale, f"docs/{' and docs/'.join(stale)} are not what is generated now: run `ttreg docs` and commit them"
 
@@ -233,7 +235,7 @@ def test_docs_are_written_whole_and_checked(tmp_path):
     assert run("docs", "--output", str(tmp_path), "--check").exit_code == 1
     assert list(tmp_path.iterdir()) == []
     assert run("docs", "--output", str(tmp_path)).exit_code == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["commands.md", "ops.md"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["accuracy.md", "commands.md", "ops.md"]
     assert run("docs", "--output", str(tmp_path), "--check").exit_code == 0
     (tmp_path / "ops.md").write_text("stale")
     done = run("docs", "--output", str(tmp_path), "--check")

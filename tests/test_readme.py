@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from ttreg import cli, measured
+from ttreg.measured import Measured
 from ttreg.report import Report
 from ttreg.settings import Settings
 
@@ -47,7 +50,11 @@ def users_package(tmp_path_factory):
 
 
 def test_every_command_is_run_by_a_test_here():
-    assert commands() == ["make demo", "make test", "ttreg verify heaviside"]
+    assert commands() == [
+        *("make demo", "make test"),
+        *("ttreg verify --values softmax --special --out values.jsonl", "ttreg limits --from values.jsonl"),
+        "ttreg verify heaviside",
+    ]
 
 
 def test_the_program_runs_and_prints_a_report():
@@ -61,6 +68,19 @@ def test_the_entry_is_verified_on_both_chips(users_package):
     done = run(str(BIN / "ttreg"), "verify", "heaviside", PYTHONPATH=users_package)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 of 2 accepted samples passed, on wormhole_b0, blackhole" in done.stdout
+
+
+def test_values_are_measured_and_taken_in(tmp_path, chip_for_workers, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    measure, take_in = (line.split()[1:] for line in commands() if "values.jsonl" in line)
+    done = CliRunner().invoke(cli.app, measure)
+    assert done.exit_code == 0, done.output
+    monkeypatch.setattr(measured, "FILE", tmp_path / "figures.jsonl")
+    measured.write(Measured(runs=[], figures={}))
+    taken = CliRunner().invoke(cli.app, take_in)
+    assert taken.exit_code == 0, taken.output
+    assert "of 0 the lowering has changed" in taken.stdout
+    assert ("aten._softmax.default", "float32") in measured.read().figures
 
 
 def test_make_demo_shows_both_programs(tmp_path):

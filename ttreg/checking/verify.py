@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import multiprocessing
-import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -15,17 +13,23 @@ from ..blocks.mode import device_mode
 from ..errors import TtregError
 from ..registry import Entry, registry
 from .trial import trial
+from .values import Values
+from .workers import interrupts_held
 
 
 class Verdict(BaseModel):
-    """What became of a sample of an entry on a chip; `error` is empty where ttnn took it and gave the CPU's result."""
+    """What became of a sample of an entry on a chip; `error` is empty where ttnn took it and gave the CPU's result.
+
+    `sample` is its number, or None for the sweep of special values. A mocked chip gives no `values`.
+    """
 
     op: str
     family: str
     arch: str
-    sample: int
+    sample: int | None
     accepted: bool
     error: str = ""
+    values: Values | None = None
 
 
 def verify(
@@ -39,7 +43,7 @@ def verify(
     context = multiprocessing.get_context("spawn")
     queue: multiprocessing.Queue = context.Queue()
     worker = context.Process(target=_work, args=(arch, tuple(patterns), module, precision, queue), daemon=True)
-    with _interrupts_held():  # and for good by the worker: Ctrl-C is for this process, which ends it
+    with interrupts_held():  # and for good by the worker: Ctrl-C is for this process, which ends it
         worker.start()
     try:
         while (verdict := queue.get()) is not None:
@@ -47,16 +51,6 @@ def verify(
     finally:
         worker.terminate()
         worker.join()
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back while the context is open; a process that is started there never gets it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(

@@ -19,13 +19,15 @@ def docs(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Write ops.md, every entry with its conditions, and commands.md, from the registry and the commands."""
+    """Write ops.md (every entry with its conditions), accuracy.md (what was measured of them) and commands.md."""
     from ..explain import docs as made
+    from ..explain.accuracy import accuracy_page
     from .reference import commands_page
 
     folder = output or made.folder()
     texts = {
         "ops.md": made.ops_page(),
+        "accuracy.md": accuracy_page(),
         "commands.md": commands_page(cast(TyperGroup, context.find_root().command), context.obj),
     }
     pages = [made.bring_up_to_date(folder / name, text, write=not check) for name, text in texts.items()]

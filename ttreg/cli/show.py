@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +21,7 @@ def show(
     figures: Annotated[Path | None, typer.Option(help="Show what this file, of ttreg bench --json, has too.")] = None,
     json: Json = False,
 ) -> None:
-    """Show an op's entries: conditions and why they are there, lowering, forms, samples, limits of ttnn.
+    """Show an op's entries: conditions and why, lowering, forms, samples, limits of ttnn, accuracy on a chip.
 
     With --figures, also how long its calls took, on which machine and when.
     """
@@ -70,6 +71,8 @@ def _show(one: Detail) -> None:
         fields.append(("sample", f"{sample.call}{': refused by ' if sample.refused else ''}{sample.refused}"))
     for limit in one.limits:
         fields.append(("ttnn", f"{limit.ttnn}: {limit.ttreg} (known from {limit.known_from})"))
+    if one.placement == "device":
+        fields += [("accuracy", line) for line in _accuracy(one)]
     fields += [("measured", f"{timed.call}: {_times(timed)}") for timed in one.measured]
     fields.append(("on", one.measured[0].taken if one.measured else ""))
     if one.lowering is not None:
@@ -78,6 +81,17 @@ def _show(one: Detail) -> None:
     print_fields(fields)
     if one.lowering is not None and one.lowering.code:
         typer.echo("\n" + "\n".join(f"    {line}".rstrip() for line in one.lowering.code.splitlines()))
+
+
+def _accuracy(one: Detail) -> Iterator[str]:
+    from ..explain.accuracy import NOT_MEASURED, in_words
+
+    if not one.accuracy:
+        yield NOT_MEASURED
+    for said in one.accuracy:
+        yield from in_words(said)
+    for on in dict.fromkeys(said.on for said in one.accuracy):
+        yield f"on {on}"
 
 
 def _times(timed: Measured) -> str:

@@ -1,31 +1,61 @@
-"""`ttreg verify`: what real ttnn says of every accepted sample."""
+"""`ttreg verify`: what real ttnn says of every accepted sample, and what a chip computes of it."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .shared import Command, Json, Ops, answer, bad_usage, check_ops, console, table, tracked
+from .values import verify_values
 
 
 def verify(
     ops: Ops = None,
     arch: Annotated[str, typer.Option(help="wormhole_b0, blackhole or both.")] = "both",
     precision: Annotated[str | None, typer.Option(help="As the keyword of device_mode.", show_default=False)] = None,
+    values: Annotated[
+        bool, typer.Option("--values", help="Compare the values of a real or simulated chip instead.")
+    ] = False,
+    simulator: Annotated[
+        Path | None, typer.Option(help="With --values: the simulator to use, as TT_METAL_SIMULATOR names it.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --values: a file to append to; what it has is not run again.")
+    ] = None,
+    special: Annotated[
+        bool, typer.Option("--special", help="With --values: sweep special values and [-10, 10] too.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(min=0.1, help="With --values: seconds that a sample may take.")] = 300,
+    workers: Annotated[int, typer.Option(min=1, help="With --values: processes; a card is for one.")] = 1,
     json: Json = False,
 ) -> None:
-    """Make every accepted sample's ttnn calls on mocked chips."""
+    """Make every accepted sample's ttnn calls on mocked chips.
+
+    With --values, run them on a card, or a simulator, and compare the results with the CPU's: PCC, the largest absolute
+    and relative differences, units in the last place, places where only one is finite. Then exit code 1 says that an
+    entry is worse than `ttreg show` states of it (or, where that states nothing, outside of the dtype's tolerance), or
+    that a sample gave no values. `ttreg limits --from` makes the package's figures of the file.
+    """
     from rich.markup import escape
 
     from ..checking.verify import verify as run
     from ..settings import ARCHS, Settings
 
+    settings = {"precision": precision} if precision is not None else {}
+    if values:
+        if arch != "both":
+            bad_usage("a chip has the arch that it has; leave it out with --values", "--arch")
+        verify_values(ops or (), settings, simulator, out, special, timeout, workers, json)
+    for option, given in (("--simulator", simulator), ("--out", out), ("--special", special)):
+        if given:
+            bad_usage("it is for --values", option)
     archs = ARCHS if arch == "both" else (arch,)
     if not set(archs) <= set(ARCHS):
         bad_usage(f"{arch!r}; expected {', '.join(ARCHS)} or both", "--arch")
     check_ops(ops or ())
-    Settings.resolve({"precision": precision} if precision is not None else {})
+    Settings.resolve(settings)
     verdicts = [v for a in archs for v in tracked(run(a, ops or (), precision=precision), a)]
     refused = [v for v in verdicts if v.error]
     if json:
@@ -46,7 +76,7 @@ COMMAND = Command(
     "verify",
     verify,
     example="ttreg verify conv softmax --arch blackhole",
-    no="ttnn refuses a sample's call",
+    no="ttnn refuses a sample's call, or a value is worse than stated",
     json="checking.verify:Verdict",
     json_form="a line for each sample",
 )

@@ -60,6 +60,15 @@ def chip_present() -> bool:
     return bool(os.environ.get("TT_METAL_SIMULATOR")) or any(Path("/dev/tenstorrent").glob("*"))
 
 
+def require_chip() -> None:
+    """Raise DeviceUnavailableError if there is no chip, nor a simulator."""
+    if not chip_present():
+        raise DeviceUnavailableError(
+            'device="ttnn" needs a Tenstorrent chip, and /dev/tenstorrent has none: install the driver (tt-kmd), name '
+            'a simulator with TT_METAL_SIMULATOR, or use device="emulated", which needs no hardware'
+        )
+
+
 def _make(kind: str, settings: Settings) -> Device:
     # Imported here because each of these modules imports ttnn.
     if kind == "emulated":
@@ -70,11 +79,7 @@ def _make(kind: str, settings: Settings) -> Device:
         from .chip import open_mock
 
         return open_mock(settings, _ttnn_version())
-    if not chip_present():
-        raise DeviceUnavailableError(
-            'device="ttnn" needs a Tenstorrent chip, and /dev/tenstorrent has none: install the driver (tt-kmd), name '
-            'a simulator with TT_METAL_SIMULATOR, or use device="emulated", which needs no hardware'
-        )
+    require_chip()
     from .chip import open_chip
 
     return open_chip(settings, _ttnn_version())

@@ -18,6 +18,7 @@ from ..notation import short_dtype, write_call
 from ..pytorch_private import decompositions, tree_leaves
 from ..registry import Entry, Kind
 from ..schema import is_composite, tensor_arguments
+from .accuracy import Accuracy, accuracy
 from .limits import Remark, remarks
 from .lookup import derived_forms
 
@@ -34,6 +35,7 @@ class Row:
     conditions: int
     dtypes: tuple[str, ...]  # all that some condition allows; none where the host runs the op anyway
     samples: int
+    f32_error: float | None = None  # the worst relative error in float32, where it is asked for
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Detail:
     samples: tuple[Tried, ...]
     chip: tuple[str, ...]  # what a chip is known to give otherwise than PyTorch
     limits: tuple[Remark, ...]  # what docs/ttnn-limits.md has of the ttnn functions that the lowering calls
+    accuracy: tuple[Accuracy, ...]  # what was measured of its values on a chip, by dtype; none: not measured
     measured: tuple[Measured, ...] = ()  # the op's calls in a file of figures
 
 
@@ -114,6 +117,7 @@ def detail(entry: Entry) -> Detail:
         samples=tuple(_tried(entry)),
         chip=tuple(_on_a_chip(entry)),
         limits=tuple(remarks(_called(entry.function))) if entry.function is not None else (),
+        accuracy=accuracy(str(entry.op)) if entry.kind == "device" else (),
     )
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _SETTINGS = ("device", "device_id", "arch", "precision", "numerics", "float32", "attention", "min_upload_numel")
 _WEIGHTS = 20  # rows of a table of weights
+_LINE = 34  # characters of the name of a file, with the line
 _CODE = 44  # characters of a line of Python
 
 
@@ -192,7 +193,9 @@ def _place(row: CallRow) -> str:
     from ..bisect.places import short
 
     code = row.code if len(row.code) <= _CODE else f"{row.code[: _CODE - 1]}…"
-    first = " in ".join(text for text in (short(row.where), row.module) if text)
+    line = short(row.where)
+    line = line if len(line) <= _LINE else f"…/{line.rpartition('/')[2]}"
+    first = " in ".join(text for text in (line, row.module) if text)
     return f"{first}\n{code}" if code else first
 
 

@@ -48,6 +48,8 @@ class OpRow(PlacedAlike):
     # Downloaded for calls on the host; of what these made, uploaded again. Not in the JSON form where nothing was.
     bytes_down: int = Field(default=0, exclude_if=lambda count: not count)
     bytes_up: int = Field(default=0, exclude_if=lambda count: not count)
+    # NaN of bfloat16 results that `check` found to be infinities on the device. Not in the JSON form without any.
+    nans_lost: int = Field(default=0, exclude_if=lambda count: not count)
 
 
 class Transfers(BaseModel):
@@ -124,8 +126,6 @@ class Report(BaseModel):
     ops: list[OpRow]
     transfers: Transfers
     totals: Totals
-    # By op, the NaN of bfloat16 results that `check` found to be infinities on the device; only where it found some.
-    nans_lost: dict[str, int] = Field(default_factory=dict, exclude_if=lambda lost: not lost)
     trace: TracePart | None = Field(
         default=None, exclude_if=lambda part: part is None
     )  # only where `trace` was asked for

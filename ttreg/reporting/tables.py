@@ -22,9 +22,6 @@ def summary(report: Report) -> Text:
     if report.trace is not None:
         took = f"; deciding where calls go took {report.trace.dispatch_seconds * 1e3:.1f} ms"
         traced = f"\ntrace in {report.trace.file}, process {report.trace.process}{took}"
-    lost = ", ".join(f"{count} of {op}" for op, count in report.nans_lost.items())
-    if lost:
-        traced = f"\ncheck: NaN that are infinities on the device, as every one in bfloat16: {lost}{traced}"
     return Text(
         f"{report.device.name} {report.device.arch}, ttnn {report.device.ttnn_version}{validated}\n"
         f"{report.totals}\n"
@@ -46,9 +43,13 @@ def tables(report: Report) -> Iterator[Table | Text]:
         table.add_column("calls", justify="right")
         table.add_column("ms", justify="right")
         table.add_column("inputs" if placement == "device" else "why", overflow="fold")
+        lost = any(row.nans_lost for row in rows)
+        if lost:
+            table.add_column("NaN made infinite", justify="right")
         for row in rows[:_SHOWN]:
             last = size(row.bytes) if placement == "device" else why(row) + there_and_back(row)
-            table.add_row(row.op, str(row.count), f"{row.seconds * 1e3:.1f}", escape(last))
+            odd = [str(row.nans_lost or "")] if lost else []
+            table.add_row(row.op, str(row.count), f"{row.seconds * 1e3:.1f}", escape(last), *odd)
         yield table
         if len(rows) > _SHOWN:
             yield Text(f"and {len(rows) - _SHOWN} shorter rows, which model_dump_json() has", style="dim")

@@ -88,12 +88,6 @@ class Ledger:
             self._lost[op] += nans
 
     @property
-    def nans_lost(self) -> dict[str, int]:
-        """The NaN that were counted as lost, by op."""
-        with self._lock:
-            return dict(self._lost)
-
-    @property
     def bytes_down(self) -> int:
         """How many bytes have been downloaded."""
         return self._moved["downloads"].nbytes
@@ -121,6 +115,7 @@ class Ledger:
             row.bytes += tally.nbytes
             row.bytes_down += tally.bytes_down
             row.bytes_up += tally.bytes_up
+            row.nans_lost = self._lost[op] if placement == "device" else 0
         return sorted((r for r in rows.values() if r.count), key=lambda row: (-row.seconds, row.op)), totals
 
     def floating_fallbacks(self) -> list[str]:

@@ -89,9 +89,7 @@ class Session:
         d = self.device
         info = DeviceInfo(name=d.name, arch=d.arch, ttnn_version=d.ttnn_version, validated=d.validated)
         rows, totals = self.ledger.rows()
-        return Report(
-            device=info, ops=rows, transfers=self.ledger.transfers(), totals=totals, nans_lost=self.ledger.nans_lost
-        )
+        return Report(device=info, ops=rows, transfers=self.ledger.transfers(), totals=totals)
 
     def new_tensor(self, meta: Meta, value: Any) -> torch.Tensor:
         """A tensor that the device holds as `value`, or that the function `value` makes when it is first needed.

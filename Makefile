@@ -50,6 +50,7 @@ performance: setup ## measure all of that, and every op, and bring docs/performa
 	$(BIN)/python benchmarks/overhead.py --json > benchmarks/results/overhead.json.new
 	$(BIN)/python benchmarks/parts.py --json > benchmarks/results/parts.json.new
 	$(BIN)/python benchmarks/models.py --json > benchmarks/results/models.json.new
+	$(BIN)/python benchmarks/exact.py --json > benchmarks/results/exact.json.new
 	$(BIN)/python benchmarks/flat.py --json > benchmarks/results/flat.json.new
 	$(BIN)/ttreg bench --shapes real --json > benchmarks/results/ops.json.new
 	$(BIN)/python scripts/performance.py

@@ -11,7 +11,7 @@ from ..meta import intern
 from ..pytorch_private import suggest_memory_format
 from ..registry import lower
 from ..samples import Sample, rand
-from ..specs import Tensor, Weight
+from ..specs import Multiplied, Tensor, Weight
 from ._compute import accurate
 from .views import cut
 
@@ -111,7 +111,11 @@ def misfit(call):
     aten.convolution.default,
     samples=convolution_samples,
     outputs=as_on_cpu,
-    takes={"input": FLOATS, "weight": Weight(FLOATS, row_major=True), "bias": Tensor(FLOATS, row_major=True)},
+    takes={
+        "input": Multiplied(FLOATS, first=True),
+        "weight": Weight(FLOATS, row_major=True),
+        "bias": Tensor(FLOATS, row_major=True),
+    },
     when=[
         SameDtype(("input", "weight", "bias")),
         Rank("input", (3, 4), because="ttnn.conv2d takes images; it has no conv3d but an experimental one"),

@@ -8,10 +8,12 @@ from ..call import Call, describe
 from ..conditions import FLOATS, Check, Rank, SameDtype
 from ..registry import lower
 from ..samples import Sample, rand
-from ..specs import Weight
+from ..specs import Multiplied, Weight
 from ._compute import accurate, cast, widen
 
 aten = torch.ops.aten
+
+FIRST, SECOND = Multiplied(FLOATS, first=True), Multiplied(FLOATS)
 
 
 def factors(*pairs):
@@ -34,7 +36,7 @@ def product(tt, a, b, **arguments):
 @lower(
     aten.mm.default,
     samples=factors(((5, 7), (7, 3)), ((64, 96), (96, 33))),
-    takes={"self": FLOATS, "mat2": Weight(FLOATS)},
+    takes={"self": FIRST, "mat2": Weight(FLOATS)},
     when=[SameDtype(("self", "mat2"))],
 )
 def mm(tt, self, mat2):
@@ -44,7 +46,7 @@ def mm(tt, self, mat2):
 @lower(
     aten.bmm.default,
     samples=factors(((2, 5, 7), (2, 7, 3)), ((3, 40, 7), (3, 7, 33))),
-    takes=FLOATS,
+    takes={"self": FIRST, "mat2": SECOND},
     when=[SameDtype(("self", "mat2"))],
 )
 def bmm(tt, self, mat2):
@@ -52,21 +54,30 @@ def bmm(tt, self, mat2):
 
 
 @lower(
-    aten.mv.default, samples=factors(((5, 7), (7,)), ((40, 33), (33,))), takes=FLOATS, when=[SameDtype(("self", "vec"))]
+    aten.mv.default,
+    samples=factors(((5, 7), (7,)), ((40, 33), (33,))),
+    takes={"self": FIRST, "vec": SECOND},
+    when=[SameDtype(("self", "vec"))],
 )
 def mv(tt, self, vec):
     return product(tt, self, vec)
 
 
 @lower(
-    aten.dot.default, samples=factors(((7,), (7,)), ((40,), (40,))), takes=FLOATS, when=[SameDtype(("self", "tensor"))]
+    aten.dot.default,
+    samples=factors(((7,), (7,)), ((40,), (40,))),
+    takes={"self": FIRST, "tensor": SECOND},
+    when=[SameDtype(("self", "tensor"))],
 )
 def dot(tt, self, tensor):
     return product(tt, self, tensor)
 
 
 @lower(
-    aten.vdot.default, samples=factors(((7,), (7,)), ((40,), (40,))), takes=FLOATS, when=[SameDtype(("self", "other"))]
+    aten.vdot.default,
+    samples=factors(((7,), (7,)), ((40,), (40,))),
+    takes={"self": FIRST, "other": SECOND},
+    when=[SameDtype(("self", "other"))],
 )
 def vdot(tt, self, other):
     return product(tt, self, other)
@@ -94,7 +105,7 @@ def matmul_samples():
 @lower(
     aten.matmul.default,
     samples=matmul_samples,
-    takes={"self": FLOATS, "other": Weight(FLOATS)},
+    takes={"self": FIRST, "other": Weight(FLOATS)},
     when=[
         SameDtype(("self", "other")),
         Check("other has no batch dimensions, or those of self", same_batch, because="ttnn.matmul repeats no matrix"),
@@ -123,7 +134,7 @@ def bias_of_each(call: Call) -> str | None:
 @lower(
     aten.linear.default,
     samples=linear_samples,
-    takes={"input": FLOATS, "weight": Weight(FLOATS), "bias": FLOATS},
+    takes={"input": FIRST, "weight": Weight(FLOATS), "bias": FLOATS},
     when=[
         SameDtype(("input", "weight", "bias")),
         Rank("input", range(2, 7), because="PyTorch makes a matrix of a vector first, and so may `out=` be resized"),
@@ -181,7 +192,7 @@ def unspread(call):
 @lower(
     aten.addmm.default,
     samples=added_samples,
-    takes={"self": FLOATS, "mat1": FLOATS, "mat2": Weight(FLOATS)},
+    takes={"self": FLOATS, "mat1": FIRST, "mat2": Weight(FLOATS)},
     when=[
         SameDtype(("self", "mat1", "mat2")),
         Check("self spreads over the product", unspread, because="PyTorch takes no others"),
@@ -194,7 +205,7 @@ def addmm(tt, self, mat1, mat2, beta, alpha):
 @lower(
     aten.baddbmm.default,
     samples=sums((2, 5, 7), (2, 7, 33), (1, 5, 33), (33,), (2, 5, 33)),
-    takes=FLOATS,
+    takes={"self": FLOATS, "batch1": FIRST, "batch2": SECOND},
     when=[SameDtype(("self", "batch1", "batch2"))],
 )
 def baddbmm(tt, self, batch1, batch2, beta, alpha):
@@ -204,7 +215,7 @@ def baddbmm(tt, self, batch1, batch2, beta, alpha):
 @lower(
     aten.addbmm.default,
     samples=sums((2, 5, 7), (2, 7, 33), (33,), (5, 33)),
-    takes=FLOATS,
+    takes={"self": FLOATS, "batch1": FIRST, "batch2": SECOND},
     when=[SameDtype(("self", "batch1", "batch2"))],
 )
 def addbmm(tt, self, batch1, batch2, beta, alpha):
@@ -229,7 +240,7 @@ def not_of_rows(call: Call) -> str | None:
 @lower(
     aten.addmv.default,
     samples=added_vectors,
-    takes=FLOATS,
+    takes={"self": FLOATS, "mat": FIRST, "vec": SECOND},
     when=[
         SameDtype(("self", "mat", "vec")),
         Check("self has one element, or one for each row of mat", not_of_rows, because="PyTorch takes no others"),

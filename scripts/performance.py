@@ -36,7 +36,7 @@ def main() -> None:
 
 def page(text: str) -> str:
     """The page with what stands between its marks made anew."""
-    sections = {"overhead": overhead, "parts": parts, "models": models, "flat": flat, "ops": ops}
+    sections = {"overhead": overhead, "parts": parts, "models": models, "exact": exact, "flat": flat, "ops": ops}
     for name, lines in sections.items():
         start, end = MARKS.format("start", name), MARKS.format("end", name)
         before, _, rest = text.partition(start)
@@ -114,6 +114,15 @@ def models(figures: dict[str, Any]) -> Iterator[str]:
             f"{model['most_dram_bytes'] / 2**20:.0f}",
             f"{model['most_resident_bytes'] / 2**20:.0f}",
         )
+
+
+def exact(figures: dict[str, Any]) -> Iterator[str]:
+    """The table of benchmarks/exact.py."""
+    yield row("model", "ttnn calls, fast", "ttnn calls, exact", "times as many", "calls that cost too much")
+    yield row(*["---"] * 5)
+    for name, model in figures.items():
+        fast, within = model["fast"]["calls"], model["exact"]["calls"]
+        yield row(name, fast, within, f"{within / fast:.1f}", model["exact"]["refused"])
 
 
 def ops(figures: dict[str, Any]) -> Iterator[str]:

@@ -24,7 +24,7 @@ def verdict(**changes):
 def verdicts(monkeypatch):
     """What `verify` finds, in place of half a minute on mocked chips."""
     found = [verdict(accepted=True), verdict(accepted=False), verdict(accepted=True)]
-    monkeypatch.setattr(verify, "verify", lambda arch, patterns, precision: iter(found))
+    monkeypatch.setattr(verify, "verify", lambda arch, patterns, **settings: iter(found))
     return found
 
 

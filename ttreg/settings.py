@@ -39,6 +39,7 @@ class Settings:
     on_device_error: str = "raise"
     check: float | None = None
     numerics: str = "golden"
+    float32: str = "fast"
     trace: str | None = None
     min_upload_numel: int = DEFAULT_MIN_UPLOAD_NUMEL
     l1_small_size: int = DEFAULT_L1_SMALL_SIZE
@@ -110,6 +111,7 @@ class Setting:
     source: str  # "default", the name of a variable, or the path of a pyproject.toml
     default: str | int | float | bool | None
     variable: str
+    gives: str = ""  # what the value gives and costs, where that is not plain
 
 
 def listed() -> list[Setting]:
@@ -117,7 +119,14 @@ def listed() -> list[Setting]:
     settings, sources = resolve_with_sources({})
     usual = Settings()
     found = [
-        Setting(f.name, getattr(settings, f.name), sources[f.name], getattr(usual, f.name), f"TTREG_{f.name.upper()}")
+        Setting(
+            f.name,
+            value := getattr(settings, f.name),
+            sources[f.name],
+            getattr(usual, f.name),
+            f"TTREG_{f.name.upper()}",
+            _GIVES.get((f.name, value), ""),
+        )
         for f in fields(Settings)
     ]
     shared = "XDG_CACHE_HOME" if os.path.isabs(os.environ.get("XDG_CACHE_HOME", "")) else "default"
@@ -165,6 +174,11 @@ def _table(path: Path, modified: int) -> dict[str, Any] | None:
 
 
 _OTHER_VARIABLES = ("TTREG_CACHE_DIR",)
+
+_GIVES = {
+    ("float32", "fast"): "float32 products, softmax and norms to three digits on a chip, one ttnn call each",
+    ("float32", "exact"): "float32 products, softmax and norms within 1e-5 on a chip, 4 to some 60 ttnn calls each",
+}
 
 
 def _one_of(*known: str) -> Callable[[Any], str]:
@@ -223,6 +237,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "on_device_error": _one_of("raise", "fallback"),
     "check": _pcc,
     "numerics": _one_of("golden", "chip"),
+    "float32": _one_of("fast", "exact"),
     "trace": _path,
     "min_upload_numel": _integer,
     "l1_small_size": _integer,

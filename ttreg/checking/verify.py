@@ -33,16 +33,22 @@ class Verdict(BaseModel):
 
 
 def verify(
-    arch: str, patterns: Sequence[str] = (), module: Path | None = None, precision: str | None = None
+    arch: str,
+    patterns: Sequence[str] = (),
+    module: Path | None = None,
+    precision: str | None = None,
+    float32: str | None = None,
 ) -> Iterator[Verdict]:
     """Verify in a process of its own the entries with a lowering that `patterns` name, or all of them.
 
-    `module` is a Python file with more entries; `precision` is the keyword of device_mode. A process has one mocked
-    chip, so each arch is verified in another.
+    `module` is a Python file with more entries; `precision` and `float32` are the keywords of device_mode. A process
+    has one mocked chip, so each arch is verified in another.
     """
+    asked = {"precision": precision, "float32": float32}
+    given = {name: value for name, value in asked.items() if value is not None}
     context = multiprocessing.get_context("spawn")
     queue: multiprocessing.Queue = context.Queue()
-    worker = context.Process(target=_work, args=(arch, tuple(patterns), module, precision, queue), daemon=True)
+    worker = context.Process(target=_work, args=(arch, tuple(patterns), module, given, queue), daemon=True)
     with interrupts_held():  # and for good by the worker: Ctrl-C is for this process, which ends it
         worker.start()
     try:
@@ -54,7 +60,7 @@ def verify(
 
 
 def _work(
-    arch: str, patterns: tuple[str, ...], module: Path | None, precision: str | None, queue: multiprocessing.Queue
+    arch: str, patterns: tuple[str, ...], module: Path | None, given: dict[str, str], queue: multiprocessing.Queue
 ) -> None:
     try:
         if module is not None:
@@ -63,18 +69,17 @@ def _work(
             assert spec.loader is not None
             spec.loader.exec_module(importlib.util.module_from_spec(spec))
         for entry in registry.matching(patterns, "device"):
-            for verdict in _verify_entry(arch, entry, precision):
+            for verdict in _verify_entry(arch, entry, given):
                 queue.put(verdict)
     finally:
         queue.put(None)
 
 
-def _verify_entry(arch: str, entry: Entry, precision: str | None) -> Iterator[Verdict]:
-    settings = {"device": "emulated", "validate": True} | ({"precision": precision} if precision is not None else {})
+def _verify_entry(arch: str, entry: Entry, given: dict[str, str]) -> Iterator[Verdict]:
     for number, sample in enumerate(entry.samples()):
         error, accepted = "", False
         try:
-            with device_mode(**settings, arch=arch, min_upload_numel=0) as session:
+            with device_mode(device="emulated", validate=True, arch=arch, min_upload_numel=0, **given) as session:
                 result = trial(session, entry, sample)
                 accepted, error = result.refusal is None, result.wrong()
         except TtregError as refused:

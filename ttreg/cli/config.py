@@ -24,7 +24,9 @@ def config(
     if json:
         print_json(settings)
     else:
-        print_columns([("setting", "value", "from"), *((s.name, str(s.value), s.source) for s in settings)])
+        gives = any(setting.gives for setting in settings)
+        rows = [("setting", "value", "from", "gives"), *((s.name, str(s.value), s.source, s.gives) for s in settings)]
+        print_columns([row if gives else row[:3] for row in rows])
 
 
 COMMAND = Command(

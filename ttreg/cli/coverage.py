@@ -29,6 +29,7 @@ def coverage(
         float | None, typer.Option(min=0, max=1, help="Exit code 1 if the device would run less, such as 0.95.")
     ] = None,
     precision: Annotated[str | None, typer.Option(help="As the keyword of device_mode.", show_default=False)] = None,
+    float32: Annotated[str | None, typer.Option(help="As the keyword of device_mode.", show_default=False)] = None,
     min_upload_numel: Annotated[
         str | None, typer.Option(help="As the keyword of device_mode.", show_default=False)
     ] = None,
@@ -48,7 +49,7 @@ def coverage(
     from ..settings import Settings
     from .targets import check_takes_arguments, load
 
-    given = {"precision": precision, "min_upload_numel": min_upload_numel}
+    given = {"precision": precision, "float32": float32, "min_upload_numel": min_upload_numel}
     settings = Settings.resolve({name: value for name, value in given.items() if value is not None})
     with redirect_stdout(sys.stderr):
         if target.endswith(".jsonl"):

@@ -65,7 +65,8 @@ def _write_page(path: Path, report: Report, source: Path, before: tuple[Report, 
 def _in_a_line(report: Report) -> str:
     device, totals = report.device, report.totals
     share = "" if totals.share is None else f", {totals.share:.1%} of the floating-point ones on the device"
-    return f"{totals.calls} calls{share}; {device.name} {device.arch}, ttnn {device.ttnn_version}"
+    exact = "" if device.float32 == "fast" else f", float32 {device.float32}"
+    return f"{totals.calls} calls{share}; {device.name} {device.arch}, ttnn {device.ttnn_version}{exact}"
 
 
 def _show(difference: Difference) -> None:

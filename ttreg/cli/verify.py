@@ -15,6 +15,7 @@ def verify(
     ops: Ops = None,
     arch: Annotated[str, typer.Option(help="wormhole_b0, blackhole or both.")] = "both",
     precision: Annotated[str | None, typer.Option(help="As the keyword of device_mode.", show_default=False)] = None,
+    float32: Annotated[str | None, typer.Option(help="As the keyword of device_mode.", show_default=False)] = None,
     values: Annotated[
         bool, typer.Option("--values", help="Compare the values of a real or simulated chip instead.")
     ] = False,
@@ -43,7 +44,8 @@ def verify(
     from ..checking.verify import verify as run
     from ..settings import ARCHS, Settings
 
-    settings = {"precision": precision} if precision is not None else {}
+    asked = {"precision": precision, "float32": float32}
+    settings = {name: value for name, value in asked.items() if value is not None}
     if values:
         if arch != "both":
             bad_usage("a chip has the arch that it has; leave it out with --values", "--arch")
@@ -56,7 +58,7 @@ def verify(
         bad_usage(f"{arch!r}; expected {', '.join(ARCHS)} or both", "--arch")
     check_ops(ops or ())
     Settings.resolve(settings)
-    verdicts = [v for a in archs for v in tracked(run(a, ops or (), precision=precision), a)]
+    verdicts = [v for a in archs for v in tracked(run(a, ops or (), precision=precision, float32=float32), a)]
     refused = [v for v in verdicts if v.error]
     if json:
         for verdict in verdicts:

@@ -65,7 +65,13 @@ class DrySession(Session):
         return None
 
     def _uploaded(
-        self, plain: torch.Tensor, dtype: torch.dtype, carrier: str, row_major: bool = False, shared: bool = True
+        self,
+        plain: torch.Tensor,
+        dtype: torch.dtype,
+        carrier: str,
+        row_major: bool = False,
+        shared: bool = True,
+        bits: int = 0,
     ) -> Value:
         # For a lowering, which is not run; int64 is looked at all the same, for whether the device can carry it.
         return self._upload(plain, carrier, False) if dtype is plain.dtype is torch.int64 else NO_VALUE

@@ -52,7 +52,7 @@ class Oracle:
     """Decides calls as a session with these settings would, taking each tensor that can be on the device as there."""
 
     def __init__(self, settings: Settings | None = None):
-        nowhere = cast(Device, SimpleNamespace(lock=threading.RLock(), arch=""))
+        nowhere = cast(Device, SimpleNamespace(lock=threading.RLock(), arch="", chip_numerics=True, validated=False))
         self._session = Session(settings or Settings.resolve({}), nowhere)
 
     def ask(self, op: Op, args: tuple, kwargs: dict[str, Any]) -> Answer:

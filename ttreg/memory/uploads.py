@@ -32,10 +32,21 @@ _TIMES_A_PARAMETER, _LEAST_OF_A_PARAMETER = 4, 1 << 20
 # What lowerings derive from one upload, such as a kernel in the layouts that different calls want.
 _MOST_PREPARED = 16
 
+# Of the parts into which weights are split for exact products, together five times as large as the weight.
+_MOST_OF_SPLIT = 1 << 31
+
 _use_count = storage_use_count
 
-Form = tuple[str, bool]  # the ttnn dtype, and whether in row-major layout
+Form = tuple[str, bool, int]  # the ttnn dtype, whether in row-major layout, and to how many bits rounded (0: not)
 _Key = tuple[int, Meta, Form]  # of an upload: its storage's, and what it has of that
+
+
+@dataclass(eq=False)
+class _Derived:
+    """What a lowering derived from a value, and what was derived from that in turn."""
+
+    value: Any
+    prepared: OrderedDict[Hashable, _Derived] = field(default_factory=OrderedDict)
 
 
 @dataclass(eq=False)
@@ -45,7 +56,7 @@ class _Upload:
     fingerprint: Fingerprint | None  # of any other parameter: what was uploaded
     snapshot: torch.Tensor | None  # of what is no parameter
     call: int = 0  # that of a compiled model in which the content was last found to be the same
-    prepared: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)  # what lowerings derived from the value
+    prepared: OrderedDict[Hashable, _Derived] = field(default_factory=OrderedDict)
 
 
 class _StorageUploads:
@@ -91,7 +102,8 @@ class Uploads:
         self._by_content: dict[tuple[Meta, Form, bytes], Value] = {}
         self._shared: Kept[tuple[Meta, Form, bytes]] = Kept(_MOST_SHARED)
         # By the identity of the value, which the upload keeps alive.
-        self._by_value: weakref.WeakValueDictionary[int, _Upload] = weakref.WeakValueDictionary()
+        self._by_value: weakref.WeakValueDictionary[int, _Upload | _Derived] = weakref.WeakValueDictionary()
+        self._split: Kept[weakref.ref[_Derived]] = Kept(_MOST_OF_SPLIT)
         self._call = 0
 
     def next_call(self) -> None:
@@ -159,16 +171,31 @@ class Uploads:
 
     def prepared(self, value: Value, key: Hashable, make: Callable[[], Any]) -> Any:
         """What `make` derives from an uploaded value, made once while the upload is kept; `key` tells what it is."""
-        upload = self._by_value.get(id(value))
-        if upload is None:
+        source = self._by_value.get(id(value))
+        if source is None:
             return make()
-        made = upload.prepared.get(key)
-        if made is None:
-            made = upload.prepared[key] = make()
-            self._by_value[id(made)] = upload  # so that more can be derived from it
-            if len(upload.prepared) > _MOST_PREPARED:
-                _, old = upload.prepared.popitem(last=False)
-                self._by_value.pop(id(old), None)
+        derived = source.prepared.get(key)
+        if derived is None:
+            derived = source.prepared[key] = _Derived(make())
+            if derived.value is not value:
+                self._by_value[id(derived.value)] = derived  # so that more can be derived from it
+            if len(source.prepared) > _MOST_PREPARED:
+                source.prepared.popitem(last=False)
+        return derived.value
+
+    def split(self, value: Value, key: Hashable, nbytes: int, make: Callable[[], list[Value]]) -> list[Value]:
+        """The same of large values; kept as long as they take no more than so many bytes in all.
+
+        Those that are there stay: a program goes through its weights in turn, and would come back to none of them if
+        the longest unused gave way.
+        """
+        source = self._by_value.get(id(value))
+        if source is None or (key not in source.prepared and self._split.nbytes + nbytes > self._split.most):
+            return make()
+        made = self.prepared(value, key, make)
+        kept = weakref.ref(source.prepared[key], self._split.drop)
+        for _ in self._split.add(kept, nbytes):
+            pass
         return made
 
     def dropped(self, storage: int, by_meta: dict[tuple[Meta, Form], _Upload]) -> None:

@@ -16,6 +16,7 @@ class DeviceInfo(BaseModel):
     arch: str
     ttnn_version: str
     validated: bool
+    float32: str = Field(default="fast", exclude_if=lambda how: how == "fast")  # the setting
 
 
 class PlacedAlike(BaseModel):

@@ -18,12 +18,13 @@ def summary(report: Report) -> Text:
     """What moved and what was called, in a few lines."""
     moved = report.transfers
     validated = ", validated" if report.device.validated else ""
+    exact = "" if report.device.float32 == "fast" else f", float32 {report.device.float32}"
     traced = ""
     if report.trace is not None:
         took = f"; deciding where calls go took {report.trace.dispatch_seconds * 1e3:.1f} ms"
         traced = f"\ntrace in {report.trace.file}, process {report.trace.process}{took}"
     return Text(
-        f"{report.device.name} {report.device.arch}, ttnn {report.device.ttnn_version}{validated}\n"
+        f"{report.device.name} {report.device.arch}, ttnn {report.device.ttnn_version}{validated}{exact}\n"
         f"{report.totals}\n"
         f"uploads {moved.uploads} ({size(moved.upload_bytes)}), weights {moved.weight_uploads} "
         f"({size(moved.weight_upload_bytes)}), downloads {moved.downloads} ({size(moved.download_bytes)})\n"

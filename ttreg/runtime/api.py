@@ -9,6 +9,7 @@ import torch
 
 from ..carriers import EXACT, Carriers
 from ..devices.base import Device, Value
+from ..exact.api import Exact
 from ..memory.uploads import Uploads
 
 
@@ -91,6 +92,10 @@ class Api:
         """`make()`, which derives something from `value` alone; made once if that is an uploaded weight."""
         return self._uploads.prepared(value, key, make)
 
+    def split(self, value: Value, key: Hashable, nbytes: int, make: Callable[[], list[Value]]) -> list[Value]:
+        """The same of large values, which are made anew where those of other weights have taken their memory."""
+        return self._uploads.split(value, key, nbytes, make)
+
     def constant(self, tensor: torch.Tensor, result: bool = False) -> Value:
         """The device value of a small tensor that a lowering made on the host; keep the tensor to upload it once.
 
@@ -98,3 +103,11 @@ class Api:
         a `result` is a tensor of the program, and carried as such; what was uploaded for an equal one is taken.
         """
         return self._upload(tensor, (self._carriers if result else EXACT)[tensor.dtype], result)
+
+
+class ExactApi(Exact, Api):
+    """The same under float32="exact"."""
+
+    def plainly(self, name: str) -> Callable[..., Value]:
+        """See `Exact.plainly`."""
+        return getattr(self._device.tt, name)

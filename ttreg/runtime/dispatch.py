@@ -15,6 +15,7 @@ from ..call import Call
 from ..conditions import Refusal
 from ..devices.base import RefusedByDevice, Value
 from ..errors import LoweringError, TtregError
+from ..exact.cost import TooDear
 from ..fallback import decompose, host
 from ..memory.chains import view_by
 from ..memory.parts import apart
@@ -134,6 +135,8 @@ class Dispatcher:
                     values = self._with_later_ones(plan, arguments, values, args, kwargs)
         except TooLarge:
             return self._run_on_host_instead(plan, TOO_LARGE, args, kwargs)
+        except TooDear as found:
+            return self._run_on_host_instead(plan, found.refusal, args, kwargs)
         except (RefusedByDevice, LoweringError) as failure:
             if session.settings.on_device_error == "fallback":
                 return self._run_on_host_instead(plan, reason(failure), args, kwargs)

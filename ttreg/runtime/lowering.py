@@ -11,6 +11,7 @@ import torch
 from ..carriers import Carriers
 from ..devices.base import RefusedByDevice, Value, ttnn_dtype_name
 from ..errors import DeviceError, LoweringError, ValidationError
+from ..exact.cost import TooDear
 from ..meta import Meta
 from ..plan import Plan
 from .api import Api
@@ -30,7 +31,7 @@ def run_lowering(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, A
         if plan.as_made is _ONE_TENSOR:
             return [made]
         return _finished(tt, carriers, plan, arguments, made)
-    except (RefusedByDevice, DeviceError):
+    except (RefusedByDevice, DeviceError, TooDear):
         raise
     except Exception as error:
         raise _blamed(plan, arguments, error) from error

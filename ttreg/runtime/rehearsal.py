@@ -12,6 +12,8 @@ from ..carriers import Carriers
 from ..conditions import Refusal
 from ..devices import references
 from ..devices.base import Value
+from ..exact.api import Exact
+from ..exact.cost import MOST_CALLS, TOO_MANY_CALLS, TooDear
 from ..memory.padding import refusal_of, row_major, tiled, too_large
 from ..memory.tensor import metadata_of
 from ..meta import Meta
@@ -32,13 +34,14 @@ def refuse_too_large(session: Session, plan: Plan, args: tuple, kwargs: dict[str
     arch = session.device.arch or session.settings.arch
     given = [(slot, metadata_of(t)) for slot in plan.slots for t in slot.tensors(args, kwargs)]
     metas = [meta for _, meta in given] + plan.outputs
-    if sum(meta.numel for meta in metas) < _FEW_ELEMENTS:
+    few = sum(meta.numel for meta in metas) < _FEW_ELEMENTS
+    if few and not session.exact:
         return None
     held = [row_major(m.shape, m.dtype) if slot.arrival.row_major else tiled(m.shape, m.dtype) for slot, m in given]
     held += [tiled(meta.shape, meta.dtype) for meta in plan.outputs]
-    if too_large(sum(held), sum(meta.nbytes for meta in metas), arch):
+    if not few and too_large(sum(held), sum(meta.nbytes for meta in metas), arch):
         return refusal_of([str(meta) for meta in metas], held)
-    rehearsed = Rehearsed(session.carriers, arch)
+    rehearsed = (ExactRehearsed if session.exact else Rehearsed)(session.carriers, arch)
     try:
         assert plan.entry is not None
         assert plan.entry.function is not None
@@ -46,10 +49,12 @@ def refuse_too_large(session: Session, plan: Plan, args: tuple, kwargs: dict[str
         for later in made if isinstance(made, (list, tuple)) else ():
             if callable(later):
                 later()
-    except _TooLarge as found:
+    except (_TooLarge, TooDear) as found:
         return found.refusal
     except Exception:  # a reference that reads values, or a fault of the lowering, which shows when it is run
         return None
+    if session.exact and rehearsed.calls > MOST_CALLS:
+        return TOO_MANY_CALLS.with_got(str(rehearsed.calls))
     return None
 
 
@@ -77,18 +82,25 @@ class Rehearsed:
 
     def __init__(self, carriers: Carriers, arch: str):
         self._carriers, self._arch = carriers, arch
+        self.calls = 0
 
     def __getattr__(self, name: str) -> Any:
+        attribute = self._weighed(name)
+        if callable(attribute) and not isinstance(attribute, type):
+            setattr(self, name, attribute)
+        return attribute
+
+    def _weighed(self, name: str) -> Any:
         attribute = getattr(references(), name)
         if isinstance(attribute, type) or not callable(attribute):
             return attribute
 
         def call(*args: Any, **kwargs: Any) -> Any:
             made = attribute(*args, **kwargs)
+            self.calls += 1
             self._weigh(name, kwargs, (args, tuple(kwargs.values()), made))
             return made
 
-        setattr(self, name, call)
         return call
 
     def _weigh(self, name: str, kwargs: dict[str, Any], values: Any) -> None:
@@ -139,9 +151,21 @@ class Rehearsed:
         """As `Api.prepared`."""
         return make()
 
+    def split(self, value: Value, key: Any, nbytes: int, make: Callable[[], list[Value]]) -> list[Value]:
+        """As `Api.split`."""
+        return make()
+
     def constant(self, tensor: torch.Tensor) -> Value:
         """As `Api.constant`."""
         return self._without_values(tuple(tensor.shape), self._carriers[tensor.dtype])
+
+
+class ExactRehearsed(Exact, Rehearsed):
+    """The same under float32="exact"."""
+
+    def plainly(self, name: str) -> Any:
+        """See `Exact.plainly`."""
+        return self._weighed(name)
 
 
 def _tensors(value: Any) -> Iterator[Value]:

@@ -29,11 +29,12 @@ from ..modes import without_modes
 from ..plan import Plan
 from ..refusal import REBUILT
 from ..settings import Settings
-from .api import Api
+from .api import Api, ExactApi
 from .block_floats import block_float_of
 from .ledger import Ledger
 from .lowering import run_lowering
 from .refused import raise_error, reason
+from .rounding import rounded
 
 if TYPE_CHECKING:
     from ..report import Report
@@ -69,7 +70,12 @@ class Session:
         self.carriers = Carriers(settings.precision)
         self.uploads = Uploads(sees_all_writes)
         self.ledger = Ledger()
-        self.tt = Api(device, self.carriers, self.uploads, self._constant, self.ledger.converted)
+        of_chip = device.chip_numerics
+        # Golden values are exact as they are; but calls that are checked are those that a chip would be asked for.
+        self.exact = settings.float32 == "exact" and (of_chip or device.validated)
+        self.rounds_weights = settings.float32 == "fast" and of_chip
+        api = ExactApi if self.exact else Api
+        self.tt = api(device, self.carriers, self.uploads, self._constant, self.ledger.converted)
         self._cells = Cells()
         # By storage: the plan whose call on the host made the content from downloaded tensors.
         self._made_by: dict[int, tuple[Plan, weakref.ref[torch.UntypedStorage]]] = {}
@@ -87,7 +93,13 @@ class Session:
         from ..report import DeviceInfo, Report
 
         d = self.device
-        info = DeviceInfo(name=d.name, arch=d.arch, ttnn_version=d.ttnn_version, validated=d.validated)
+        info = DeviceInfo(
+            name=d.name,
+            arch=d.arch,
+            ttnn_version=d.ttnn_version,
+            validated=d.validated,
+            float32=self.settings.float32,
+        )
         rows, totals = self.ledger.rows()
         return Report(device=info, ops=rows, transfers=self.ledger.transfers(), totals=totals)
 
@@ -145,11 +157,13 @@ class Session:
         row_major: bool = False,
         block_float: bool = False,
         exact: bool = False,
+        bits: int = 0,
     ) -> Value:
         """The device value of any tensor, uploaded if need be, brought to `promote_to` if that is given.
 
         With `block_float`, a parameter for which the user asked for one arrives in it; with `exact`, what the host has
-        is not narrowed. Raises TooLarge for int64 values that the device cannot carry, which the host may have written.
+        is not narrowed; with `bits`, a parameter of float32 is rounded to these. Raises TooLarge for int64 values that
+        the device cannot carry, which the host may have written.
         """
         dtype = promote_to or tensor.dtype
         carrier = (EXACT if exact else self.carriers)[dtype]
@@ -159,7 +173,11 @@ class Session:
             plain = self.read(tensor)
             if block_float:
                 carrier = block_float_of(plain) or carrier
-            return self._uploaded(plain, dtype, carrier, row_major)
+            if bits and not (
+                self.rounds_weights and carrier == "float32" and plain.dtype is torch.float32 and is_parameter(plain)
+            ):
+                bits = 0
+            return self._uploaded(plain, dtype, carrier, row_major, bits=bits)
         cell, meta = tensor._cell, tensor._meta
         value = cell.device_value(meta, tensor._view)
         if value is None:
@@ -283,16 +301,23 @@ class Session:
         return self._uploaded(plain, plain.dtype, carrier, shared=shared)
 
     def _uploaded(
-        self, plain: torch.Tensor, dtype: torch.dtype, carrier: str, row_major: bool = False, shared: bool = True
+        self,
+        plain: torch.Tensor,
+        dtype: torch.dtype,
+        carrier: str,
+        row_major: bool = False,
+        shared: bool = True,
+        bits: int = 0,
     ) -> Value:
         """The value of a host tensor; with `shared`, that of an equal small one, which is kept when both are gone."""
-        meta, form = meta_of(plain), (carrier, row_major)
+        meta, form = meta_of(plain), (carrier, row_major, bits)
         value = self.uploads.find(plain, meta, form)
         if value is None:
             weight = is_parameter(plain)
 
             def make() -> Value:
                 ready = plain if plain.dtype == dtype else plain.to(dtype)
+                ready = rounded(ready, bits) if bits else ready
                 return self._upload(ready, carrier, weight, row_major)
 
             of_equal = partial(self.uploads.find_equal, plain, meta, form, make)

@@ -4,7 +4,7 @@ from .entry import Taken, Takes, conditions_of, specs_of
 from .indices import Ignoring, Index, Indices, Places, Rows, Segments
 from .promotion import COMMON, Common
 from .spec import Arrival, Source, Spec
-from .tensor import PLAIN, Factor, Shape, Tensor, Weight, together
+from .tensor import PLAIN, Factor, Multiplied, Shape, Tensor, Weight, together
 
 __all__ = [
     "COMMON",
@@ -15,6 +15,7 @@ __all__ = [
     "Ignoring",
     "Index",
     "Indices",
+    "Multiplied",
     "Places",
     "Rows",
     "Segments",

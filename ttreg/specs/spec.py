@@ -23,6 +23,7 @@ class Source(Protocol):
         row_major: bool = False,
         block_float: bool = False,
         exact: bool = False,
+        bits: int = 0,
     ) -> Any:
         """The device value of a tensor."""
 

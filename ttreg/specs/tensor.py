@@ -22,6 +22,7 @@ class _Values(Arrival):
     exact: bool = False  # whether it arrives as wide as its dtype, whatever `precision` says
     row_major: bool = False
     block_float: bool = False
+    bits: int = 0  # of a weight's mantissa that a product keeps; 0 where it is needed whole
 
     def value(self, source: Source, argument: Any) -> Any:
         if isinstance(argument, (list, tuple)):
@@ -30,7 +31,7 @@ class _Values(Arrival):
                 source.value(t, self.dtype, self.row_major, False, self.exact) if t is not None and t.numel() else None
                 for t in argument
             ]
-        return source.value(argument, self.dtype, self.row_major, self.block_float, self.exact)
+        return source.value(argument, self.dtype, self.row_major, self.block_float, self.exact, self.bits)
 
     def carrier(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> str:
         return (EXACT if self.exact else carriers)[self.dtype or dtype]
@@ -81,12 +82,37 @@ class Tensor(Spec):
 PLAIN: Arrival = _Values()
 
 
+# Explicit bits of float32's mantissa that the chip's matrix unit keeps of the first and of the second factor.
+_FIRST_BITS, _SECOND_BITS = 10, 9
+
+
 @dataclass(frozen=True)
-class Weight(Tensor):
-    """A factor of matrix products. A parameter arrives in the block float that the user asks for (`ttreg.carry_in`)."""
+class Multiplied(Tensor):
+    """A factor of matrix products, which the lowering does nothing else with; `first` if it is the first one.
+
+    A float32 parameter arrives rounded to what the matrix unit keeps of it, which would cut it otherwise.
+    """
+
+    first: bool = field(default=False, kw_only=True)
+
+    @property
+    def _bits(self) -> int:
+        return _FIRST_BITS if self.first else _SECOND_BITS
 
     def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
-        return _Values(dtype, exact, self.row_major, block_float=not self.row_major)
+        return _Values(dtype, exact, self.row_major, bits=self._bits)
+
+    def says(self) -> str:
+        rounded = f"rounded to {self._bits} bits of mantissa if a float32 weight"
+        return ", ".join(filter(None, (super().says(), rounded)))
+
+
+@dataclass(frozen=True)
+class Weight(Multiplied):
+    """Such a factor of which a parameter arrives in the block float that the user asks for (`ttreg.carry_in`)."""
+
+    def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
+        return _Values(dtype, exact, self.row_major, block_float=not self.row_major, bits=self._bits)
 
     def says(self) -> str:
         block_float = "" if self.row_major else "in a block float if the user asks for one"

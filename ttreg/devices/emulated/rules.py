@@ -13,7 +13,7 @@ _ROW_MAJOR_RESULTS = frozenset(("argmax",))
 
 def result_dtypes(name: str, args: Any, kwargs: Any, count: int) -> list[Any]:
     """The ttnn dtypes of the results: the one asked for, else that of the first tensor, but for a few operations."""
-    if name == "typecast":
+    if name in ("typecast", "bitcast"):
         asked = args[1] if len(args) > 1 else kwargs["dtype"]
         return [asked]
     first = first_tensor(args, kwargs).dtype

@@ -94,14 +94,14 @@ def _rounded_sums(a: torch.Tensor, a_powers: torch.Tensor, b: torch.Tensor, b_po
     firsts, first_powers = grouped(a, 1)[..., None], grouped(a_powers, 1)[..., None]
     seconds, second_powers = grouped(b, 0), grouped(b_powers, 0)
     # A half of the grid's step is rounded away from 0: a product has at most 12 bits, and 2^-13 of it moves no other.
-    seconds = seconds * (1 + 2.0**-13)
+    beyond = seconds * (1 + 2.0**-13)
     made = a.new_empty(rows, columns)
     at_once = max(1, _AT_ONCE // (len(used) * GROUP * columns))
     for row in range(0, rows, at_once):
         part = slice(row, row + at_once)
         # Added to this and taken from it again, a product is rounded to the grid.
         shift = (first_powers[part] * second_powers).amax(2, keepdim=True) * (1.5 * 2.0**13)
-        products = firsts[part] * seconds
-        rounded = products.add(shift).sub_(shift)
-        made[part] = (rounded if step == 1 else rounded - products).sum((1, 2))
+        rounded = (firsts[part] * beyond).add_(shift).sub_(shift)
+        # Of the groups that stand for others, what they are rounded by: nothing, where all products lie on the grid.
+        made[part] = (rounded if step == 1 else rounded.sub_(firsts[part] * seconds)).sum((1, 2))
     return made if step == 1 else a @ b + made * step**0.5

@@ -1,0 +1,61 @@
+"""What lowerings are given under float32="exact" in place of the ttnn functions that keep three digits of float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import fused
+from .convolution import convolution
+from .products import product
+
+Value = Any
+
+
+class Exact:
+    """Part of a `tt`: products, softmax, layer_norm and convolutions of float32 values, within 1e-5.
+
+    What lowerings, those of a user too, call by these names is as exact as that. Of other dtypes it is ttnn's own.
+    """
+
+    float32: Any
+
+    def plainly(self, name: str) -> Callable[..., Value]:
+        """ttnn's own function."""
+        raise NotImplementedError
+
+    def matmul(self, a: Value, b: Value, **options: Any) -> Value:
+        """`ttnn.matmul`."""
+        if not self._of_float32(a, b):
+            return self.plainly("matmul")(a, b, **options)
+        made = product(self, a, b, options.get("transpose_a", False), options.get("transpose_b", False))
+        dtype = options.get("dtype") or self.float32
+        return made if dtype == self.float32 else self.typecast(made, dtype)  # type: ignore[attr-defined]
+
+    def linear(self, a: Value, b: Value, *, bias: Value | None = None, **options: Any) -> Value:
+        """`ttnn.linear`; the bias is added on its own, since the matrix unit would cut the sum with it."""
+        if not self._of_float32(a, b):
+            return self.plainly("linear")(a, b, bias=bias, **options)
+        made = self.matmul(a, b, **options)
+        return made if bias is None else self.add(made, bias)  # type: ignore[attr-defined]
+
+    def softmax(self, x: Value, dim: int = -1, **options: Any) -> Value:
+        """`ttnn.softmax`."""
+        return fused.softmax(self, x, dim) if self._of_float32(x) else self.plainly("softmax")(x, dim=dim, **options)
+
+    def layer_norm(
+        self, x: Value, *, epsilon: float = 1e-12, weight: Value = None, bias: Value = None, **options: Any
+    ) -> Value:
+        """`ttnn.layer_norm`."""
+        if not self._of_float32(x):
+            return self.plainly("layer_norm")(x, epsilon=epsilon, weight=weight, bias=bias, **options)
+        return fused.layer_norm(self, x, epsilon, weight, bias)
+
+    def conv2d(self, *, input_tensor: Value, weight_tensor: Value, **options: Any) -> Value:
+        """`ttnn.conv2d`."""
+        if not self._of_float32(input_tensor, weight_tensor):
+            return self.plainly("conv2d")(input_tensor=input_tensor, weight_tensor=weight_tensor, **options)
+        return convolution(self, input_tensor, weight_tensor, **options)
+
+    def _of_float32(self, *values: Value) -> bool:
+        return all(value.dtype == self.float32 for value in values)

@@ -13,10 +13,11 @@ from ..errors import SettingsError
 from ..settings import Settings
 from .block_floats import Carried, try_block_float
 from .calls import unseen
+from .dispatcher import SideBySideDispatcher
 from .outcomes import Runs, block, returned_tensors, start_of, worst_of
 from .places import Place
 from .record import Compared, Difference
-from .side_by_side import SideBySide, SideBySideDispatcher
+from .side_by_side import SideBySide
 
 REFERENCES = ("cpu", "float64")
 DEFAULT_BUDGET = 0.01

@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
+from .kernels import as_on_chip as as_on_chip
 from .packing import packed as packed
-from .table import as_on_chip as as_on_chip

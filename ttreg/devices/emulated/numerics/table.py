@@ -1,9 +1,8 @@
-"""Which of ttnn's functions are computed in a way of the chip's own, and how."""
+"""The table of the ttnn functions that are computed in a way of the chip's own, and how a kernel gets into it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -11,12 +10,8 @@ import torch
 Values = Callable[..., Any]
 Compute = Callable[..., torch.Tensor]
 
-# They fill the table; the last one is put around what the others make.
-_MODULES = (
-    *("approximations", "bfloat16", "binary", "convolutions", "fused", "matrix_products", "powers"),
-    *("trigonometry", "vector", "not_a_number"),
-)
-_KERNELS: dict[str, list[Callable[[Values], Values]]] = {}
+# By the name of the function in ttnn.
+KERNELS: dict[str, list[Callable[[Values], Values]]] = {}
 
 
 def kernel(*names: str) -> Callable[[Callable[[Values], Values]], Callable[[Values], Values]]:
@@ -27,7 +22,7 @@ def kernel(*names: str) -> Callable[[Callable[[Values], Values]], Callable[[Valu
 
     def decorate(make: Callable[[Values], Values]) -> Callable[[Values], Values]:
         for name in names:
-            _KERNELS.setdefault(name, []).append(make)
+            KERNELS.setdefault(name, []).append(make)
         return make
 
     return decorate
@@ -49,15 +44,6 @@ def of_floats(*names: str) -> Callable[[Compute], Compute]:
         return compute
 
     return decorate
-
-
-def as_on_chip(name: str, golden: Values) -> Values:
-    """The values of `ttnn.<name>` as the chip's kernel computes them; on torch tensors, as the golden function is."""
-    for module in _MODULES:
-        import_module(f".{module}", __package__)
-    for make in _KERNELS.get(name, ()):
-        golden = make(golden)
-    return golden
 
 
 def float32(*tensors: torch.Tensor) -> bool:

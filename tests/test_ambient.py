@@ -19,8 +19,8 @@ from ttreg.ops import _kept
 
 import ttreg
 from ttreg.checking.compare import close
-from ttreg.checking.trial import trial
 from ttreg.registry import registry
+from ttreg.verification.trial import trial
 
 REPOSITORY = Path(ttreg.__file__).parent.parent
 X = torch.arange(48.0).reshape(6, 8) / 16 - 1
@@ -168,7 +168,7 @@ def test_what_is_made_on_the_host_names_its_dtype():
         for function in _of_lowerings(ast.parse(path.read_text())):
             makes += [(path.name, call) for call in _makes(function)]
     assert len(makes) > 15
-    for folder in ("ttreg/runtime", "ttreg/devices", "ttreg/hooks", "ttreg/checking", "fallback"):
+    for folder in ("ttreg/runtime", "ttreg/devices", "ttreg/hooks", "ttreg/checking", "ttreg/verification", "fallback"):
         for path in (REPOSITORY / folder).rglob("*.py"):
             makes += [(path.name, call) for call in _makes(ast.parse(path.read_text()))]
     for name, call in makes:

@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from ttreg import cli
-from ttreg.checking import verify
-from ttreg.checking.verify import Verdict
 from ttreg.devices import doctor
 from ttreg.devices.doctor import Line
+from ttreg.verification import verify
+from ttreg.verification.verify import Verdict
 
 runner = CliRunner()
 

@@ -9,11 +9,11 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 import ttreg
 from ttreg.call import Call
 from ttreg.checking.compare import close, largest_difference
-from ttreg.checking.trial import decision, trial
 from ttreg.conditions import Never
 from ttreg.meta import meta_of
 from ttreg.registry import Entry, registry
 from ttreg.samples import Sample
+from ttreg.verification.trial import decision, trial
 
 ENTRIES = list(registry)
 MOST_NARROWED = 8  # samples of an entry; `ttreg verify --precision bfloat16` takes them all

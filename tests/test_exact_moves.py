@@ -8,9 +8,9 @@ from torch.utils._pytree import tree_map_only
 
 import ttreg
 from ttreg.carriers import narrowed
-from ttreg.checking.trial import trial
 from ttreg.registry import registry
 from ttreg.samples import Sample
+from ttreg.verification.trial import trial
 
 MOVES = ("views", "slicing", "windows", "data_movement", "parts_replaced", "pad", "embedding")
 ENTRIES = [entry for entry in registry if entry.family in MOVES and entry.kind == "device"]

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 import ttreg
-from ttreg.checking.trial import decision
 from ttreg.registry import registry
+from ttreg.verification.trial import decision
 
 REDUCTIONS = ("sum", "mean", "max", "min", "prod", "var", "std")
 NEVER_CALLED = (

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import ttreg
-from ttreg.checking.trial import trial
 from ttreg.conditions import FLOATS, Is
 from ttreg.devices.base import RefusedByDevice
 from ttreg.registry import registry
 from ttreg.samples import Sample
+from ttreg.verification.trial import trial
 
 X = torch.arange(12.0).reshape(3, 4) / 4
 

@@ -10,17 +10,17 @@ from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
 from ttreg import cli, measured
-from ttreg.checking.sweep import sweeps
-from ttreg.checking.values import Compared, Sweep, Values
-from ttreg.checking.values_file import Run
-from ttreg.checking.verify import Verdict
 from ttreg.errors import TtregError
 from ttreg.explain.accuracy import CHANGED, NOT_MEASURED, accuracy, accuracy_page, in_words
 from ttreg.explain.catalogue import Detail, Row
 from ttreg.explain.limits import own_entries, short_name
 from ttreg.measured import Errors, Figures, Measured, Measurement, SampleFigures, SpecialValue, SweepFigures
-from ttreg.measured.made import digest_of, marked, merged
 from ttreg.registry import registry
+from ttreg.verification.figures import digest_of, marked, merged
+from ttreg.verification.sweep import sweeps
+from ttreg.verification.values import Compared, Sweep, Values
+from ttreg.verification.values_file import Run
+from ttreg.verification.verify import Verdict
 
 aten = torch.ops.aten
 RUN = Run(ttnn="0.81.1", on="a card", taken="2026-02-03")

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 
 import ttreg
-from ttreg.checking.trial import trial
 from ttreg.registry import registry
 from ttreg.samples import Sample
+from ttreg.verification.trial import trial
 
 aten = torch.ops.aten
 

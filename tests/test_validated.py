@@ -18,9 +18,9 @@ from torch import nn
 from ttreg.ops._compute import accurate
 
 import ttreg
-from ttreg.checking.trial import trial
 from ttreg.conditions import FLOATS
 from ttreg.registry import registry
+from ttreg.verification.trial import trial
 
 ARCHS = ("wormhole_b0", "blackhole")
 SHARE = 0.12  # of all samples; `ttreg verify` takes them all

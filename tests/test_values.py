@@ -11,17 +11,17 @@ import torch
 from typer.testing import CliRunner
 
 from ttreg import cli
-from ttreg.checking import measure, values_file
-from ttreg.checking.judge import judged
-from ttreg.checking.sweep import sweeps, swept
-from ttreg.checking.trial import Output
-from ttreg.checking.values import Compared, Values, errors
-from ttreg.checking.values_file import Run
-from ttreg.checking.verify import Verdict
 from ttreg.errors import TtregError
 from ttreg.measured import Errors, Figures, SampleFigures, SweepFigures, packaged
 from ttreg.meta import meta_of
 from ttreg.registry import registry
+from ttreg.verification import measure, values_file
+from ttreg.verification.judge import judged
+from ttreg.verification.sweep import sweeps, swept
+from ttreg.verification.trial import Output
+from ttreg.verification.values import Compared, Values, errors
+from ttreg.verification.values_file import Run
+from ttreg.verification.verify import Verdict
 
 aten = torch.ops.aten
 

@@ -11,9 +11,9 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 import ttreg
-from ttreg.checking.trial import decision
 from ttreg.registry import Entry, registry
 from ttreg.samples import Sample
+from ttreg.verification.trial import decision
 
 from .calls import MOST_ELEMENTS, difference
 from .excluded import reason_to_exclude

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from ..checking.trial import decision
 from ..devices import open_device
 from ..devices.base import Value
 from ..memory.tensor import DeviceTensor
@@ -21,6 +20,7 @@ from ..registry import Entry, registry
 from ..runtime.session import Session
 from ..samples import Sample, one_thread
 from ..settings import Settings
+from ..verification.trial import decision
 from .calls import Shapes, calls, described
 from .timing import Way, interleaved, pinned, spread, under
 

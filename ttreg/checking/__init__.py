@@ -1,1 +1,1 @@
-"""Whether the device is right: its results beside the host's, and its ttnn calls in real ttnn."""
+"""`check=`: results of the device beside the host's while a program runs, and a program that repeats a call."""

@@ -41,10 +41,10 @@ def limits(
 
 def _update(values: Path | None) -> None:
     """Bring the package's figures up to date with the file, if there is one, and with the lowerings."""
-    from ..checking.values_file import read
     from ..measured import FILE, Measured, write
     from ..measured import read as figures_of
-    from ..measured.made import marked, merged
+    from ..verification.figures import marked, merged
+    from ..verification.values_file import read
 
     measured = figures_of()
     if values is not None:

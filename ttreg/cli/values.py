@@ -13,7 +13,7 @@ from ..errors import TtregError
 from .shared import answer, bad_usage, check_ops, check_writable, console, table, tracked
 
 if TYPE_CHECKING:
-    from ..checking.verify import Verdict
+    from ..verification.verify import Verdict
 
 
 def verify_values(
@@ -27,10 +27,10 @@ def verify_values(
     json: bool,
 ) -> NoReturn:
     """Run the samples on the chip, show each beside the CPU, and leave with 1 where one is worse than stated."""
-    from ..checking import measure, values_file
-    from ..checking.judge import judged
     from ..devices import require_chip, require_ttnn
     from ..measured import packaged
+    from ..verification import measure, values_file
+    from ..verification.judge import judged
 
     check_ops(ops)
     settings = measure.chosen(keywords)
@@ -68,7 +68,7 @@ def _use(simulator: Path | None) -> None:
 
 
 def _resumed(out: Path | None, run: Any) -> list[Verdict]:
-    from ..checking.values_file import resume
+    from ..verification.values_file import resume
 
     if out is None:
         return []

@@ -41,8 +41,8 @@ def verify(
     """
     from rich.markup import escape
 
-    from ..checking.verify import verify as run
     from ..settings import ARCHS, Settings
+    from ..verification.verify import verify as run
 
     asked = {"precision": precision, "float32": float32}
     settings = {name: value for name, value in asked.items() if value is not None}
@@ -79,6 +79,6 @@ COMMAND = Command(
     verify,
     example="ttreg verify conv softmax --arch blackhole",
     no="ttnn refuses a sample's call, or a value is worse than stated",
-    json="checking.verify:Verdict",
+    json="verification.verify:Verdict",
     json_form="a line for each sample",
 )

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel
 
-from ..checking.verify import Verdict, verify
 from ..errors import TtregError
 from ..pytorch_private import OpOverload, OpOverloadPacket, has_kernel
 from ..registry import registry
 from ..schema import functional_form, tensor_arguments, written_arguments
+from ..verification.verify import Verdict, verify
 from .lookup import find_op
 from .op_samples import NO_OP_INFOS, calls_of, has_op_infos, sample_code
 

@@ -10,6 +10,7 @@ import torch
 
 from ..call import Call
 from ..carriers import narrowed
+from ..checking.compare import close, differences, largest_difference
 from ..conditions import Refusal
 from ..errors import LoweringError
 from ..memory.tensor import DeviceTensor
@@ -20,7 +21,6 @@ from ..registry import Entry
 from ..runtime.acceptance import entry_refusal
 from ..runtime.session import Session
 from ..samples import Sample
-from .compare import close, differences, largest_difference
 
 
 @dataclass

@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from pydantic import BaseModel
 
+from ..checking.compare import TOLERANCES, close, differences, largest_ulps, pcc
 from ..measured import Errors, SpecialValue, largest
 from ..meta import dtype_name
-from .compare import TOLERANCES, close, differences, largest_ulps, pcc
 from .trial import Output
 
 # ok: within the dtype's tolerance; differs: not so, or of another form; refused: ttnn refused a call; raised: anything

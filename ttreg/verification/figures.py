@@ -8,16 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 
 from ..blocks.mode import device_mode
-from ..checking.calls import Calls
-from ..checking.measure import written
-from ..checking.sweep import sweeps
-from ..checking.trial import trial
-from ..checking.values_file import Run, as_usual
-from ..checking.verify import Verdict
 from ..errors import TtregError
+from ..measured import Errors, Figures, Measured, Measurement, Part, SampleFigures, SweepFigures
 from ..registry import Entry, registry
 from ..samples import Sample, one_thread
-from . import Errors, Figures, Measured, Measurement, Part, SampleFigures, SweepFigures
+from .calls import Calls
+from .measure import written
+from .sweep import sweeps
+from .trial import trial
+from .values_file import Run, as_usual
+from .verify import Verdict
 
 _SHOWN = 8  # special values that differ, of one op and dtype
 

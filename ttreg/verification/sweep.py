@@ -10,11 +10,11 @@ from math import inf, nan
 
 import torch
 
+from ..checking.compare import TOLERANCES
 from ..measured import SpecialValue
 from ..pytorch_private import tree_leaves, tree_map_only
 from ..registry import Entry
 from ..samples import Sample
-from .compare import TOLERANCES
 from .trial import Output
 from .values import Sweep, errors
 

@@ -19,6 +19,7 @@ _ALLOC_EXEC, _INFO_LINK = 0x6, 0x40
 _READ_EXEC = 5
 
 _NAMES = ("", ".text", ".rela.text", ".symtab", ".strtab", ".shstrtab")
+_NAMES_TABLE = b"\0".join(name.encode() for name in _NAMES) + b"\0"
 
 
 def null_kernel() -> bytes:
@@ -29,55 +30,11 @@ def null_kernel() -> bytes:
     inside a segment; and, to make it position independent, a relocation section for one of those (empty is
     enough) that links to a symbol table. Which processor of which chip it is for makes no difference.
     """
-    names = b"\0".join(name.encode() for name in _NAMES) + b"\0"
     text = struct.pack("<I", _RET)
     text_at = _HEADER.size + _SEGMENT.size
     symbols_at = text_at + len(text)
-    strings_at = symbols_at + _SYMBOL_BYTES
-    names_at = strings_at + 1
-    sections_at = -(-(names_at + len(names)) // 4) * 4
-
-    def section(name: str, kind: int, at: int, size: int, **more: int) -> bytes:
-        return _SECTION.pack(
-            names.index(b"\0" + name.encode() + b"\0") + 1,
-            kind,
-            more.get("flags", 0),
-            more.get("address", 0),
-            at,
-            size,
-            more.get("link", 0),
-            more.get("info", 0),
-            more.get("align", 4),
-            more.get("entry_bytes", 0),
-        )
-
-    text_index, symtab_index, strtab_index = (_NAMES.index(n) for n in (".text", ".symtab", ".strtab"))
-    sections = [
-        bytes(_SECTION.size),
-        section(".text", _PROGBITS, text_at, len(text), flags=_ALLOC_EXEC, address=_TEXT_ADDRESS),
-        section(
-            ".rela.text",
-            _RELA,
-            symbols_at,
-            0,
-            flags=_INFO_LINK,
-            link=symtab_index,
-            info=text_index,
-            entry_bytes=_RELOCATION_BYTES,
-        ),
-        # One symbol, the empty one that every table starts with; `info` is how many of them are local.
-        section(
-            ".symtab",
-            _SYMTAB,
-            symbols_at,
-            _SYMBOL_BYTES,
-            link=strtab_index,
-            info=1,
-            entry_bytes=_SYMBOL_BYTES,
-        ),
-        section(".strtab", _STRTAB, strings_at, 1, align=1),
-        section(".shstrtab", _STRTAB, names_at, len(names), align=1),
-    ]
+    sections_at = -(-(symbols_at + _SYMBOL_BYTES + 1 + len(_NAMES_TABLE)) // 4) * 4
+    sections = _sections(text_at, len(text), symbols_at)
     header = _HEADER.pack(
         b"\x7fELF" + bytes([1, 1, _VERSION]),  # 32 bits, little-endian
         _EXECUTABLE,
@@ -95,8 +52,40 @@ def null_kernel() -> bytes:
         _NAMES.index(".shstrtab"),
     )
     segment = _SEGMENT.pack(_LOAD, text_at, _TEXT_ADDRESS, _TEXT_ADDRESS, len(text), len(text), _READ_EXEC, 4)
-    body = header + segment + text + bytes(_SYMBOL_BYTES) + b"\0" + names
+    body = header + segment + text + bytes(_SYMBOL_BYTES) + b"\0" + _NAMES_TABLE
     return body.ljust(sections_at, b"\0") + b"".join(sections)
+
+
+def _sections(text_at: int, text_bytes: int, symbols_at: int) -> list[bytes]:
+    """The headers of the sections, in the order of their names."""
+    text_index, symtab_index, strtab_index = (_NAMES.index(n) for n in (".text", ".symtab", ".strtab"))
+    strings_at = symbols_at + _SYMBOL_BYTES
+    links = {"link": symtab_index, "info": text_index, "entry_bytes": _RELOCATION_BYTES}
+    # One symbol, the empty one that every table starts with; `info` is how many of them are local.
+    symbols = {"link": strtab_index, "info": 1, "entry_bytes": _SYMBOL_BYTES}
+    return [
+        bytes(_SECTION.size),
+        _section(".text", _PROGBITS, text_at, text_bytes, flags=_ALLOC_EXEC, address=_TEXT_ADDRESS),
+        _section(".rela.text", _RELA, symbols_at, 0, flags=_INFO_LINK, **links),
+        _section(".symtab", _SYMTAB, symbols_at, _SYMBOL_BYTES, **symbols),
+        _section(".strtab", _STRTAB, strings_at, 1, align=1),
+        _section(".shstrtab", _STRTAB, strings_at + 1, len(_NAMES_TABLE), align=1),
+    ]
+
+
+def _section(name: str, kind: int, at: int, size: int, **more: int) -> bytes:
+    return _SECTION.pack(
+        _NAMES_TABLE.index(b"\0" + name.encode() + b"\0") + 1,
+        kind,
+        more.get("flags", 0),
+        more.get("address", 0),
+        at,
+        size,
+        more.get("link", 0),
+        more.get("info", 0),
+        more.get("align", 4),
+        more.get("entry_bytes", 0),
+    )
 
 
 def stand_in_compiler(version: str) -> str:

@@ -110,3 +110,12 @@ def test_bfloat16_that_the_chip_packs_has_no_nan_no_negative_zero_and_no_denorma
     assert made.tolist() == [torch.inf, torch.inf, 0.0, 0.0, 1.0]
     moved = on_chip(lambda x: x.view(5, 1).clone(), values)
     assert moved.isnan().sum() == 2
+
+
+def test_softmax_of_a_number_is_one():
+    assert float(on_chip(lambda x: torch.softmax(x, 0), torch.tensor(0.5))) == 1.0
+
+
+def test_softmax_and_norms_stand_on_the_matrix_unit():
+    x = normal(64, 96)
+    assert 1e-4 < relative(on_chip(lambda x: torch.softmax(x, -1), x), torch.softmax(x.double(), -1)) < 3e-3

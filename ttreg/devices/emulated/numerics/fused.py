@@ -18,10 +18,11 @@ def _softmax(_: Values) -> Values:
         values: torch.Tensor, dim: int = -1, *, compute_kernel_config: Any = None, numeric_stable: bool = False
     ) -> torch.Tensor:
         del numeric_stable  # without it ttnn's own values are others where exponentials overflow
-        rows = values.float().movedim(dim, -1)
+        rows = values.float().movedim(dim, -1) if values.ndim else values.float().reshape(1)
         exponentials = subtracted(rows, rows.amax(-1, keepdim=True)).exp()
         total = _sums(exponentials, compute_kernel_config)
-        return multiplied(exponentials, total.reciprocal()).movedim(-1, dim)
+        made = multiplied(exponentials, total.reciprocal())
+        return made.movedim(-1, dim) if values.ndim else made.reshape(())
 
     return softmax
 

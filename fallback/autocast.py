@@ -10,7 +10,6 @@ from functools import cache
 import torch
 
 from ..pytorch_private import DispatchKey, OpOverload, as_the_op_was_called, has_kernel_for, set_key_excluded
-from ..schema import is_composite
 
 _KEY = DispatchKey.AutocastCPU
 _set_excluded = set_key_excluded
@@ -27,14 +26,14 @@ _within = _Within()
 
 
 @contextmanager
-def autocast_within(op: OpOverload) -> Iterator[None]:
+def autocast_within(op: OpOverload, *, in_parts: bool) -> Iterator[None]:
     """Cast the parts of `op`, which the context calls, if PyTorch would.
 
     It calls a mode with autocast off. Nor are the parts cast of an op for which autocast has a rule, such as
-    `aten.cdist`, and of one that PyTorch computes in one piece.
+    `aten.cdist`, and of one that PyTorch computes in one piece: where `in_parts` does not say otherwise.
     """
     around = _within.enabled
-    enabled = _leaves_on(op) and (_enabled_at_the_call() if around is None else around)
+    enabled = in_parts and not _has_a_rule(op) and (_enabled_at_the_call() if around is None else around)
     _within.enabled = enabled
     try:
         with _set_excluded(_KEY, not enabled):
@@ -44,8 +43,8 @@ def autocast_within(op: OpOverload) -> Iterator[None]:
 
 
 @cache
-def _leaves_on(op: OpOverload) -> bool:
-    return is_composite(op) and not has_kernel_for(op.name(), "AutocastCPU")
+def _has_a_rule(op: OpOverload) -> bool:
+    return has_kernel_for(op.name(), "AutocastCPU")
 
 
 def _enabled_at_the_call() -> bool:

@@ -21,11 +21,12 @@ def run(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     if is_composite(op):
         # PyTorch calls a mode with the key excluded by which autograd learns of the views and writes of the parts.
         without_autograd = set_key_excluded(DispatchKey.ADInplaceOrView, is_tracked(op))
-        with without_autograd, autocast_within(op):
+        with without_autograd, autocast_within(op, in_parts=True):
             # The kernel that runs under no_grad as well; `op.decompose` would prefer Python ones that some ops have.
             return op._op_dk(DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
-    with autocast_within(op):
-        return (ours(op) or decompositions()[op])(*args, **kwargs)
+    of_entry = ours(op)  # which goes as PyTorch's kernel does, that calls other ops as well
+    with autocast_within(op, in_parts=of_entry is not None):
+        return (of_entry or decompositions()[op])(*args, **kwargs)
 
 
 def ours(op: OpOverload) -> Callable[..., Any] | None:

@@ -27,8 +27,9 @@ from ..pytorch_private import (
     tree_map_only,
 )
 from ..refusal import FOREIGN
-from ..schema import is_composite, leaves_counting, written_arguments
+from ..schema import has_parts, is_composite, leaves_counting, written_arguments
 from . import decompose
+from .autocast import autocast_within
 
 
 class Ledger(Protocol):
@@ -60,6 +61,13 @@ _KEEP_TYPE = (_DETACH, torch.ops.aten.alias.default)
 
 def run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Run the plan's op on plain tensors that share memory with the arguments."""
+    if plan.host_float and has_parts(plan.op):
+        with autocast_within(plan.op, in_parts=True):
+            return _run(session, plan, args, kwargs)
+    return _run(session, plan, args, kwargs)
+
+
+def _run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
     if plan.plain and not plan.written and not plan.complex:
         return plan.op(*args, **kwargs)
     bytes_down = session.ledger.bytes_down
@@ -108,7 +116,7 @@ def run_outside(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     stand_ins = _StandIns(DeviceTensor.host)
     plain_args, plain_kwargs = tree_map_only(DeviceTensor, stand_ins, (args, kwargs))
     try:
-        with lazy_conjugation():
+        with lazy_conjugation(), autocast_within(op, in_parts=True):
             result = op(*plain_args, **plain_kwargs)
     finally:  # an op that raises may have written already
         if written_arguments(op):

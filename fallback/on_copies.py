@@ -13,6 +13,7 @@ from ..memory.tensor import DeviceTensor
 from ..meta import meta_of
 from ..modes import without_modes
 from ..pytorch_private import OpOverload, tree_map_only
+from .autocast import autocast_within
 
 Read = Callable[[torch.Tensor], torch.Tensor]
 
@@ -46,7 +47,7 @@ def results(op: OpOverload, args: tuple, kwargs: dict[str, Any], read: Read) -> 
 
 
 def _made(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), autocast_within(op, in_parts=True):
         return op(*args, **kwargs)
 
 

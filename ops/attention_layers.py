@@ -104,11 +104,18 @@ def transformer_encoder_layer(
     mask: Tensor | None = None,
     mask_type: int | None = None,
 ) -> Any:
-    """`aten._transformer_encoder_layer_fwd` of a (batch, sequence, feature) tensor."""
+    """`aten._transformer_encoder_layer_fwd` of a (batch, sequence, feature) tensor.
+
+    Autocast has a rule for the attention. It gives its dtype to the sums too: PyTorch adds in place to what it gave.
+    """
 
     def attend(x: Tensor) -> Tensor:
         projections = qkv_weight, qkv_bias, proj_weight, proj_bias
-        return multi_head_attention(x, x, x, embed_dim, num_heads, *projections, mask, False, mask_type=mask_type)[0]
+        attention = torch._native_multi_head_attention
+        return attention(x, x, x, embed_dim, num_heads, *projections, mask, False, True, mask_type)[0]
+
+    def add(x: Tensor, other: Tensor) -> Tensor:
+        return (x + other).to(x.dtype)
 
     def norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return F.layer_norm(x, (embed_dim,), weight, bias, eps)
@@ -118,10 +125,10 @@ def transformer_encoder_layer(
         return F.linear(F.gelu(hidden) if use_gelu else F.relu(hidden), ffn_weight_2, ffn_bias_2)
 
     if norm_first:
-        x = src + attend(norm(src, norm_weight_1, norm_bias_1))
-        return x + feed_forward(norm(x, norm_weight_2, norm_bias_2))
-    x = norm(src + attend(src), norm_weight_1, norm_bias_1)
-    return norm(x + feed_forward(x), norm_weight_2, norm_bias_2)
+        x = add(attend(norm(src, norm_weight_1, norm_bias_1)), src)
+        return add(feed_forward(norm(x, norm_weight_2, norm_bias_2)), x)
+    x = norm(add(attend(src), src), norm_weight_1, norm_bias_1)
+    return norm(add(feed_forward(x), x), norm_weight_2, norm_bias_2)
 
 
 decomposed(

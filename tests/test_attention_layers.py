@@ -51,6 +51,59 @@ def test_an_encoder_with_padding_that_is_given_as_numbers(device):
     agree(lambda x: [encoder(x, src_key_padding_mask=mask)], device)
 
 
+def outcome(program, x):
+    try:
+        return program(x)
+    except RuntimeError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("model", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("options", [{"nests": True}, {"nests": False}, {"norm_first": True}], ids=str)
+def test_an_encoder_under_autocast(dtype, model, options, device):
+    """PyTorch's kernel runs its parts under autocast; with nested tensors it may not get through with that."""
+    torch.manual_seed(0)
+    nests, norm_first = options.get("nests", False), options.get("norm_first", False)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, activation="gelu", batch_first=True, norm_first=norm_first)
+    encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=nests).eval().to(model)
+    for mask in (None, PADDINGS["at the end"], PADDINGS["at the start"]):
+
+        def program(x, mask=mask):
+            with torch.no_grad(), torch.autocast("cpu", dtype):
+                return encoder(x, src_key_padding_mask=mask)
+
+        expected = outcome(program, X.to(model))
+        with device as session:
+            given = outcome(program, session.to_device(X.to(model)))
+        assert isinstance(given, str) == isinstance(expected, str)
+        if isinstance(expected, str):
+            assert given == expected
+            continue
+        assert (given.dtype, given.stride()) == (expected.dtype, expected.stride())
+        apart = (torch.tensor(given.tolist()) - expected.float()).abs()
+        assert apart.max() < 2**-4  # four roundings of a normed bfloat16
+        assert apart.mean() < 2**-8
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_attention_under_autocast(dtype, device):
+    torch.manual_seed(0)
+    attention = nn.MultiheadAttention(16, 2, batch_first=True).eval()
+    for padding in (None, PADDINGS["at the end"]):
+
+        def program(x, padding=padding):
+            with torch.no_grad(), torch.autocast("cpu", dtype):
+                return attention(x, x, x, key_padding_mask=padding)
+
+        expected = program(X)
+        with device as session:
+            given = program(session.to_device(X))
+        for one, other in zip(given, expected, strict=True):
+            assert one.dtype is other.dtype
+            torch.testing.assert_close(torch.tensor(one.tolist()), other.float(), rtol=2e-2, atol=1e-2)
+
+
 def test_an_encoder_that_trains_keeps_to_its_own_ways(device):
     torch.manual_seed(0)
     encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, dropout=0.0), 2)

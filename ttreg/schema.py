@@ -148,6 +148,13 @@ def is_composite(op: OpOverload) -> bool:
 
 
 @cache
+def has_parts(op: OpOverload) -> bool:
+    """Whether the op's kernel calls other ops that PyTorch sees: as for all devices, some do that are no composite."""
+    kernels = "CompositeExplicitAutograd", "CompositeExplicitAutogradNonFunctional"
+    return any(has_kernel_for(op.name(), kernel) for kernel in kernels)
+
+
+@cache
 def is_tracked(op: OpOverload) -> bool:
     """Whether PyTorch itself has autograd know of the views that the op returns, and of its writes."""
     return has_kernel_for(op.name(), "ADInplaceOrView")

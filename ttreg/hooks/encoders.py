@@ -28,7 +28,7 @@ def forward(function: Callable[..., Any], find: Callable[[], Any]) -> Callable[.
     """`nn.TransformerEncoder.forward`, which in a block makes no nested tensors."""
 
     def call(encoder: Any, src: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        if find() is None:
+        if find() is None or not _casts_alike(encoder):
             return function(encoder, src, *args, **kwargs)
         before, _of_thread.source = _of_thread.source, src
         try:
@@ -62,6 +62,13 @@ def is_left_aligned(function: Callable[..., Any], find: Callable[[], Any]) -> Ca
         return function(tensor, mask)
 
     return call
+
+
+def _casts_alike(encoder: Any) -> bool:
+    """Whether nested tensors would not be normed in another dtype than the norm's own, which PyTorch refuses to do."""
+    if not torch.is_autocast_enabled("cpu"):
+        return True
+    return {parameter.dtype for parameter in encoder.layers.parameters()} == {torch.get_autocast_dtype("cpu")}
 
 
 def _padded(encoder: Any, src: torch.Tensor, is_kept: torch.Tensor) -> torch.Tensor:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import multiprocessing
 import os
 import signal
 import threading
+import tracemalloc
 from collections import Counter, defaultdict
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -14,6 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, TypeAdapter
 
 import ttreg
+from ttreg import tracing
 from ttreg.runtime.dispatch import Dispatcher
 from ttreg.runtime.session import Session
 
@@ -210,6 +215,25 @@ def test_another_thread_has_lanes_of_its_own(traced, path):
     lanes = Trace(path).in_lanes()
     assert lanes["transfers"] == {"upload": 1}
     assert lanes["transfers (reader)"] == {"download": 1}
+
+
+def test_lanes_are_forgotten_with_their_threads(traced, path):
+    ours = tracemalloc.Filter(True, str(Path(tracing.__file__).with_name("*")))
+    sizes = []
+    with traced() as session, contextlib.ExitStack() as stack:
+        a = session.to_device(X)
+        tracemalloc.start()
+        stack.callback(tracemalloc.stop)
+        for number in range(60):
+            reader = threading.Thread(target=(a + number).tolist, name=f"reader {number}")
+            reader.start()
+            reader.join()
+            if number % 20 == 19:
+                gc.collect()
+                found = tracemalloc.take_snapshot().filter_traces([ours]).statistics("filename")
+                sizes.append(sum(of_file.size for of_file in found))
+    assert len([lane for lane in Trace(path).in_lanes() if "reader" in lane]) == 60
+    assert sizes[2] < sizes[1] + 200, sizes
 
 
 def test_a_block_that_two_threads_share_has_lanes_for_each(traced, path):

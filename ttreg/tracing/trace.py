@@ -41,6 +41,14 @@ LANES: dict[Placement, str] = {
 }
 
 
+class _Lanes(threading.local):
+    """The numbers of a thread's lanes, which go with the thread; whether it is the session's own."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[tuple[str, str], int] = {}
+        self.own = False
+
+
 class TracedSession(Session):
     """A session that writes its calls and transfers to a file."""
 
@@ -48,7 +56,8 @@ class TracedSession(Session):
         super().__init__(settings, device, sees_all_writes)
         self._file = file
         self.dispatch_seconds = 0.0
-        self._thread = threading.get_ident()
+        self._lanes = _Lanes()
+        self._lanes.own = True
         self._process = file.process(f"ttreg, {device.name} {device.arch}")
         for lane in dict.fromkeys((*LANES.values(), TRANSFERS)):
             self._lane(lane)
@@ -109,7 +118,12 @@ class TracedSession(Session):
             return super()._upload(plain, carrier, weight, row_major)
 
     def _lane(self, name: str) -> int:
-        return self._file.lane(self._process, name, own=threading.get_ident() == self._thread)
+        lanes, thread = self._lanes, threading.current_thread().name
+        lane = lanes.numbers.get((name, thread))
+        if lane is None:
+            title = name if lanes.own else f"{name} ({thread})"
+            lane = lanes.numbers[name, thread] = self._file.lane(self._process, title)
+        return lane
 
 
 class TracedDispatcher(Dispatcher):

@@ -6,7 +6,6 @@ import fcntl
 import json
 import logging
 import os
-import threading
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -34,7 +33,7 @@ class TraceFile:
         self._lock = new_lock()
         self._given_up = False
         self._processes = 0
-        self._lanes: dict[tuple[int, int, str, str], int] = {}
+        self._lanes = 0
         fd = self._open(os.O_CREAT)
         try:
             os.ftruncate(fd, 0)
@@ -71,16 +70,13 @@ class TraceFile:
         self._describe("process_name", process, 0, {"name": title})
         return process
 
-    def lane(self, process: int, name: str, own: bool) -> int:
-        """The number of the calling thread's lane of that name; where the session is not its `own`, it says whose."""
-        thread = threading.current_thread()
-        key = (process, threading.get_ident(), thread.name, name)
-        lane = self._lanes.get(key)
-        if lane is None:
-            with self._lock:
-                lane = self._lanes[key] = len(self._lanes) + 1
-            self._describe("thread_name", process, lane, {"name": name if own else f"{name} ({thread.name})"})
-            self._describe("thread_sort_index", process, lane, {"sort_index": lane})
+    def lane(self, process: int, title: str) -> int:
+        """Begin one more lane of a session, and give its number."""
+        with self._lock:
+            self._lanes += 1
+            lane = self._lanes
+        self._describe("thread_name", process, lane, {"name": title})
+        self._describe("thread_sort_index", process, lane, {"sort_index": lane})
         return lane
 
     def range(self, name: str, category: str, process: int, lane: int, start: int, args: dict[str, Any]) -> None:

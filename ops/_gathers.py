@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .views import ROW, cut
+from .vocabulary import ROW, cut
 
 # How many places are gathered by one call: of a wider row, ttnn.gather reads the whole for each tile of places.
 MOST_AT_ONCE = 2**15

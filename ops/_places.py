@@ -6,10 +6,7 @@ from math import prod
 
 import torch
 
-from ._compute import widen
-from ._kept import from_sizes
-from .reduction import product, reduce
-from .views import as_shape
+from .vocabulary import as_shape, from_sizes, product_along, reduce, widen
 
 # Every element is compared with every place, and what goes there is held for all places at once.
 MOST_PAIRS = 2**20
@@ -56,7 +53,7 @@ def reduced(tt, values, here, how):
     spread = tt.expand(as_shape(tt, widen(tt, values), [rows, columns, 1, elements]), shape)
     chosen = tt.where(tt.expand(here, shape), spread, OF_NOTHING[how])
     if how == "prod":
-        total = as_shape(tt, product(tt, chosen, 3), shape[:3])
+        total = as_shape(tt, product_along(tt, chosen, 3), shape[:3])
     else:
         total = reduce(tt, {"sum": "sum", "amax": "max", "amin": "min"}[how], chosen, -1)
     return total, reduce(tt, "sum", widen(tt, here), -1)

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ._gathers import Places, places_of, read
-from ._kept import from_sizes
-from .views import as_shape, cut
+from .vocabulary import as_shape, cut, from_sizes
 
 # PyTorch has one kernel for small outputs, of so many rows and columns together, and another for large ones.
 SMALL_OUTPUT = 128

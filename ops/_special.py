@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ._compute import chain, of_reciprocal
+from .vocabulary import chain, of_reciprocal
 
 # Numerical Recipes' erfc: t * exp(-x * x + ERFC(t)) with t = 1 / (1 + abs(x) / 2), to 1.2e-7 of the value.
 ERFC = [

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from ._kept import from_sizes
+from .vocabulary import from_sizes
 
 
 class Taps(NamedTuple):

@@ -12,12 +12,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ._compute import widen
 from ._gathers import Places, gathered, places_of, read
-from ._kept import from_sizes
 from ._taps import Taps, mean_windows
-from .reduction import reduce
-from .views import as_shape, cut
+from .vocabulary import as_shape, cut, from_sizes, reduce, widen
 
 Make = Callable[..., Taps | None]
 

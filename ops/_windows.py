@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from ._kept import from_sizes
-from .views import cut
+from .vocabulary import cut, from_sizes
 
 
 class Windows(NamedTuple):
@@ -87,8 +86,3 @@ def border(sides, rank, outside, inside, dtype):
     part = image[tuple(slice(side.padding, side.padding + side.size) for side in sides)]
     part.copy_(torch.arange(part.numel(), dtype=torch.int64).view(sizes)) if inside is None else part.fill_(inside)
     return image.view([1] * (rank - len(sides)) + list(image.shape))
-
-
-@from_sizes
-def number(rank, value, dtype):
-    return torch.full([1] * rank, value, dtype=dtype)

@@ -11,9 +11,8 @@ import torch
 from ..conditions import FLOATS, SameDtype
 from ..registry import lower
 from ..samples import Sample, ints, rand
-from ._compute import NAN_IS_A_LIMIT, cast, of_sigmoid, widen
 from ._special import log1p_exp_of_minus_abs
-from .elementwise import BF16, contiguous, element, number, one_tensor
+from .vocabulary import BF16, NAN_IS_A_LIMIT, cast, contiguous, element, number, of_sigmoid, one_tensor, widen
 
 aten = torch.ops.aten
 

@@ -9,10 +9,9 @@ import torch
 from ..conditions import FLOATS, AtLeast, Check, OneOf, SameDtype, SameShape
 from ..registry import lower
 from ..samples import Sample, rand
-from ._compute import of_sigmoid
 from ._special import normal_cdf, normal_density
 from .activation import ELU_CALLS, gelu_variant, scaled
-from .elementwise import BF16, element, first_strides, in_float32, not_above
+from .vocabulary import BF16, element, first_strides, in_float32, not_above, of_sigmoid
 
 aten = torch.ops.aten
 

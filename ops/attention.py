@@ -10,12 +10,9 @@ from ..call import Call, describe
 from ..conditions import FLOATS, Check, Is, ProgramCheck, Rank, SameDtype
 from ..registry import decomposed, lower
 from ..samples import Sample, bools, rand
-from ._compute import accurate, cast, widen
-from ._kept import from_sizes
 from .matmul import product
-from .reduction import reduce
 from .softmax import log_sum_exp
-from .views import as_shape
+from .vocabulary import accurate, as_shape, cast, from_sizes, reduce, widen
 
 aten = torch.ops.aten
 attention_op = aten._scaled_dot_product_flash_attention_for_cpu.default

@@ -13,10 +13,10 @@ from ..meta import Meta
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from ..specs import together
-from ._compute import NAN_IS_LOST
-from .elementwise import (
+from .vocabulary import (
     BF16,
     FITS,
+    NAN_IS_LOST,
     by_number,
     by_operand,
     element,

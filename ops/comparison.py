@@ -11,7 +11,7 @@ from ..conditions import FLOATS, MOVABLE
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from ..specs import together
-from .elementwise import BF16, FITS, by_number, element, filled, first_strides, int32, operand, two_tensors
+from .vocabulary import BF16, FITS, by_number, element, filled, first_strides, int32, operand, two_tensors
 
 aten = torch.ops.aten
 

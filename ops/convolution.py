@@ -12,8 +12,7 @@ from ..pytorch_private import suggest_memory_format
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import Multiplied, Tensor, Weight
-from ._compute import accurate
-from .views import cut
+from .vocabulary import accurate, cut
 
 aten = torch.ops.aten
 

@@ -11,11 +11,10 @@ from ..conditions import MOVABLE, UNSIGNED, Check, OneOf
 from ..meta import dtype_name
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
-from .elementwise import BF16, FITS, number, of_dtype
+from .vocabulary import BF16, CPU, FITS, PLACED, cast, number, placed_elsewhere
 
 aten = torch.ops.aten
 
-CPU = torch.device("cpu")
 CASTS = [(source, target) for source in MOVABLE for target in MOVABLE]
 
 
@@ -45,9 +44,7 @@ def cast_samples():
     yield Sample(torch.tensor([-(2**31), 2**31 - 1, 2**24 + 1, 257, -1]), dtype=torch.float32)
     yield Sample(torch.tensor([-(2**31), 2**31 - 1, 2**24 + 1, 257, -1]), dtype=torch.int32)
     yield Sample(rand(5, 7).double(), dtype=torch.float32)
-    yield Sample(rand(5, 7), layout=torch.sparse_coo)
-    yield Sample(rand(5, 7), device=torch.device("meta"))
-    yield Sample(rand(5, 7), pin_memory=True)
+    yield from placed_elsewhere(rand(5, 7))
 
 
 @lower(
@@ -56,22 +53,15 @@ def cast_samples():
     takes=(*MOVABLE, torch.int64),
     when=[
         OneOf("dtype", (None, *MOVABLE), because="ttnn has no such dtype, or too narrow a one"),
-        OneOf("layout", (None, torch.strided)),
-        OneOf("device", (None, CPU)),
-        OneOf("pin_memory", (None, False)),
+        *PLACED,
     ],
     chip="NaN as an integer is the least or the largest int32",
 )
 def to_copy(tt, self, dtype, layout, device, pin_memory, non_blocking, memory_format):
     # The memory format is a matter of strides, which are metadata.
-    return cast(tt, self, dtype)
-
-
-def cast(tt: Any, value: Any, dtype: torch.dtype | None) -> Any:
-    """The value as a torch dtype's carrier (None: as it is), converted as PyTorch converts."""
     if dtype is torch.bool:
-        return tt.ne(value, number(tt, 0, value), dtype=tt.carrier(torch.bool))
-    return value if dtype is None else of_dtype(tt, value, tt.carrier(dtype))
+        return tt.ne(self, number(tt, 0, self), dtype=tt.carrier(torch.bool))
+    return self if dtype is None else cast(tt, self, tt.carrier(dtype))
 
 
 def clone_samples():
@@ -121,7 +111,7 @@ def overwritten():
 
 @lower(aten.copy.default, samples=overwritten, takes=MOVABLE, when=[FROM_BOOL])
 def copy(tt, self, src, non_blocking):
-    return spread(tt, of_dtype(tt, src, self.dtype), self.shape)
+    return spread(tt, cast(tt, src, self.dtype), self.shape)
 
 
 def spread(tt: Any, value: Any, shape: Any) -> Any:
@@ -143,7 +133,7 @@ def filled_by_tensor():
 
 @lower(aten.fill.Tensor, samples=filled_by_tensor, takes=MOVABLE, when=[FROM_BOOL])
 def fill_tensor(tt, self, value):
-    return spread(tt, of_dtype(tt, value, self.dtype), self.shape)
+    return spread(tt, cast(tt, value, self.dtype), self.shape)
 
 
 def filled_by_number():

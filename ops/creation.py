@@ -5,28 +5,21 @@ from __future__ import annotations
 import torch
 
 from ..call import Call
-from ..conditions import FLOATS, INDICES, MOVABLE, UNSIGNED, Check, OneOf
+from ..conditions import FLOATS, INDICES, MOVABLE, UNSIGNED, Check
 from ..meta import dtype_name
 from ..registry import cpu_only, lower
 from ..samples import Sample, ints, rand
 from ..specs import Shape
-from .copies import CPU
+from .vocabulary import CPU, MADE, PLACED, placed_elsewhere
 
 aten = torch.ops.aten
 
 FROM_NOTHING = "it has no input on the device; the result is uploaded when the device needs it"
-OTHERS = "others, and what the default makes of None, are uploaded when they are needed"
-
-PLAIN = [
-    OneOf("layout", (None, torch.strided)),
-    OneOf("device", (None, CPU)),
-    OneOf("pin_memory", (None, False)),
-]
 
 
-def constant(tt, size, value, dtype):
+def constant(tt, value, out):
     """A tensor of one value, made when the device needs it: what is written to it in between stays on the device."""
-    return lambda: tt.constant(torch.full(size, value, dtype=dtype), result=True)
+    return lambda: tt.constant(torch.full(out.shape, value, dtype=out.dtype), result=True)
 
 
 def sized_samples(*value):
@@ -39,30 +32,24 @@ def sized_samples(*value):
             yield Sample([], *value, dtype=dtype, layout=torch.strided)
         yield Sample([4, 5], *value)
         yield Sample([4, 5], *value, dtype=torch.float64)
-        yield Sample([4, 5], *value, dtype=torch.float32, device=torch.device("meta"))
-        yield Sample([4, 5], *value, dtype=torch.float32, layout=torch.sparse_coo)
-        yield Sample([4, 5], *value, dtype=torch.float32, pin_memory=True)
+        yield from placed_elsewhere([4, 5], *value, dtype=torch.float32)
 
     return samples
 
 
 def lower_sized(op, value):
-    @lower(op, samples=sized_samples(), when=[OneOf("dtype", FLOATS, because=OTHERS), *PLAIN])
-    def sized(tt, size, dtype, layout, device, pin_memory):
-        return constant(tt, size, value, dtype)
+    @lower(op, samples=sized_samples(), when=MADE)
+    def sized(tt, size, dtype, layout, device, pin_memory, out):
+        return constant(tt, value, out)
 
 
 lower_sized(aten.zeros.default, 0)
 lower_sized(aten.ones.default, 1)
 
 
-@lower(
-    aten.full.default,
-    samples=sized_samples(-0.3),
-    when=[OneOf("dtype", FLOATS, because=OTHERS), *PLAIN],
-)
-def full(tt, size, fill_value, dtype, layout, device, pin_memory):
-    return constant(tt, size, fill_value, dtype)
+@lower(aten.full.default, samples=sized_samples(-0.3), when=MADE)
+def full(tt, size, fill_value, dtype, layout, device, pin_memory, out):
+    return constant(tt, fill_value, out)
 
 
 def of_no_float(call: Call) -> str | None:
@@ -73,7 +60,7 @@ def of_no_float(call: Call) -> str | None:
 LIKED = {"self": Shape((*MOVABLE, *UNSIGNED, *INDICES))}
 LIKE_FLOATS = [
     Check("makes bfloat16 or float32", of_no_float, because="others are uploaded when they are needed"),
-    *PLAIN,
+    *PLACED,
 ]
 
 
@@ -89,24 +76,22 @@ def like_samples(*more):
         yield Sample(rand(4, 5), *more, dtype=torch.bfloat16)
         yield Sample(rand(4, 5).double(), *more)
         yield Sample(rand(4, 5), *more, dtype=torch.float64)
-        yield Sample(rand(4, 5), *more, device=torch.device("meta"))
-        yield Sample(rand(4, 5), *more, layout=torch.sparse_coo)
-        yield Sample(rand(4, 5), *more, pin_memory=True)
+        yield from placed_elsewhere(rand(4, 5), *more)
 
     return samples
 
 
 def lower_like(op, value):
     @lower(op, samples=like_samples(), takes=LIKED, when=LIKE_FLOATS)
-    def like(tt, self, dtype, layout, device, pin_memory, memory_format):
+    def like(tt, self, dtype, layout, device, pin_memory, memory_format, out):
         # The memory format is a matter of strides, which are metadata.
-        return constant(tt, self.shape, value, dtype or self.dtype)
+        return constant(tt, value, out)
 
 
 def lower_new(op, value):
     @lower(op, samples=like_samples([3]), takes=LIKED, when=LIKE_FLOATS)
-    def new(tt, self, size, dtype, layout, device, pin_memory):
-        return constant(tt, size, value, dtype or self.dtype)
+    def new(tt, self, size, dtype, layout, device, pin_memory, out):
+        return constant(tt, value, out)
 
 
 lower_like(aten.zeros_like.default, 0)
@@ -116,13 +101,13 @@ lower_new(aten.new_ones.default, 1)
 
 
 @lower(aten.full_like.default, samples=like_samples(2.5), takes=LIKED, when=LIKE_FLOATS)
-def full_like(tt, self, fill_value, dtype, layout, device, pin_memory, memory_format):
-    return constant(tt, self.shape, fill_value, dtype or self.dtype)
+def full_like(tt, self, fill_value, dtype, layout, device, pin_memory, memory_format, out):
+    return constant(tt, fill_value, out)
 
 
 @lower(aten.new_full.default, samples=like_samples([3, 40], -0.3), takes=LIKED, when=LIKE_FLOATS)
-def new_full(tt, self, size, fill_value, dtype, layout, device, pin_memory):
-    return constant(tt, size, fill_value, dtype or self.dtype)
+def new_full(tt, self, size, fill_value, dtype, layout, device, pin_memory, out):
+    return constant(tt, fill_value, out)
 
 
 cpu_only(aten.empty.memory_format, because=FROM_NOTHING, samples=lambda: [Sample([4, 5])])
@@ -142,19 +127,14 @@ def made_samples(*calls):
         yield Sample(*calls[0], dtype=torch.float32, device=CPU, pin_memory=False, layout=torch.strided)
         yield Sample(*calls[0])
         yield Sample(*calls[0], dtype=torch.float64)
-        yield Sample(*calls[0], dtype=torch.float32, device=torch.device("meta"))
-        yield Sample(*calls[0], dtype=torch.float32, layout=torch.sparse_coo)
-        yield Sample(*calls[0], dtype=torch.float32, pin_memory=True)
+        yield from placed_elsewhere(*calls[0], dtype=torch.float32)
 
     return samples
 
 
-MADE = [OneOf("dtype", FLOATS, because=OTHERS), *PLAIN]
-
-
 @lower(aten.scalar_tensor.default, samples=made_samples((2,), (-0.3,), (True,), (float("inf"),)), when=MADE)
-def scalar_tensor(tt, s, dtype, layout, device, pin_memory):
-    return constant(tt, [], s, dtype)
+def scalar_tensor(tt, s, dtype, layout, device, pin_memory, out):
+    return constant(tt, s, out)
 
 
 @lower(aten.eye.m, samples=made_samples((4, 5), (40, 3), (1, 33)), when=MADE)

@@ -8,8 +8,7 @@ from ..conditions import FLOATS, OneOf, Rank
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import Tensor
-from ._compute import widen
-from .reduction import carried
+from .vocabulary import as_out, widen
 
 aten = torch.ops.aten
 
@@ -34,10 +33,10 @@ def samples():
 
 
 @lower(aten.cumsum.default, samples=samples, takes=ACCUMULATED, when=WHEN)
-def cumsum(tt, self, dim, dtype):
-    return carried(tt, tt.cumsum(widen(tt, self), dim=dim), self, dtype)
+def cumsum(tt, self, dim, dtype, out):
+    return as_out(tt, tt.cumsum(widen(tt, self), dim=dim), out)
 
 
 @lower(aten.cumprod.default, samples=samples, takes=ACCUMULATED, when=WHEN)
-def cumprod(tt, self, dim, dtype):
-    return carried(tt, tt.cumprod(widen(tt, self), dim=dim), self, dtype)
+def cumprod(tt, self, dim, dtype, out):
+    return as_out(tt, tt.cumprod(widen(tt, self), dim=dim), out)

@@ -10,9 +10,7 @@ from ..conditions import FLOATS, MOVABLE, SizeAtMost
 from ..registry import decomposed, lower
 from ..samples import Sample, bools, ints, rand
 from ..specs import together
-from ._kept import from_sizes
-from .views import as_shape
-from .wide import moves_narrow
+from .vocabulary import as_shape, from_sizes, moves_narrow
 
 aten = torch.ops.aten
 

@@ -7,10 +7,8 @@ import torch
 from ..conditions import FLOATS, MOVABLE, Rank, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, ints, rand
-from ._kept import from_sizes
 from .pad import constant_pad_nd
-from .views import as_shape
-from .wide import moves_narrow
+from .vocabulary import as_shape, from_sizes, moves_narrow
 
 aten = torch.ops.aten
 

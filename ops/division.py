@@ -12,7 +12,7 @@ from ..conditions import FLOATS, NUMBERS, Check
 from ..registry import lower
 from ..samples import Sample, bools, rand
 from ..specs import together
-from .elementwise import (
+from .vocabulary import (
     BF16,
     FITS,
     by_number,

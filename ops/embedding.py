@@ -11,9 +11,7 @@ from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from ..specs import Index, Tensor
 from ._gathers import Places, gathered, places_of, read
-from ._kept import from_sizes
-from .views import as_shape
-from .wide import moves_narrow
+from .vocabulary import as_shape, from_sizes, moves_narrow
 
 aten = torch.ops.aten
 

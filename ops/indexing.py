@@ -13,7 +13,7 @@ from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from ..specs import Indices, Tensor
 from .embedding import LOOKED_UP, TABLES, rows_among
-from .views import as_shape
+from .vocabulary import as_shape
 
 aten = torch.ops.aten
 

@@ -11,25 +11,16 @@ from ..conditions import FLOATS, Check, OneOf, SameDtype
 from ..registry import lower
 from ..samples import Sample, ints, rand
 from ..specs import Ignoring, Takes
-from ._compute import cast, widen
-from ._windows import number
-from .elementwise import contiguous
-from .reduction import reduce
-from .views import as_shape
+from .vocabulary import COUNTABLE, as_shape, at_most, cast, contiguous, one_number, reduce, widen
 
 aten = torch.ops.aten
 
 NONE, MEAN, SUM = range(3)
-MOST_CLASSES = 1 << 24  # up to here, float32 holds every number of a class
 
 
 def classes(call: Call) -> int:
     shape = call["self"].shape
     return shape[0] if len(shape) == 1 else shape[1]
-
-
-def too_many(call: Call) -> str | None:
-    return str(classes(call)) if classes(call) > MOST_CLASSES else None
 
 
 def other_shape(call: Call) -> str | None:
@@ -42,7 +33,7 @@ WHEN = [
     SameDtype(("self", "weight")),
     OneOf("reduction", (NONE, MEAN, SUM)),
     Check("target has the shape of self without its classes", other_shape, because="PyTorch raises"),
-    Check(f"at most {MOST_CLASSES} classes", too_many, because="they are counted in float32"),
+    at_most(COUNTABLE, "at most {} classes", classes, because="they are counted in float32"),
 ]
 
 
@@ -81,7 +72,7 @@ def picked_samples(*shapes):
         yield Sample(rand(*shape), target.to(torch.int32), None, MEAN, -100)
         yield Sample(rand(*shape), target, None, 3, -100)
         yield Sample(rand(*shape), target[:1], None, MEAN, -100)
-        many = rand(1).expand([1, MOST_CLASSES + 1, *shape[2:]])
+        many = rand(1).expand([1, COUNTABLE + 1, *shape[2:]])
         yield Sample(many, target[:1], None, MEAN, -100)
 
     def everything(ignored):
@@ -130,4 +121,4 @@ def nll_loss(tt, self, target, weight, reduction, ignore_index):
 
 def no_weight(tt, dtype):
     """The weight of losses that are not added up, as PyTorch gives it."""
-    return cast(tt, tt.constant(number(0, 0.0, torch.float32)), dtype)
+    return cast(tt, tt.constant(one_number(0.0, torch.float32, 0)), dtype)

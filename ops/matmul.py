@@ -9,7 +9,7 @@ from ..conditions import FLOATS, Check, Rank, SameDtype
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import Multiplied, Weight
-from ._compute import accurate, cast, widen
+from .vocabulary import accurate, cast, widen
 
 aten = torch.ops.aten
 

@@ -7,13 +7,12 @@ import torch
 from ..conditions import FLOATS, AtMost, Check, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, rand
-from ._compute import NAN_IS_LOST
-from ._windows import border, number, padded, slide, windows
+from ._windows import border, padded, slide, windows
 from .pad import PADDED_ROW
+from .vocabulary import NAN_IS_LOST, one_number, torch_dtype
 
 aten = torch.ops.aten
 
-BFLOAT16 = torch.bfloat16
 NAN, INF = float("nan"), float("inf")
 OUTSIDE = 2**30  # a position that no element has
 
@@ -26,8 +25,7 @@ def max_pool(tt, x, sides):
     image = padded(tt, x, sides)
     if image.shape != x.shape:
         # ttnn packs a 32-bit padding value as bfloat16 (tt-metal issue 57354), so infinities are added to zeros.
-        dtype = BFLOAT16 if x.dtype == tt.bfloat16 else torch.float32
-        outside = tt.constant(border(sides, len(x.shape), -INF, 0.0, dtype))
+        outside = tt.constant(border(sides, len(x.shape), -INF, 0.0, torch_dtype(tt, x)))
         image = tt.to_layout(tt.add(tt.to_layout(image, tt.TILE_LAYOUT), outside), tt.ROW_MAJOR_LAYOUT)
     best = tt.to_layout(slide(tt, image, sides, tt.maximum), tt.TILE_LAYOUT)
     return best, lambda: where_in(tt, image, sides)
@@ -41,7 +39,7 @@ def where_in(tt, image, sides):
     rank = len(image.shape)
     values = image
     positions = tt.to_layout(tt.constant(border(sides, rank, OUTSIDE, None, torch.int32)), tt.ROW_MAJOR_LAYOUT)
-    nowhere = tt.constant(number(rank, OUTSIDE, torch.int32))
+    nowhere = tt.constant(one_number(OUTSIDE, torch.int32, rank))
     for dim, side in reversed(list(enumerate(sides, -len(sides)))):
         best = found = None
         for place in range(side.kernel):

@@ -12,8 +12,9 @@ from ..registry import lower
 from ..samples import Sample, ints, rand
 from ..specs import Shape
 from ._resample import repeated
-from ._windows import border, number, pad, windows
+from ._windows import border, pad, windows
 from .max_pooling import ROWS_PADDED, sides_of
+from .vocabulary import one_number, torch_dtype
 
 aten = torch.ops.aten
 
@@ -57,7 +58,7 @@ def max_pool_backward(tt, grad_output, indices, sides):
     own = tt.constant(
         border(tuple(side._replace(kernel=1, padding=0, places=1) for side in sides), rank, 0, None, torch.int32)
     )
-    none = tt.constant(number(rank, 0.0, torch.bfloat16 if grad_output.dtype == tt.bfloat16 else torch.float32))
+    none = tt.constant(one_number(0.0, torch_dtype(tt, grad_output), rank))
     total = None
     # How many windows before the last one that starts at the element, or before it: the first window first.
     for behind in product(*(range(side.overlap() - 1, -1, -1) for side in sides)):

@@ -11,9 +11,7 @@ from ..meta import intern
 from ..pytorch_private import suggest_memory_format
 from ..registry import lower
 from ..samples import Sample, ints, rand
-from ._compute import accurate, cast, widen
-from .reduction import reduce
-from .views import as_shape
+from .vocabulary import accurate, as_shape, cast, reduce, widen
 
 aten = torch.ops.aten
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
 from ..conditions import FLOATS
 from ..registry import lower
 from ..samples import Sample, rand
-from ._compute import of_reciprocal, widen
-from .reduction import DOUBLE, SUMMED_IN_FLOAT, TYPED, carried, reduce
+from .reduction import DOUBLE, SUMMED_IN_FLOAT, TYPED
+from .vocabulary import as_out, of_reciprocal, reduce, widen
 
 aten = torch.ops.aten
 
@@ -79,32 +80,29 @@ def vector_norm_samples():
     yield Sample(rand(5, 7, dtype=torch.bfloat16), INF, None, True)
 
 
-@lower(
-    aten.linalg_vector_norm.default,
-    samples=vector_norm_samples,
-    takes=SUMMED_IN_FLOAT,
-    when=TYPED,
-    chip=PASSES_NAN,
-)
-def vector_norm(tt, self, ord, dim, keepdim, dtype):
-    order = order_of(self.shape, ord, dim)
-    return carried(tt, vector_norm_of(tt, widen(tt, self), order, dim, keepdim), self, dtype)
+def norm_of(tt, self, order, out, dim=None, keepdim=False):
+    """The norm in the dtype of the output."""
+    order = order_of(self.shape, 2 if order is None else order, dim)
+    return as_out(tt, vector_norm_of(tt, widen(tt, self), order, dim, keepdim), out)
 
 
-@lower(aten.norm.Scalar, samples=norm_samples(with_dims=False, with_dtype=False), takes=FLOATS, chip=PASSES_NAN)
-def norm(tt, self, p):
-    return vector_norm(tt, self, p, None, False, None)
+OF_ITS_DTYPE: dict[str, Any] = {"takes": FLOATS, "chip": PASSES_NAN}
+OF_ANY_DTYPE: dict[str, Any] = {"takes": SUMMED_IN_FLOAT, "when": TYPED, "chip": PASSES_NAN}
 
 
-@lower(
-    aten.norm.ScalarOpt_dtype,
-    samples=norm_samples(with_dims=False),
-    takes=SUMMED_IN_FLOAT,
-    when=TYPED,
-    chip=PASSES_NAN,
-)
-def norm_in_dtype(tt, self, p, dtype):
-    return vector_norm(tt, self, 2 if p is None else p, None, False, dtype)
+@lower(aten.linalg_vector_norm.default, samples=vector_norm_samples, **OF_ANY_DTYPE)
+def vector_norm(tt, self, ord, dim, keepdim, dtype, out):
+    return norm_of(tt, self, ord, out, dim, keepdim)
+
+
+@lower(aten.norm.Scalar, samples=norm_samples(with_dims=False, with_dtype=False), **OF_ITS_DTYPE)
+def norm(tt, self, p, out):
+    return norm_of(tt, self, p, out)
+
+
+@lower(aten.norm.ScalarOpt_dtype, samples=norm_samples(with_dims=False), **OF_ANY_DTYPE)
+def norm_in_dtype(tt, self, p, dtype, out):
+    return norm_of(tt, self, p, out)
 
 
 def dims_samples():
@@ -112,11 +110,11 @@ def dims_samples():
     yield Sample(rand(5, 7), None, [0])
 
 
-@lower(aten.norm.ScalarOpt_dim, samples=dims_samples, takes=FLOATS, chip=PASSES_NAN)
-def norm_of_dims(tt, self, p, dim, keepdim):
-    return vector_norm(tt, self, 2 if p is None else p, dim, keepdim, None)
+@lower(aten.norm.ScalarOpt_dim, samples=dims_samples, **OF_ITS_DTYPE)
+def norm_of_dims(tt, self, p, dim, keepdim, out):
+    return norm_of(tt, self, p, out, dim, keepdim)
 
 
-@lower(aten.norm.ScalarOpt_dim_dtype, samples=norm_samples(), takes=SUMMED_IN_FLOAT, when=TYPED, chip=PASSES_NAN)
-def norm_of_dims_in_dtype(tt, self, p, dim, keepdim, dtype):
-    return vector_norm(tt, self, 2 if p is None else p, dim, keepdim, dtype)
+@lower(aten.norm.ScalarOpt_dim_dtype, samples=norm_samples(), **OF_ANY_DTYPE)
+def norm_of_dims_in_dtype(tt, self, p, dim, keepdim, dtype, out):
+    return norm_of(tt, self, p, out, dim, keepdim)

@@ -7,9 +7,7 @@ import torch
 from ..conditions import FLOATS, MOVABLE, AtMost, Check, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, ints, rand
-from .elementwise import FITS, number
-from .views import ROW, cut
-from .wide import moves_narrow
+from .vocabulary import FITS, ROW, cut, moves_narrow, number
 
 aten = torch.ops.aten
 

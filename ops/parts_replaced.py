@@ -8,8 +8,7 @@ from ..conditions import FLOATS, MOVABLE, Check, Is, SameDtype, SizeAtMost
 from ..registry import cpu_only, lower
 from ..samples import Sample, ints, rand
 from .data_movement import CONCAT_ROW
-from .views import as_shape, cut
-from .wide import moves_narrow
+from .vocabulary import as_shape, cut, moves_narrow
 
 aten = torch.ops.aten
 

@@ -7,13 +7,11 @@ import torch
 from ..conditions import FLOATS, Check
 from ..registry import cpu_only, lower
 from ..samples import Sample, rand
-from ._compute import cast, widen
-from ._kept import from_sizes
 from ._weighed import MOST_GATHERED, averaged, pooled_at_once
 from ._windows import padded, slide, windows
 from .max_pooling import LARGEST_KERNEL, ROWS_PADDED
 from .pad import PADDED_ROW
-from .reduction import reduce
+from .vocabulary import cast, from_sizes, reduce, widen
 
 aten = torch.ops.aten
 

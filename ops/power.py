@@ -9,8 +9,7 @@ from ..conditions import FLOATS, NUMBERS, Check
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import together
-from ._compute import of_reciprocal
-from .elementwise import BF16, FITS, contiguous, element, int32, two_tensors
+from .vocabulary import BF16, FITS, contiguous, element, int32, of_reciprocal, two_tensors
 
 aten = torch.ops.aten
 

@@ -7,33 +7,17 @@ import functools
 import torch
 
 from ..call import Call
-from ..conditions import FLOATS, AtLeast, Check, OneOf
+from ..conditions import FLOATS, AtLeast, Check
 from ..registry import lower
 from ..samples import Sample, ints
 from ..specs import Tensor
-from ._compute import cast, widen
-from ._kept import from_sizes
-from .copies import CPU
-from .elementwise import is_number
-from .views import as_shape
+from .vocabulary import CPU, MADE, as_out, as_shape, cast, from_sizes, is_number, one_number, placed_elsewhere, widen
 
 aten = torch.ops.aten
 
 ENDS = ("start", "end")
 WHOLE = (torch.int64, torch.int32, torch.uint8, torch.bool)
 OVERFLOW = "PyTorch raises where a value is beyond the range of the dtype asked for"
-PLACED = [
-    OneOf("dtype", FLOATS, because="others, and what the default makes of None, are uploaded when they are needed"),
-    OneOf("layout", (None, torch.strided)),
-    OneOf("device", (None, CPU)),
-    OneOf("pin_memory", (None, False)),
-]
-
-
-@from_sizes
-def as_tensor(value: float, dtype: torch.dtype) -> torch.Tensor:
-    """A number as a tensor of one element."""
-    return torch.tensor([value], dtype=dtype)
 
 
 @from_sizes
@@ -57,7 +41,7 @@ def spaced(tt, start, end, steps, dtype):
 
     def rounded(value):
         if is_number(value):
-            value = tt.constant(as_tensor(value, dtype), result=True)
+            value = tt.constant(one_number(value, dtype), result=True)
         return widen(tt, cast(tt, as_shape(tt, value, [1]), tt.carrier(dtype)))
 
     if steps == 1:
@@ -79,9 +63,7 @@ def ranges(*more, then=()):
                 yield Sample(-1, 2.0, 7, *arguments, dtype=dtype, device=CPU, pin_memory=False, layout=torch.strided)
         yield Sample(0, 1, 5, *more)
         yield Sample(0, 1, 5, *more, dtype=torch.float64)
-        yield Sample(0, 1, 5, *more, dtype=torch.float32, device=torch.device("meta"))
-        yield Sample(0, 1, 5, *more, dtype=torch.float32, layout=torch.sparse_coo)
-        yield Sample(0, 1, 5, *more, dtype=torch.float32, pin_memory=True)
+        yield from placed_elsewhere(0, 1, 5, *more, dtype=torch.float32)
 
     return samples
 
@@ -121,11 +103,11 @@ def lower_range(op, tensors, samples, lowering, *more):
     """Give `op` the lowering; without a tensor among its ends it computes when the values are needed."""
     taken = Tensor((*FLOATS, *WHOLE), because=OVERFLOW, cast_to="dtype")
     if tensors:
-        lower(op, samples=with_tensors(tensors, samples), takes=dict.fromkeys(tensors, taken), when=[*PLACED, *more])(
+        lower(op, samples=with_tensors(tensors, samples), takes=dict.fromkeys(tensors, taken), when=[*MADE, *more])(
             lowering
         )
     else:
-        lower(op, samples=samples, when=[*PLACED, *more])(later(lowering))
+        lower(op, samples=samples, when=[*MADE, *more])(later(lowering))
 
 
 def later(lowering):
@@ -136,8 +118,8 @@ def later(lowering):
     return kept
 
 
-def linspace(tt, start, end, steps, dtype, layout, device, pin_memory):
-    return cast(tt, spaced(tt, start, end, steps, dtype), tt.carrier(dtype))
+def linspace(tt, start, end, steps, dtype, layout, device, pin_memory, out):
+    return as_out(tt, spaced(tt, start, end, steps, dtype), out)
 
 
 for op, tensors in overloads(aten.linspace):
@@ -152,10 +134,9 @@ POSITIVE = [AtLeast("base", 0, because="which powers of others are numbers is de
 NO_LONE_POWER = Check("more than one step", lone, because="PyTorch raises where a lone power is beyond float32")
 
 
-def logspace(tt, start, end, steps, base, dtype, layout, device, pin_memory):
+def logspace(tt, start, end, steps, base, dtype, layout, device, pin_memory, out):
     # PyTorch rounds to bfloat16 neither the base nor the exponents.
-    powers = tt.pow(float(base), spaced(tt, start, end, steps, dtype))
-    return cast(tt, powers, tt.carrier(dtype))
+    return as_out(tt, tt.pow(float(base), spaced(tt, start, end, steps, dtype)), out)
 
 
 for op, tensors in overloads(aten.logspace):

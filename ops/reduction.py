@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod as prod_of
-
 import torch
 
 from ..call import Call
@@ -12,24 +10,11 @@ from ..meta import dtype_name
 from ..registry import lower
 from ..samples import Sample, bools, rand
 from ..specs import Tensor
-from ._compute import NAN_IS_LOST, accurate, cast, widen
-from .views import as_shape, cut
+from .vocabulary import COUNTABLE, NAN_IS_LOST, as_out, as_shape, at_most, cast, product_along, reduce, widen
 
 aten = torch.ops.aten
 
 SHAPES = ((), (33,), (5, 7), (3, 40, 33), (2, 3, 5, 7), (2, 2, 3, 5, 7))
-
-
-def reduce(tt, name, values, dim=None, keepdim=False):
-    """ttnn's reduction of that name; None and an empty list are all dimensions."""
-    if dim is None or dim == []:
-        dim = list(range(len(values.shape))) or None
-    return getattr(tt, name)(values, dim=dim, keepdim=keepdim, compute_kernel_config=accurate(tt))
-
-
-def carried(tt, result, self, dtype=None):
-    """The result in the dtype asked for, else in that of `self`."""
-    return cast(tt, result, self.dtype if dtype is None else tt.carrier(dtype))
 
 
 def of_all(**refused):
@@ -72,7 +57,6 @@ TYPED = [OneOf("dtype", (None, *FLOATS))]
 DOUBLE = {"dtype": torch.float64}
 
 
-COUNTABLE = 2**24
 COUNTS = (torch.int32, torch.int64)
 
 
@@ -81,16 +65,15 @@ def integers_of_floats(call: Call) -> str | None:
     return f"{dtype_name(dtype)} of {dtype_name(self)}" if dtype in COUNTS and self != torch.bool else None
 
 
-def uncountable(call: Call) -> str | None:
-    self = call["self"]
-    return str(self.numel) if self.dtype == torch.bool and self.numel > COUNTABLE else None
+def bools_counted(call: Call) -> int:
+    return call["self"].numel if call["self"].dtype == torch.bool else 0
 
 
 SUMMED = Tensor((*FLOATS, *BOOL), because="PyTorch adds up integers in int64")
 COUNTED = [
     OneOf("dtype", (None, *FLOATS, *COUNTS)),
     Check("integers are asked for of bools only", integers_of_floats, because="PyTorch adds up integers in int64"),
-    Check(f"at most {COUNTABLE} bools", uncountable, because="float32 counts no further"),
+    at_most(COUNTABLE, "at most {} bools", bools_counted, because="float32 counts no further"),
 ]
 
 
@@ -118,17 +101,17 @@ def sum_all(tt, self, dtype, out):
 @lower(aten.sum.dim_IntList, samples=sums(of_dims, [-1]), takes=SUMMED, when=COUNTED)
 def sum_dims(tt, self, dim, keepdim, dtype, out):
     # Added up in float32; of bools, which arrive as floats, PyTorch makes int64.
-    return cast(tt, reduce(tt, "sum", widen(tt, self), dim, keepdim), tt.carrier(out.dtype))
+    return as_out(tt, reduce(tt, "sum", widen(tt, self), dim, keepdim), out)
 
 
 @lower(aten.mean.default, samples=of_all(**DOUBLE), takes=SUMMED_IN_FLOAT, when=TYPED)
-def mean_all(tt, self, dtype):
-    return carried(tt, reduce(tt, "mean", widen(tt, self)), self, dtype)
+def mean_all(tt, self, dtype, out):
+    return as_out(tt, reduce(tt, "mean", widen(tt, self)), out)
 
 
 @lower(aten.mean.dim, samples=of_dims(**DOUBLE), takes=SUMMED_IN_FLOAT, when=TYPED)
-def mean_dims(tt, self, dim, keepdim, dtype):
-    return carried(tt, reduce(tt, "mean", widen(tt, self), dim, keepdim), self, dtype)
+def mean_dims(tt, self, dim, keepdim, dtype, out):
+    return as_out(tt, reduce(tt, "mean", widen(tt, self), dim, keepdim), out)
 
 
 def nansum_samples():
@@ -140,30 +123,29 @@ def nansum_samples():
 
 
 @lower(aten.nansum.default, samples=nansum_samples, takes=SUMMED_IN_FLOAT, when=TYPED)
-def nansum(tt, self, dim, keepdim, dtype):
+def nansum(tt, self, dim, keepdim, dtype, out):
     values = widen(tt, self)
     values = tt.where(tt.isnan(values), 0.0, values)
-    return carried(tt, reduce(tt, "sum", values, dim, keepdim), self, dtype)
+    return as_out(tt, reduce(tt, "sum", values, dim, keepdim), out)
 
 
-@lower(aten.amax.default, samples=of_dims(), takes=FLOATS, chip=NAN_IS_LOST)
-def amax(tt, self, dim, keepdim):
-    return carried(tt, reduce(tt, "max", widen(tt, self), dim, keepdim), self)
+def lower_extreme(name, of_every, of_some):
+    @lower(of_every, samples=of_all(), takes=FLOATS, chip=NAN_IS_LOST)
+    def extreme_of_all(tt, self):
+        return extreme(tt, name, self)
+
+    @lower(of_some, samples=of_dims(), takes=FLOATS, chip=NAN_IS_LOST)
+    def extreme_of_dims(tt, self, dim, keepdim):
+        return extreme(tt, name, self, dim, keepdim)
 
 
-@lower(aten.amin.default, samples=of_dims(), takes=FLOATS, chip=NAN_IS_LOST)
-def amin(tt, self, dim, keepdim):
-    return carried(tt, reduce(tt, "min", widen(tt, self), dim, keepdim), self)
+def extreme(tt, name, self, dim=None, keepdim=False):
+    """The largest ("max") or smallest ("min") elements, in the dtype of the tensor."""
+    return cast(tt, reduce(tt, name, widen(tt, self), dim, keepdim), self.dtype)
 
 
-@lower(aten.max.default, samples=of_all(), takes=FLOATS, chip=NAN_IS_LOST)
-def max_all(tt, self):
-    return carried(tt, reduce(tt, "max", widen(tt, self)), self)
-
-
-@lower(aten.min.default, samples=of_all(), takes=FLOATS, chip=NAN_IS_LOST)
-def min_all(tt, self):
-    return carried(tt, reduce(tt, "min", widen(tt, self)), self)
+lower_extreme("max", aten.max.default, aten.amax.default)
+lower_extreme("min", aten.min.default, aten.amin.default)
 
 
 def aminmax_samples():
@@ -174,23 +156,15 @@ def aminmax_samples():
 
 @lower(aten.aminmax.default, samples=aminmax_samples, takes=FLOATS, chip=NAN_IS_LOST)
 def aminmax(tt, self, dim, keepdim):
-    return [carried(tt, reduce(tt, name, widen(tt, self), dim, keepdim), self) for name in ("min", "max")]
-
-
-def product(tt, x, dim):
-    """The product along a dimension, which stays with size 1: ttnn's prod is some percent off, its cumprod exact."""
-    shape = list(x.shape)
-    rows = as_shape(tt, x, [prod_of(shape[:dim]), shape[dim], prod_of(shape[dim + 1 :])])
-    last = cut(tt, tt.cumprod(rows, dim=1), 1, shape[dim] - 1, shape[dim])
-    return as_shape(tt, last, [*shape[:dim], 1, *shape[dim + 1 :]])
+    return [extreme(tt, name, self, dim, keepdim) for name in ("min", "max")]
 
 
 @lower(aten.prod.default, samples=of_all(**DOUBLE), takes=SUMMED_IN_FLOAT, when=TYPED)
-def prod_all(tt, self, dtype):
+def prod_all(tt, self, dtype, out):
     made = widen(tt, self)
     for dim in range(len(self.shape)):
-        made = product(tt, made, dim)
-    return carried(tt, as_shape(tt, made, []), self, dtype)
+        made = product_along(tt, made, dim)
+    return as_out(tt, as_shape(tt, made, []), out)
 
 
 def prod_samples():
@@ -205,10 +179,7 @@ def prod_samples():
 
 
 @lower(aten.prod.dim_int, samples=prod_samples, takes=SUMMED_IN_FLOAT, when=TYPED)
-def prod(tt, self, dim, keepdim, dtype):
-    shape = list(self.shape)
-    made = product(tt, widen(tt, self), dim % len(shape)) if shape else widen(tt, self)
-    kept = [1 if keepdim and i == dim % len(shape) else size for i, size in enumerate(shape)]
-    if shape and not keepdim:
-        kept.pop(dim)
-    return carried(tt, as_shape(tt, made, kept), self, dtype)
+def prod(tt, self, dim, keepdim, dtype, out):
+    rank = len(self.shape)
+    made = product_along(tt, widen(tt, self), dim % rank) if rank else widen(tt, self)
+    return as_out(tt, as_shape(tt, made, out.shape), out)

@@ -6,15 +6,12 @@ from math import prod
 
 import torch
 
-from ..call import Call
-from ..conditions import FLOATS, Check, Rank, SameDtype
+from ..conditions import FLOATS, Rank, SameDtype
 from ..registry import cpu_only, lower
 from ..samples import Sample, bools, ints, rand
 from ..specs import Index
-from ._kept import from_sizes
 from .embedding import indexed_size, rows_of
-from .reduction import reduce
-from .views import as_shape
+from .vocabulary import COUNTABLE, as_shape, at_most, from_sizes, moved_first, permuted, permuted_back, reduce
 
 aten = torch.ops.aten
 
@@ -61,16 +58,7 @@ def copied():
     yield Sample(rand(5, 7).double(), 0, ints(2, high=5), rand(2, 7).double())
     yield Sample(rand(5, 7), 0, ints(2, high=5), rand(2, 7, dtype=torch.bfloat16))
     yield Sample(rand(5, 7), 0, ints(2, high=5, dtype=torch.int32), rand(2, 7))
-    yield Sample(rand(1).expand(COUNTED + 1), 0, ints(1), rand(1))
-
-
-COUNTED = 1 << 24  # up to here, float32 holds every integer
-
-
-def too_long(call: Call) -> str | None:
-    """The size of the dimension that is indexed, if it is too large to count in float32."""
-    size = indexed_size(call)
-    return str(size) if size > COUNTED else None
+    yield Sample(rand(1).expand(COUNTABLE + 1), 0, ints(1), rand(1))
 
 
 @lower(
@@ -81,7 +69,12 @@ def too_long(call: Call) -> str | None:
         SameDtype(("self", "source")),
         Rank("self", range(1, 7)),
         Rank("source", range(1, 7)),
-        Check(f"the indexed dimension has at most {COUNTED} elements", too_long, because="they are counted in float32"),
+        at_most(
+            COUNTABLE,
+            "the indexed dimension has at most {} elements",
+            indexed_size,
+            because="they are counted in float32",
+        ),
     ],
 )
 def index_copy(tt, self, dim, index, source):
@@ -92,12 +85,11 @@ def index_copy(tt, self, dim, index, source):
     index = tt.typecast(tt.typecast(as_shape(tt, index, [1, count]), tt.int32), tt.float32)
     is_there = tt.eq(index, tt.constant(numbers(0, size, size)))
     last = reduce(tt, "max", tt.multiply(is_there, tt.constant(numbers(1, count + 1, 1))), -1, keepdim=True)
-    order = [dim, *(d for d in range(rank) if d != dim)]
-    slices = source if dim == 0 else tt.permute(source, order)
+    order = moved_first([dim], rank)
+    slices = permuted(tt, source, order)
     table = as_shape(tt, slices, [count, prod(source.shape) // count])
     found = rows_of(tt, table, tt.typecast(tt.clamp(tt.subtract(last, 1.0), min=0.0), tt.uint32))
-    found = as_shape(tt, found, [size, *list(slices.shape)[1:]])
-    found = found if dim == 0 else tt.permute(found, [order.index(d) for d in range(rank)])
+    found = permuted_back(tt, as_shape(tt, found, [size, *list(slices.shape)[1:]]), order)
     written = as_shape(tt, tt.typecast(tt.gtz(last), tt.bfloat16), [size if d == dim else 1 for d in range(rank)])
     return tt.where(written, found, self)
 

@@ -11,12 +11,10 @@ from ..conditions import FLOATS, Check, OneOf, SameDtype
 from ..registry import lower
 from ..samples import Sample, ints, rand
 from ..specs import Index, Rows, Takes
-from ._compute import NAN_IS_LOST, cast, widen
 from ._places import MOST_PAIRS, OF_NOTHING, at_places, reduced, too_many_pairs
 from .binary import ALPHA
-from .elementwise import BF16
 from .embedding import indexed_size
-from .views import as_shape
+from .vocabulary import BF16, NAN_IS_LOST, as_shape, cast, widen
 
 aten = torch.ops.aten
 

@@ -13,25 +13,19 @@ from ..meta import Meta
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import Index, together
-from ._compute import widen
-from .elementwise import BF16, FITS, is_number
-from .ranges import as_tensor
-from .views import as_shape
+from .vocabulary import FITS, HELD, as_shape, at_most, folded, is_number, one_number, torch_dtype, widen
 
 aten = torch.ops.aten
 
-MOST_COMPARED = 2**24
-
 
 def compared(sequence: str, values: str) -> Check:
-    def too_many(call: Call) -> str | None:
-        size = call[values].numel if isinstance(call[values], Meta) else 1
-        total = call[sequence].shape[-1] * size
-        return str(total) if total > MOST_COMPARED else None
+    def pairs(call: Call) -> int:
+        return call[sequence].shape[-1] * (call[values].numel if isinstance(call[values], Meta) else 1)
 
-    return Check(
-        f"at most {MOST_COMPARED} pairs of a value and a place",
-        too_many,
+    return at_most(
+        HELD,
+        "at most {} pairs of a value and a place",
+        pairs,
         because="each value is compared with the whole sequence, and the results are added up in float32",
     )
 
@@ -46,9 +40,9 @@ def contiguous(*names: str) -> Check:
 
 def places(tt, sequence, values, right):
     """How many elements of the sorted sequence come before each value: all of them before NaN, as in PyTorch."""
-    dtype = {tt.float32: torch.float32, tt.bfloat16: BF16, tt.int32: torch.int32}[sequence.dtype]
+    dtype = torch_dtype(tt, sequence)
     shape = [] if is_number(values) else list(values.shape)
-    values = tt.constant(as_tensor(values, dtype)) if is_number(values) else values
+    values = tt.constant(one_number(values, dtype)) if is_number(values) else values
     *lead, size = sequence.shape
     sequence = as_shape(tt, sequence, [prod(lead), 1, size])
     values = as_shape(tt, values, [prod(lead), prod(shape) // prod(lead), 1])
@@ -121,10 +115,7 @@ def in_order(tt, sequence, sorter):
     """The sequence in the order of the sorter, or as it is without one."""
     if sorter is None:
         return sequence
-    *lead, size = sequence.shape
-    rows = [prod(lead), size]
-    sequence, sorter = as_shape(tt, sequence, rows), as_shape(tt, sorter, rows)
-    return tt.gather(sequence, 1, index=sorter)
+    return tt.gather(folded(tt, sequence, 2), 1, index=folded(tt, sorter, 2))
 
 
 def searched_samples():
@@ -162,7 +153,7 @@ def number_samples():
     yield Sample(ordered(7), 1.0, side="middle")
     yield Sample(ordered(7).double(), 1.0)
     yield Sample(ordered(7, dtype=torch.int32), 2**40)
-    yield Sample(rand(1).expand(MOST_COMPARED + 1), 1.0)
+    yield Sample(rand(1).expand(HELD + 1), 1.0)
     yield Sample(rand(7, 3).mT, 1.0)
 
 

@@ -13,10 +13,8 @@ from ..meta import Meta, meta_of
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import Segments, Tensor
-from ._compute import NAN_IS_LOST, cast
 from ._places import MOST_PAIRS, between, reduced, too_many_pairs
-from .elementwise import number
-from .views import as_shape
+from .vocabulary import NAN_IS_LOST, as_shape, cast, number
 
 aten = torch.ops.aten
 

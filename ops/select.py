@@ -8,8 +8,7 @@ from ..conditions import BOOL, FLOATS, MOVABLE, NUMBERS
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from ..specs import Takes, together
-from ._compute import NAN_IS_A_LIMIT, NAN_IS_LOST
-from .elementwise import BF16, FITS, int32, number, of_dtype
+from .vocabulary import BF16, FITS, NAN_IS_A_LIMIT, NAN_IS_LOST, cast, int32, number
 
 aten = torch.ops.aten
 
@@ -69,7 +68,7 @@ def numbers_last():
 )
 def where_number(tt, condition, self, other):
     # Beside a number, ttnn takes a condition of the other tensor's dtype only.
-    return tt.where(of_dtype(tt, condition, other.dtype), number(tt, self, other), other)
+    return tt.where(cast(tt, condition, other.dtype), number(tt, self, other), other)
 
 
 @lower(
@@ -78,7 +77,7 @@ def where_number(tt, condition, self, other):
     takes=CHOSEN,
 )
 def where_else_number(tt, condition, self, other):
-    return tt.where(of_dtype(tt, condition, self.dtype), self, number(tt, other, self))
+    return tt.where(cast(tt, condition, self.dtype), self, number(tt, other, self))
 
 
 def masked_by_number():
@@ -118,7 +117,7 @@ def masked_by_tensor():
     takes={"self": FLOATS, "mask": BOOL, "value": FLOATS},
 )
 def masked_fill_tensor(tt, self, mask, value):
-    return tt.where(mask, of_dtype(tt, value, self.dtype), self)
+    return tt.where(mask, cast(tt, value, self.dtype), self)
 
 
 def limits():

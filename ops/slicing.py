@@ -7,8 +7,8 @@ import torch
 from ..conditions import MOVABLE, Check
 from ..registry import lower
 from ..samples import Sample, rand
-from .views import ROW, VIEWABLE, as_shape, cut, of
-from .wide import moves_narrow
+from .views import VIEWABLE, of
+from .vocabulary import ROW, as_shape, cut, moves_narrow
 
 aten = torch.ops.aten
 

@@ -10,8 +10,7 @@ from ..conditions import FLOATS, Is, OneOf, ProgramCheck, SameDtype, SameShape
 from ..meta import dtype_name
 from ..registry import decomposed, lower
 from ..samples import Sample, rand
-from ._compute import accurate, cast, widen
-from .elementwise import contiguous
+from .vocabulary import accurate, cast, contiguous, widen
 
 aten = torch.ops.aten
 

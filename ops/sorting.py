@@ -7,9 +7,8 @@ import torch
 from ..conditions import FLOATS, Rank
 from ..registry import lower
 from ..samples import Sample, rand
-from ._compute import NAN_IS_LOST, cast, widen
-from .reduction import carried, reduce
-from .views import cut
+from .reduction import extreme
+from .vocabulary import NAN_IS_LOST, cast, cut, widen
 
 aten = torch.ops.aten
 
@@ -93,14 +92,12 @@ def extreme_samples():
 
 @lower(aten.max.dim, samples=extreme_samples, takes=FLOATS, when=WHEN, chip=NAN_IS_LOST)
 def max_of_dim(tt, self, dim, keepdim):
-    values = carried(tt, reduce(tt, "max", widen(tt, self), dim, keepdim), self)
-    return values, lambda: first_largest(tt, self, dim, keepdim)
+    return extreme(tt, "max", self, dim, keepdim), lambda: argmax(tt, self, dim, keepdim)
 
 
 @lower(aten.min.dim, samples=extreme_samples, takes=FLOATS, when=WHEN, chip=NAN_IS_LOST)
 def min_of_dim(tt, self, dim, keepdim):
-    values = carried(tt, reduce(tt, "min", widen(tt, self), dim, keepdim), self)
-    return values, lambda: first_largest(tt, tt.neg(self), dim, keepdim)
+    return extreme(tt, "min", self, dim, keepdim), lambda: argmin(tt, self, dim, keepdim)
 
 
 def ordered(tt, self, values, places):

@@ -10,8 +10,8 @@ from ..call import Call
 from ..conditions import FLOATS, Check
 from ..registry import lower
 from ..samples import Sample, rand
-from ._compute import cast, widen
-from .reduction import of_dims, reduce
+from .reduction import of_dims
+from .vocabulary import cast, reduce, widen
 
 aten = torch.ops.aten
 

@@ -8,7 +8,7 @@ from ..conditions import FLOATS, SameDtype
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import together
-from .elementwise import BF16, operand
+from .vocabulary import BF16, operand
 
 aten = torch.ops.aten
 

@@ -10,10 +10,8 @@ from ..conditions import FLOATS
 from ..meta import intern
 from ..registry import decomposed, lower
 from ..samples import Sample, bools, rand
-from ._compute import cast, widen
 from .normalization import BATCH_NORM, batch_norm, batch_norm_of_itself, batch_norm_on_cpu
-from .reduction import reduce
-from .views import as_shape
+from .vocabulary import as_shape, cast, reduce, widen
 
 aten = torch.ops.aten
 

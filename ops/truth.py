@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from ..call import Call
-from ..conditions import BOOL, FLOATS, Check
+from ..conditions import BOOL, FLOATS
 from ..registry import lower
 from ..samples import Sample, bools, rand
-from ._compute import widen
-from .elementwise import contiguous
-from .reduction import reduce
+from .vocabulary import COUNTABLE, at_most, contiguous, reduce, widen
 
 aten = torch.ops.aten
 
 TRUTHS = (*FLOATS, *BOOL)
-COUNTABLE = 2**24
 
 
 def truths():
@@ -55,42 +51,29 @@ def true_in(tt, name, self, dim=None, keepdim=False):
     return reduce(tt, name, tt.ne(self, 0.0), dim, keepdim)
 
 
-@lower(aten.any.default, samples=of_all, takes=TRUTHS)
-def any_of_all(tt, self):
-    return true_in(tt, "max", self)
+def lower_truth(packet, name):
+    """Entries for the overloads of `any` or `all`: the largest or the smallest of the truth values."""
+
+    @lower(packet.default, samples=of_all, takes=TRUTHS)
+    def of_every(tt, self):
+        return true_in(tt, name, self)
+
+    @lower(packet.dim, samples=of_dim, takes=TRUTHS)
+    def of_one(tt, self, dim, keepdim):
+        return true_in(tt, name, self, dim, keepdim)
+
+    @lower(packet.dims, samples=of_dims, outputs=contiguous, takes=TRUTHS)
+    def of_several(tt, self, dim, keepdim):
+        return tt.ne(self, 0.0) if dim == [] else true_in(tt, name, self, dim, keepdim)
 
 
-@lower(aten.any.dim, samples=of_dim, takes=TRUTHS)
-def any_of_dim(tt, self, dim, keepdim):
-    return true_in(tt, "max", self, dim, keepdim)
+lower_truth(aten.any, "max")
+lower_truth(aten.all, "min")
 
 
-@lower(aten.any.dims, samples=of_dims, outputs=contiguous, takes=TRUTHS)
-def any_of_dims(tt, self, dim, keepdim):
-    return tt.ne(self, 0.0) if dim == [] else true_in(tt, "max", self, dim, keepdim)
-
-
-@lower(aten.all.default, samples=of_all, takes=TRUTHS)
-def all_of_all(tt, self):
-    return true_in(tt, "min", self)
-
-
-@lower(aten.all.dim, samples=of_dim, takes=TRUTHS)
-def all_of_dim(tt, self, dim, keepdim):
-    return true_in(tt, "min", self, dim, keepdim)
-
-
-@lower(aten.all.dims, samples=of_dims, outputs=contiguous, takes=TRUTHS)
-def all_of_dims(tt, self, dim, keepdim):
-    return tt.ne(self, 0.0) if dim == [] else true_in(tt, "min", self, dim, keepdim)
-
-
-def uncountable(call: Call) -> str | None:
-    numel = call["self"].numel
-    return str(numel) if numel > COUNTABLE else None
-
-
-COUNTS = [Check(f"self.numel() <= {COUNTABLE}", uncountable, because="float32 counts no further")]
+COUNTS = [
+    at_most(COUNTABLE, "self.numel() <= {}", lambda call: call["self"].numel, because="float32 counts no further")
+]
 
 
 def many():

@@ -10,9 +10,8 @@ import torch
 from ..conditions import FLOATS, NUMBERS
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
-from ._compute import of_reciprocal
 from ._special import erfc, erfinv, log_gamma
-from .elementwise import BF16, in_float32, one_tensor
+from .vocabulary import BF16, in_float32, of_reciprocal, one_tensor
 
 aten = torch.ops.aten
 

@@ -12,7 +12,7 @@ from ..pytorch_private import suggest_memory_format
 from ..registry import lower
 from ..samples import Sample, ints, rand
 from ..specs import Places
-from .views import as_shape
+from .vocabulary import as_shape
 
 aten = torch.ops.aten
 

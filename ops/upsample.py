@@ -12,11 +12,10 @@ from ..conditions import FLOATS, Check
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import Tensor
-from ._compute import cast, widen
 from ._resample import sources, sources_in_channels_last, take
 from ._taps import CUBIC, LINEAR, antialiased_cubic, antialiased_linear, cubic, linear, without_elements
 from ._weighed import MOST_GATHERED, held_at_once, weighed
-from .views import as_shape
+from .vocabulary import as_shape, cast, widen
 
 aten = torch.ops.aten
 

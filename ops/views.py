@@ -9,15 +9,12 @@ import torch
 from ..conditions import FLOATS, MOVABLE, UNSIGNED, SizeAtMost
 from ..registry import cpu_only, lower
 from ..samples import Sample, ints, rand
-from .wide import moves_narrow
+from .vocabulary import ROW, as_shape, moves_narrow
 
 aten = torch.ops.aten
 
 # An int64 tensor of the device is an op's result whose values fit (see carry.py), so its views are as good.
 VIEWABLE = (*MOVABLE, *UNSIGNED, torch.int64)
-
-# How many elements of a row ttnn's slice and repeat can keep in L1, in any dtype.
-ROW = 131072
 
 
 def of(*cases):
@@ -33,22 +30,6 @@ def of(*cases):
                 yield Sample(rand(*shape, dtype=dtype), *arguments)
 
     return samples
-
-
-def cut(tt, x, dim, start, stop, step=1):
-    """`x[start:stop:step]` along one dimension."""
-    shape = list(x.shape)
-    if (start, stop, step) == (0, shape[dim], 1):
-        return x
-    starts, stops, steps = [0] * len(shape), shape, [1] * len(shape)
-    starts[dim], stops[dim], steps[dim] = start, stop, step
-    return tt.slice(x, starts, stops, steps)
-
-
-def as_shape(tt, x, shape):
-    """`x` with another shape of as many elements."""
-    # ttnn makes a list of a shape slowly.
-    return x if len(x.shape) == len(shape) and list(x.shape) == list(shape) else tt.reshape(x, list(shape))
 
 
 for same in (aten.alias.default, aten.detach.default, aten.lift_fresh.default):

@@ -8,8 +8,8 @@ from ..conditions import FLOATS, AtLeast, AtMost, Check, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, rand
 from .pad import PADDED_ROW, constant_pad_nd
-from .views import ROW, VIEWABLE, as_shape, cut, of
-from .wide import moves_narrow
+from .views import VIEWABLE, of
+from .vocabulary import ROW, as_shape, cut, moves_narrow
 
 aten = torch.ops.aten
 

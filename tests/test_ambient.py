@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from ttreg.ops import _kept
+from ttreg.ops.vocabulary import kept as kept_values
 
 import ttreg
 from ttreg.checking.compare import close
@@ -126,7 +126,7 @@ def test_integers_are_divided_on_the_device_in_a_default_dtype_that_it_has(devic
 @pytest.mark.parametrize("entry", [e for e in registry if e.kind == "device"], ids=lambda e: str(e.op))
 def test_lowerings_make_the_same_constants_under_any_default(entry):
     for sample in list(entry.samples())[::3]:
-        _kept._kept.clear()
+        kept_values._kept.clear()
         with (
             ttreg.device_mode(device="emulated", min_upload_numel=0) as session,
             default_dtype(torch.float64),
@@ -179,7 +179,7 @@ def test_what_is_made_on_the_host_names_its_dtype():
 
 @pytest.mark.parametrize(("between", "mode"), [(torch.bfloat16, "bilinear"), (torch.float16, "bicubic")])
 def test_what_is_kept_between_calls_has_no_default_dtype(between, mode, device):
-    _kept._kept.clear()
+    kept_values._kept.clear()
     expected = F.interpolate(X[None, None], size=(9, 13), mode=mode)
     with device as session:
         image = session.to_device(X[None, None])
@@ -190,7 +190,7 @@ def test_what_is_kept_between_calls_has_no_default_dtype(between, mode, device):
 
 
 def test_what_is_kept_between_calls_has_its_denormals(device):
-    _kept._kept.clear()
+    kept_values._kept.clear()
     with device:
         assert torch.set_flush_denormal(True)
         try:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from ttreg.ops import _kept
+from ttreg.ops.vocabulary import kept as kept_values
 
 from ttreg.memory import uploads
 from ttreg.memory.chains import ViewOf
@@ -171,9 +171,9 @@ def test_weights_in_use_stay_whatever_else_is_uploaded(device, monkeypatch):
 
 
 def test_what_is_made_from_sizes_is_kept_up_to_a_number_of_bytes(device, monkeypatch):
-    monkeypatch.setattr(_kept, "MOST_BYTES", 1 << 20)
-    monkeypatch.setattr(_kept, "_kept", type(_kept._kept)())
-    monkeypatch.setattr(_kept, "_bytes", 0)
+    monkeypatch.setattr(kept_values, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(kept_values, "_kept", type(kept_values._kept)())
+    monkeypatch.setattr(kept_values, "_bytes", 0)
     held = []
     with device as session, torch.no_grad():
         for n in range(200, 206):
@@ -183,11 +183,11 @@ def test_what_is_made_from_sizes_is_kept_up_to_a_number_of_bytes(device, monkeyp
             session.to_device(torch.rand(n, 8)).flip(0)
             session.to_device(torch.rand(n, 8)).index_copy(0, torch.arange(0, n, 2), torch.ones((n + 1) // 2, 8))
             F.interpolate(session.to_device(torch.rand(1, 1, n, n)), scale_factor=1.7, mode="nearest")
-            kept = [v for v in _kept._kept.values() if isinstance(v, torch.Tensor)]
+            kept = [v for v in kept_values._kept.values() if isinstance(v, torch.Tensor)]
             held.append(nbytes_of(kept))
             assert sum(held_by_uploads(session)) <= 3 << 20
     assert max(held) <= 1 << 20
-    assert {key[0].__name__ for key in _kept._kept} >= {"causal", "triangle", "numbers"}
+    assert {key[0].__name__ for key in kept_values._kept} >= {"causal", "triangle", "numbers"}
 
 
 def nbytes_of(tensors) -> int:

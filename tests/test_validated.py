@@ -15,7 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from ttreg.ops._compute import accurate
+from ttreg.ops.vocabulary import accurate
 
 import ttreg
 from ttreg.conditions import FLOATS

@@ -91,7 +91,7 @@ def assert_level(model: Callable[[torch.Tensor], object], count: int, allowed: i
 
 
 def test_memory_returns_to_its_level(monkeypatch):
-    monkeypatch.setattr("ttreg.ops._kept.MOST_BYTES", 100_000)  # the weights for some fifteen sizes
+    monkeypatch.setattr("ttreg.ops.vocabulary.kept.MOST_BYTES", 100_000)  # the weights for some fifteen sizes
     monkeypatch.setattr("ttreg.memory.uploads._MOST_SHARED", 100_000)  # a few of what the program makes
     torch.manual_seed(0)
     assert_level(Detector().eval(), 80, 300_000, monkeypatch)
@@ -99,21 +99,21 @@ def test_memory_returns_to_its_level(monkeypatch):
 
 @pytest.mark.long
 def test_a_hundred_sizes_through_ssdlite(monkeypatch):
-    monkeypatch.setattr("ttreg.ops._kept.MOST_BYTES", 1_000_000)
+    monkeypatch.setattr("ttreg.ops.vocabulary.kept.MOST_BYTES", 1_000_000)
     torch.manual_seed(0)
     model = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=4, score_thresh=0.24).eval()
     assert_level(lambda image: model([image]), 100, 3_000_000, monkeypatch)
 
 
 def test_what_is_made_from_sizes_is_bounded(monkeypatch):
-    from ttreg.ops import _kept
+    from ttreg.ops.vocabulary import kept as kept_values
 
-    monkeypatch.setattr(_kept, "MOST_BYTES", 20_000)
-    monkeypatch.setattr(_kept, "_kept", type(_kept._kept)())
-    monkeypatch.setattr(_kept, "_bytes", 0)
+    monkeypatch.setattr(kept_values, "MOST_BYTES", 20_000)
+    monkeypatch.setattr(kept_values, "_kept", type(kept_values._kept)())
+    monkeypatch.setattr(kept_values, "_bytes", 0)
     calls = []
 
-    @_kept.from_sizes
+    @kept_values.from_sizes
     def made(size):
         calls.append(size)
         return torch.zeros(size)
@@ -121,12 +121,12 @@ def test_what_is_made_from_sizes_is_bounded(monkeypatch):
     sizes = [1000, 1001, 1002, 1000, 1003, 1004, 1005, 1000]
     for size in sizes:
         assert made(size).shape == (size,)
-        assert _kept._bytes <= 20_000
+        assert kept_values._bytes <= 20_000
     assert calls == [1000, 1001, 1002, 1003, 1004, 1005]  # what is used again stays longest
     assert made(100_000).shape == (100_000,)  # larger than all that may be kept: it alone is
-    assert len(_kept._kept) == 1
+    assert len(kept_values._kept) == 1
     made(3)
-    assert [arguments for _, arguments in _kept._kept] == [(3,)]
+    assert [arguments for _, arguments in kept_values._kept] == [(3,)]
 
 
 def test_old_plans_give_way_and_come_back(monkeypatch):

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from ttreg.ops import _kept
+from ttreg.ops.vocabulary import kept as kept_values
 
 import ttreg
 from ttreg.memory import uploads
@@ -26,7 +26,7 @@ BOUNDS = (
     (uploads, "MOST_OF_WHOLE_STORAGES", 1 << 18),
     (uploads, "MOST_OF_PARTS", 1 << 18),
     (uploads, "_MOST_SHARED", 1 << 17),
-    (_kept, "MOST_BYTES", 1 << 16),
+    (kept_values, "MOST_BYTES", 1 << 16),
     (ledger, "_KEPT_PLANS", 64),
     (ledger, "_KEPT_TALLIES", 16),
 )

@@ -8,7 +8,7 @@ import os
 
 import pytest
 import torch
-from ttreg.ops import _kept
+from ttreg.ops.vocabulary import kept as kept_values
 
 from ttreg import meta
 
@@ -26,8 +26,8 @@ IN_SHORT = [name for name in PROGRAMS if not SETTINGS[name].get("only_long")]
 def _small(monkeypatch):
     for owner, bound, most in BOUNDS:
         monkeypatch.setattr(owner, bound, most)
-    monkeypatch.setattr(_kept, "_kept", type(_kept._kept)())
-    monkeypatch.setattr(_kept, "_bytes", 0)
+    monkeypatch.setattr(kept_values, "_kept", type(kept_values._kept)())
+    monkeypatch.setattr(kept_values, "_bytes", 0)
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()

@@ -1,4 +1,4 @@
-"""How lowerings compute: the chip's settings for accurate results, and the dtypes in between."""
+"""How ttnn computes: settings for accurate results, several steps in one call, and lowerings that are one call."""
 
 from __future__ import annotations
 
@@ -30,16 +30,6 @@ NAN_IS_A_LIMIT = "NaN becomes one of the limits, by its sign"
 NAN_IS_LOST = "NaN beside a number is lost: by maxima if its sign bit is set, by minima if not"
 
 
-def cast(tt: Any, value: Any, dtype: Any) -> Any:
-    """The value in a ttnn dtype."""
-    return value if value.dtype == dtype else tt.typecast(value, dtype)
-
-
-def widen(tt: Any, value: Any) -> Any:
-    """The value in float32, in which PyTorch computes what has more than one rounding in bfloat16."""
-    return cast(tt, value, tt.float32)
-
-
 def of_sigmoid(tt: Any, x: Any) -> Any:
     """1 / (1 + exp(-x)). In float32, ttnn's sigmoid gives 0 for NaN; bfloat16 has none on a chip."""
     return tt.sigmoid(x) if x.dtype != tt.float32 else _1_over(tt, _1_and_exp_of_minus(tt, x))
@@ -68,3 +58,23 @@ def chain(*steps: str | tuple[str, float]) -> Callable[[Any, Any], Any]:
 
 
 _1_and_exp_of_minus = chain("NEG", ("EXP", 0.0), ("ADD_UNARY_SFPU", 1.0))
+
+
+def direct(name: str) -> Callable[[Any, Any], Any]:
+    """The lowering of an op of one tensor, `self`, to `ttnn.<name>`, which means the same."""
+
+    def lowering(tt: Any, self: Any) -> Any:
+        return getattr(tt, name)(self)
+
+    lowering.__name__ = name
+    return lowering
+
+
+def direct_of_two(name: str) -> Callable[[Any, Any, Any], Any]:
+    """The lowering of an op of two tensors, `self` and `other`, to `ttnn.<name>`, which means the same."""
+
+    def lowering(tt: Any, self: Any, other: Any) -> Any:
+        return getattr(tt, name)(self, other)
+
+    lowering.__name__ = name
+    return lowering

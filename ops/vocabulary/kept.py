@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..modes import without_modes
+from ...modes import without_modes
 
 # Of all that is kept: a program whose images all differ in size has new matrices for each.
 MOST_BYTES = 1 << 26
@@ -42,6 +42,12 @@ def from_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return made
+
+
+@from_sizes
+def one_number(value: float, dtype: torch.dtype, rank: int = 1) -> torch.Tensor:
+    """A tensor of one element in so many dimensions, for `tt.constant`."""
+    return torch.tensor(value, dtype=dtype).view([1] * rank)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -11,7 +10,7 @@ import torch
 
 from ..carriers import Carriers
 from ..devices.base import Device, Value
-from ..forks import new_lock, new_rlock
+from ..forks import new_rlock
 from ..meta import Meta, meta_of
 from ..modes import without_any_modes
 from .chains import ViewOf, is_better, to_make
@@ -22,8 +21,6 @@ from .relayout import Route, route
 
 # Each costs a download when the whole is asked for.
 _MOST_PARTS = 8
-
-_FEW_CELLS = 1024
 
 # How many bytes the values of views may take beside a cell's own, and as a multiple of those. The last few are kept
 # whatever they take: a program may go through all the rows of a tensor, which tiles make large, and of another view.
@@ -269,35 +266,3 @@ class Cell:
                 if self.lazy is not None:  # still: another thread may have computed it
                     self.values[self.root] = self.lazy()
                     self.lazy = None
-
-
-class Cells:
-    """The cells that are alive: references, cleared of the dead as they double. No set is as cheap to add to."""
-
-    def __init__(self) -> None:
-        self._references: deque[weakref.ref[Cell]] = deque()  # other threads may append while one clears
-        self._most = _FEW_CELLS
-        self._lock = new_lock()
-
-    def add(self, cell: Cell) -> None:
-        """Add a new cell."""
-        self._references.append(weakref.ref(cell))
-        if len(self._references) > self._most:
-            self._most = max(_FEW_CELLS, 2 * len(self.live()))
-
-    def live(self) -> list[Cell]:
-        """Those that someone still holds."""
-        alive = []
-        with self._lock:
-            for _ in range(len(self._references)):
-                reference = self._references.popleft()
-                cell = reference()
-                if cell is not None:
-                    alive.append(cell)
-                    self._references.append(reference)
-        return alive
-
-    def clear(self) -> None:
-        """Forget all."""
-        with self._lock:
-            self._references.clear()

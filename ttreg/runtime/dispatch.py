@@ -23,11 +23,13 @@ from ..memory.tensor import DeviceTensor
 from ..plan import Plan
 from ..pytorch_private import OpOverload
 from ..refusal import HOST_MEMORY, INDEX_OUT_OF_RANGE, NO_META, OUT_OF_BOUNDS, OVERLAPPING, PART_WRITTEN, TOO_LARGE
+from .complaints import complain
 from .decide import decide
 from .later import Later, raise_as_pytorch_would
 from .refused import raise_error, reason
-from .session import Session, TooLarge
+from .session import Session
 from .signature import signature
+from .values import TooLarge
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -85,7 +87,7 @@ class Dispatcher:
         if self._complains and plan.host_float and plan.refusal is not None:
             if plan.refusal is NO_META:
                 raise_as_pytorch_would(self.session, plan, args, kwargs)
-            self.session.complain(plan.op, plan.refusal, lambda: str(Call.bind(plan.op, args, kwargs)))
+            complain(self.session.settings, plan.op, plan.refusal, lambda: str(Call.bind(plan.op, args, kwargs)))
         return host.run(self.session, plan, args, kwargs)
 
     def _run_decomposed(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:

@@ -1,0 +1,208 @@
+"""The device values of tensors: what a session holds, uploads, brings to a dtype, and downloads."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from ..carriers import EXACT, Carriers, narrowed
+from ..devices.base import Device, RefusedByDevice, Value
+from ..memory.chains import ViewOf
+from ..memory.tensor import DeviceTensor
+from ..memory.uploads import Uploads, is_parameter
+from ..memory.watch import uploading
+from ..meta import is_plain, meta_of
+from ..plan import Plan
+from ..refusal import REBUILT, Refusal
+from ..settings import Settings
+from .api import Api, ExactApi
+from .block_floats import block_float_of
+from .complaints import complain
+from .ledger import Ledger
+from .lowering import run_lowering
+from .refused import raise_error
+from .rounding import rounded
+
+
+class TooLarge(Exception):
+    """A tensor of int64 has values outside of int32's range."""
+
+
+class Values:
+    """The part of a session that finds or makes the device values of tensors."""
+
+    def __init__(self, settings: Settings, device: Device, sees_all_writes: bool):
+        self.settings = settings
+        self.device = device
+        self.carriers = Carriers(settings.precision)
+        self.uploads = Uploads(sees_all_writes)
+        self.ledger = Ledger()
+        of_chip = device.chip_numerics
+        # Golden values are exact as they are; but calls that are checked are those that a chip would be asked for.
+        self.exact = settings.float32 == "exact" and (of_chip or device.validated)
+        self.rounds_weights = settings.float32 == "fast" and of_chip
+        api = ExactApi if self.exact else Api
+        self.tt = api(device, self.carriers, self.uploads, self._constant, self.ledger.converted)
+        # By storage: the plan whose call on the host made the content from downloaded tensors.
+        self._made_by: dict[int, tuple[Plan, weakref.ref[torch.UntypedStorage]]] = {}
+
+    def holds(self, tensor: DeviceTensor) -> bool:
+        """Whether the session can use and replace the tensor's device value: not a pinned one, nor one that a session
+        on another device, or with another precision, has made."""
+        cell = tensor._cell
+        home: Any = cell._home  # another thread may pin the cell, and end its session
+        if home is None or cell.pinned:
+            return False
+        return home is self or (home.device is self.device and home.carriers.narrow == self.carriers.narrow)
+
+    def value(
+        self,
+        tensor: torch.Tensor,
+        promote_to: torch.dtype | None = None,
+        row_major: bool = False,
+        block_float: bool = False,
+        exact: bool = False,
+        bits: int = 0,
+    ) -> Value:
+        """The device value of any tensor, uploaded if need be, brought to `promote_to` if that is given.
+
+        With `block_float`, a parameter for which the user asked for one arrives in it; with `exact`, what the host has
+        is not narrowed; with `bits`, a parameter of float32 is rounded to these. Raises TooLarge for int64 values that
+        the device cannot carry, which the host may have written.
+        """
+        dtype = promote_to or tensor.dtype
+        carrier = (EXACT if exact else self.carriers)[dtype]
+        if type(tensor) is DeviceTensor:
+            held = tensor._cell.values  # before the next question: another thread may write to the tensor
+        if not (type(tensor) is DeviceTensor and self.holds(tensor)):
+            plain = self.read(tensor)
+            if block_float:
+                carrier = block_float_of(plain) or carrier
+            if bits and not (
+                self.rounds_weights and carrier == "float32" and plain.dtype is torch.float32 and is_parameter(plain)
+            ):
+                bits = 0
+            return self._uploaded(plain, dtype, carrier, row_major, bits=bits)
+        cell, meta = tensor._cell, tensor._meta
+        value = cell.device_value(meta, tensor._view)
+        if value is None:
+            view: ViewOf | None = tensor._view
+            if view is not None and held:
+                refusal = next((v.plan.refusal for v in view.chain() if v.plan.refusal is not None), REBUILT)
+                self.fell_back(view.plan.op, refusal, meta.dtype.is_floating_point, lambda: str(meta))
+            plain = cell.host_view(meta)
+            if meta.dtype is torch.int64 and dtype is not torch.int64:  # the values may be too large for int32
+                return self._uploaded(plain, dtype, carrier, row_major)
+            value = self._upload(plain, self.carriers[meta.dtype], False)
+            cell.keep_views({meta: value}, held)
+        if carrier == self.carriers[meta.dtype] and not row_major:
+            return value
+        with self.device.lock:
+            if carrier != self.carriers[meta.dtype]:
+                value = self.tt.typecast(value, getattr(self.tt, carrier))
+            return self.tt.to_layout(value, self.tt.ROW_MAJOR_LAYOUT) if row_major else value
+
+    def fell_back(self, op: Any, refusal: Refusal, floating: bool, call: Callable[[], str]) -> None:
+        """Count a call that turns out to be the host's, and complain as `on_fallback` says."""
+        self.ledger.tally(op, "host", refusal, floating=floating)
+        if floating:
+            complain(self.settings, op, refusal, call)
+
+    def lower(self, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
+        """The outputs of the plan's lowering; see `run_lowering`."""
+        with self.device.lock:
+            return run_lowering(self.tt, self.carriers, plan, arguments)
+
+    def indices(self, argument: Any, ready: Callable[[Any], torch.Tensor | None], row_major: bool = False) -> Any:
+        """The device value, as uint32, of what `ready` makes of the plain indices; None if one is out of bounds."""
+        several = isinstance(argument, (list, tuple))
+        plain = ready([None if t is None else self.read(t) for t in argument] if several else self.read(argument))
+        return None if plain is None else self._uploaded(plain, torch.int64, "uint32", row_major)
+
+    def read(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A plain tensor with the same content, downloaded if need be. Only to be read."""
+        return tensor._cell.host_view(tensor._meta) if isinstance(tensor, DeviceTensor) else tensor
+
+    def peek(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The same as `read`, for the session's own purposes: nothing is kept or counted. Only to be read at once."""
+        return tensor._cell.peek(tensor._meta) if isinstance(tensor, DeviceTensor) else tensor
+
+    def download(self, value: Value) -> torch.Tensor:
+        """Bring a device value to the host, and count it."""
+        with self.device.lock:
+            start = perf_counter()
+            try:
+                plain = self.device.download(value)
+            except RefusedByDevice as refused:
+                raise_error(refused, lambda: "reading a tensor of the device")
+        self.ledger.moved("downloads", plain.nbytes, perf_counter() - start)
+        return plain
+
+    def ran_on_host(self, plan: Plan, nbytes: int, results: Iterable[Any]) -> None:
+        """Note that so many bytes were downloaded for a call of the plan, and what came of it: it may go up again."""
+        plan.bytes_down += nbytes
+        for result in results:
+            if isinstance(result, DeviceTensor):
+                storage = result._cell.storage
+            else:
+                storage = result.untyped_storage() if isinstance(result, torch.Tensor) and is_plain(result) else None
+            if storage is not None:
+                gone = partial(self._forget_maker, storage._cdata)
+                self._made_by[storage._cdata] = plan, weakref.ref(storage, gone)
+
+    def _forget_maker(self, storage: int, _: Any) -> None:
+        self._made_by.pop(storage, None)
+
+    def _constant(self, plain: torch.Tensor, carrier: str, shared: bool) -> Value:
+        return self._uploaded(plain, plain.dtype, carrier, shared=shared)
+
+    def _uploaded(
+        self,
+        plain: torch.Tensor,
+        dtype: torch.dtype,
+        carrier: str,
+        row_major: bool = False,
+        shared: bool = True,
+        bits: int = 0,
+    ) -> Value:
+        """The value of a host tensor; with `shared`, that of an equal small one, which is kept when both are gone."""
+        meta, form = meta_of(plain), (carrier, row_major, bits)
+        value = self.uploads.find(plain, meta, form)
+        if value is None:
+            weight = is_parameter(plain)
+
+            def make() -> Value:
+                ready = plain if plain.dtype == dtype else plain.to(dtype)
+                ready = rounded(ready, bits) if bits else ready
+                return self._upload(ready, carrier, weight, row_major)
+
+            of_equal = partial(self.uploads.find_equal, plain, meta, form, make)
+            value = self.uploads.upload(plain, meta, form, of_equal if shared else make)
+        return value
+
+    def _upload(self, plain: torch.Tensor, carrier: str, weight: bool, row_major: bool = False) -> Value:
+        if plain.dtype is torch.int64 and carrier == "int32" and not fits_int32(plain):
+            raise TooLarge
+        with self.device.lock:
+            start = perf_counter()
+            narrow = self.carriers.narrow.get(plain.dtype)
+            ready = narrowed(plain, narrow) if narrow is not None and carrier == self.carriers[plain.dtype] else plain
+            with uploading():
+                value = self.device.upload(ready, carrier, row_major)
+        self.ledger.moved("weight_uploads" if weight else "uploads", plain.nbytes, perf_counter() - start)
+        if self._made_by:
+            made_by = self._made_by.get(plain.untyped_storage()._cdata)
+            if made_by is not None:
+                made_by[0].bytes_up += plain.nbytes
+        return value
+
+
+def fits_int32(tensor: torch.Tensor) -> bool:
+    """Whether each value of an integer tensor is one of int32."""
+    limits = torch.iinfo(torch.int32)
+    return not tensor.numel() or bool(tensor.min() >= limits.min and tensor.max() <= limits.max)

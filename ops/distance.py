@@ -20,7 +20,7 @@ aten = torch.ops.aten
 
 MOST_BY_DIFFERENCES = 25  # rows of a tensor, in PyTorch; with more it takes a product of matrices, if it may choose
 PAIR = ("self", "other")
-ROWS = Tensor((torch.float32,), of_program=True, because="on CPU it is not implemented for bfloat16")
+ROWS = Tensor((torch.float32,), program_dtype=True, because="on CPU it is not implemented for bfloat16")
 
 
 def dist_samples():

@@ -91,7 +91,7 @@ def segment_samples():
     samples=segment_samples,
     outputs=by_segment,
     takes={
-        "data": Tensor((torch.float32,), of_program=True, because="in bfloat16 PyTorch rounds after each element"),
+        "data": Tensor((torch.float32,), program_dtype=True, because="in bfloat16 PyTorch rounds after each element"),
         "lengths": Segments(INDICES, of=elements, exact=lambda call: not call["unsafe"]),
         "offsets": Segments(INDICES, of=elements, offsets=True),
     },

@@ -173,7 +173,7 @@ def rows_first(shape, output_size):
 
 
 def lower_interpolation(op, make, dtypes=FLOATS, because="", more=(), samples=interpolation_samples):
-    @lower(op, samples=samples(dtypes), takes=Tensor(dtypes, of_program=True, because=because), when=[USUAL, *more])
+    @lower(op, samples=samples(dtypes), takes=Tensor(dtypes, program_dtype=True, because=because), when=[USUAL, *more])
     def interpolation(tt, self, output_size, align_corners, scales_h, scales_w):
         rows = -2, output_size[0], make, align_corners, scales_h
         columns = -1, output_size[1], make, align_corners, scales_w

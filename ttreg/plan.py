@@ -29,7 +29,7 @@ class Slot:
         return args[self.where] if isinstance(self.where, int) else kwargs[self.where]
 
     def tensors(self, args: tuple, kwargs: dict[str, Any]) -> list[torch.Tensor]:
-        """The tensors in the argument, a list's without its Nones."""
+        """The tensors in the argument; a None in a list is left out."""
         value = self.of(args, kwargs)
         return [t for t in value if t is not None] if isinstance(value, (list, tuple)) else [value]
 
@@ -43,27 +43,41 @@ class Plan:
     refusal: Refusal | None = None
     entry: Entry | None = None
     constants: dict[str, Any] = field(default_factory=dict)
-    tensors: list[Slot] = field(default_factory=list)  # every argument that holds tensors
-    slots: list[Slot] = field(default_factory=list)  # of those, the ones that the lowering takes
+    # Every argument that holds tensors; of these, the ones that the lowering takes, and the ones that the op writes to.
+    tensors: list[Slot] = field(default_factory=list)
+    slots: list[Slot] = field(default_factory=list)
     written: list[Slot] = field(default_factory=list)
-    writes_part: bool = False  # whether what it writes to is a part of its storage
+    # The op writes to a part of a storage.
+    writes_part: bool = False
     outputs: list[Meta] = field(default_factory=list)
-    several: bool = False
-    uncounted: bool = False  # whether autograd has yet to be told of the writes
-    as_made: tuple[bool, ...] = ()  # which outputs of the lowering have been seen to need no finishing
-    casts: bool = False  # whether its result is brought to the dtype that carries it
-    elementwise: bool = False  # whether an op that writes may be given what it writes to a second time
-    form: OpOverload | None = None  # of a view op that works in place: the one that returns the view
-    reach: int = 0  # bytes that the storage has to have for a view's outputs to lie in it
-    floating: bool = False  # whether it reads a tensor of floating point
-    no_dtype: bool = False  # whether one that it reads or makes is of a floating-point dtype that ttnn lacks
-    plain: bool = False  # whether no argument is a DeviceTensor
-    complex: bool = False  # whether an input is complex
+    # The op returns a list or a tuple of outputs.
+    returns_list: bool = False
+    # PyTorch does not count the op's writes for autograd, so the host runtime does.
+    uncounted: bool = False
+    # Which of the lowering's results need no finishing, as the first call has shown.
+    as_made: tuple[bool, ...] = ()
+    # The result is cast to the dtype that carries the output.
+    casts: bool = False
+    # The op is elementwise: it may write to a tensor that it also reads.
+    elementwise: bool = False
+    # For an op that changes a tensor's geometry in place, as `t_`: the op that returns the view, as `t`.
+    view_form: OpOverload | None = None
+    # The last byte of the storage, plus one, that the outputs of a view show.
+    view_end: int = 0
+    # The op reads a floating-point tensor.
+    floating: bool = False
+    # It reads or makes a floating-point dtype that ttnn lacks.
+    no_dtype: bool = False
+    # No argument is a DeviceTensor.
+    plain: bool = False
+    # An argument is complex.
+    complex: bool = False
+    # Bytes of the inputs; counters of the calls; bytes that calls on the host downloaded, and that went up again after.
     nbytes: int = 0
     count: int = 0
     seconds: float = 0.0
-    bytes_down: int = 0  # downloaded for the host's calls
-    bytes_up: int = 0  # of their results, uploaded again
+    bytes_down: int = 0
+    bytes_up: int = 0
 
     @property
     def host_float(self) -> bool:

@@ -89,7 +89,7 @@ class Entry:
         """The first condition's refusal, or None if the device runs the call; `narrow` maps dtypes to carriers."""
         carried = call.carried(narrow) if narrow else call
         for condition in self.conditions:
-            refusal = condition.refuse(call if condition.of_program else carried)
+            refusal = condition.refuse(call if condition.sees_program_dtype else carried)
             if refusal is not None:
                 return refusal
         return None

@@ -24,9 +24,9 @@ class SideBySideDispatcher(Dispatcher):
 
     session: SideBySide
 
-    def __init__(self, session: SideBySide, again: Callable[[], AbstractContextManager[Any]]):
-        super().__init__(session, again)
-        self._alone = Dispatcher(session, again)  # which makes calls that the program does not
+    def __init__(self, session: SideBySide, reenter: Callable[[], AbstractContextManager[Any]]):
+        super().__init__(session, reenter)
+        self._alone = Dispatcher(session, reenter)  # which makes calls that the program does not
         self._is_alone = False
         for placement in ("device", "host", "local"):
             self._runs[placement] = partial(self._run_compared, self._runs[placement])

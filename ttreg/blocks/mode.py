@@ -207,7 +207,7 @@ class _Dispatch(BlockMode):
     def __init__(self, session: Session, kind: type[Dispatcher] | None = None):
         super().__init__()
         made: Any = kind or (TracedDispatcher if isinstance(session, TracedSession) else Dispatcher)
-        self._dispatcher: Dispatcher | _Passing = made(session, self._again)
+        self._dispatcher: Dispatcher | _Passing = made(session, self._reenter)
         self.session = session
         tell(self)
 
@@ -257,7 +257,7 @@ class _Dispatch(BlockMode):
                     pop_mode()
 
     @contextmanager
-    def _again(self) -> Iterator[None]:
+    def _reenter(self) -> Iterator[None]:
         """Dispatch the calls that the present one is made of."""
         _of_thread.dispatching = False
         try:

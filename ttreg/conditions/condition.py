@@ -17,7 +17,7 @@ class Condition:
     because: str = ""
 
     # Whether it is about the program's own dtypes; other conditions see those that the device carries.
-    of_program: ClassVar[bool] = False
+    sees_program_dtype: ClassVar[bool] = False
 
     def arguments(self) -> tuple[str, ...]:
         """The schema names that the condition reads."""
@@ -67,4 +67,4 @@ class Check(Condition):
 class ProgramCheck(Check):
     """As `Check`, of the program's own dtypes, in whichever the device carries them."""
 
-    of_program: ClassVar[bool] = True
+    sees_program_dtype: ClassVar[bool] = True

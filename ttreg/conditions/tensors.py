@@ -44,7 +44,7 @@ class Dtype(Condition):
 class ProgramDtype(Dtype):
     """As `Dtype`, of the program's own dtypes: what PyTorch itself takes, in whichever dtype the device carries it."""
 
-    of_program: ClassVar[bool] = True
+    sees_program_dtype: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class SameDtype(Condition):
     """All tensors in the named arguments have one dtype, as PyTorch itself asks for."""
 
     names: tuple[str, ...]
-    of_program: ClassVar[bool] = True
+    sees_program_dtype: ClassVar[bool] = True
 
     def arguments(self) -> tuple[str, ...]:
         return self.names

@@ -28,7 +28,7 @@ _OVERWRITES = frozenset((aten.copy.default, aten.fill.Scalar, aten.fill.Tensor, 
 
 def refuse(asked: Asked, plan: Plan, entry: Entry) -> Refusal | None:
     """Why the device does not run the call, or None after filling in the plan's outputs and arrivals."""
-    outputs, plan.several = asked.outputs
+    outputs, plan.returns_list = asked.outputs
     if outputs is None:
         return asked.without_outputs()
     if not plan.written:
@@ -126,7 +126,7 @@ def prepare(asked: Asked, plan: Plan) -> bool:
     plan.constants.update({name: asked.call[name] for name in not_read})
     plan.slots = [slot for slot in plan.slots if slot.name not in not_read]
     if OUT in entry.parameters and OUT not in argument_names(entry.op):
-        plan.constants[OUT] = plan.outputs if plan.several else plan.outputs[0]
+        plan.constants[OUT] = plan.outputs if plan.returns_list else plan.outputs[0]
     for slot in plan.slots:
         slot.as_held = _is_as_held(session, slot.arrival, slot.of(asked.args, asked.kwargs))
     plan.refusal = refuse_too_large(session, plan, asked.args, asked.kwargs)

@@ -47,9 +47,9 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
     if is_composite(op) and asked.writes and not is_tracked(op):
         plan.placement, plan.refusal = "decomposed", WRITES_BY_PARTS
         return plan
-    plan.form = view_form(op)
-    if plan.form is not None:
-        if asked.outputs_of(plan.form) is None:
+    plan.view_form = view_form(op)
+    if plan.view_form is not None:
+        if asked.outputs_of(plan.view_form) is None:
             plan.refusal = asked.without_outputs()
         else:
             plan.placement = "view"
@@ -130,11 +130,11 @@ def _decide_view(asked: Asked, plan: Plan) -> Plan:
     if plan.op in LAZY:
         plan.placement, plan.refusal = "host", LEFT_FOR_LATER
         return plan
-    outputs, plan.several = asked.outputs
+    outputs, plan.returns_list = asked.outputs
     if outputs is None:
         plan.placement, plan.refusal = "host", asked.without_outputs()
         return plan
-    plan.outputs, plan.reach = outputs, max((meta.end for meta in outputs), default=0)
+    plan.outputs, plan.view_end = outputs, max((meta.end for meta in outputs), default=0)
     if plan.entry is None:
         plan.refusal = NO_ENTRY
     elif not all(meta.numel for meta in outputs):

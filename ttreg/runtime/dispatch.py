@@ -38,11 +38,11 @@ DETACH = torch.ops.aten.detach.default
 
 
 class Dispatcher:
-    """Dispatches the calls of one session; `again` re-enters the mode for the parts of a decomposed op."""
+    """Dispatches the calls of one session; `reenter` enters the mode for the parts of a decomposed op."""
 
-    def __init__(self, session: Session, again: Callable[[], AbstractContextManager[Any]]):
+    def __init__(self, session: Session, reenter: Callable[[], AbstractContextManager[Any]]):
         self.session = session
-        self.again = again
+        self.reenter = reenter
         self._complains = session.settings.on_fallback != "allow"
         self._runs = {
             "device": self._run_on_device,
@@ -92,7 +92,7 @@ class Dispatcher:
 
     def _run_decomposed(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         try:
-            with self.again():
+            with self.reenter():
                 return decompose.run(plan.op, args, kwargs)
         except TtregError:
             raise
@@ -105,15 +105,15 @@ class Dispatcher:
         source = plan.slots[0].of(args, kwargs)
         if not isinstance(source, DeviceTensor):
             return plan.op(*args, **kwargs)
-        if plan.form is not None:
-            source.become(self.dispatch(plan.form, args, kwargs))
+        if plan.view_form is not None:
+            source.become(self.dispatch(plan.view_form, args, kwargs))
             return source
-        if plan.reach > source._cell.nbytes:
+        if plan.view_end > source._cell.nbytes:
             return self._run_on_host_instead(plan, OUT_OF_BOUNDS, args, kwargs)
         view = view_by(plan, source._meta, source._view)
         detached = plan.op is DETACH
         results = [DeviceTensor.view_of(source, meta, view, detached) for meta in plan.outputs]
-        return results if plan.several else results[0]
+        return results if plan.returns_list else results[0]
 
     def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         session = self.session
@@ -173,7 +173,7 @@ class Dispatcher:
         if plan.written:
             return self._written(plan, values, args, kwargs)
         new_tensor = self.session.new_tensor
-        if not plan.several:
+        if not plan.returns_list:
             return new_tensor(plan.outputs[0], values[0])
         return tuple(new_tensor(meta, value) for meta, value in zip(plan.outputs, values, strict=True))
 
@@ -193,7 +193,7 @@ class Dispatcher:
                     else:
                         target._cell.device_write(target._meta, value)
                         target._view = None
-                return tuple(targets) if plan.several else targets[0]
+                return tuple(targets) if plan.returns_list else targets[0]
         return self._run_on_host_instead(plan, HOST_MEMORY, args, kwargs)
 
 

@@ -44,9 +44,9 @@ def conditions_of(op: OpOverload, specs: Mapping[str, Spec]) -> Iterator[Conditi
     alike: dict[tuple[bool, tuple[torch.dtype, ...], str], list[str]] = {}
     for name, spec in specs.items():
         if spec.dtypes is not None and name in tensor_arguments(op):  # a number has none
-            alike.setdefault((spec.of_program, spec.dtypes, spec.because_of_dtypes), []).append(name)
-    for (of_program, dtypes, because), names in alike.items():
-        asked = ProgramDtype if of_program else Dtype
+            alike.setdefault((spec.program_dtype, spec.dtypes, spec.because_of_dtypes), []).append(name)
+    for (program_dtype, dtypes, because), names in alike.items():
+        asked = ProgramDtype if program_dtype else Dtype
         yield asked(tuple(names) if len(names) > 1 else names[0], dtypes, because=because)
     for name, spec in specs.items():
         yield from spec.conditions(name)

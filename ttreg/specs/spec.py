@@ -62,7 +62,7 @@ class Spec:
     because: str = field(default="", kw_only=True)
 
     # Whether the dtype is the program's own, in whichever the device carries it.
-    of_program: bool = field(default=False, kw_only=True)
+    program_dtype: bool = field(default=False, kw_only=True)
     # Whether the argument's values reach the lowering; if not, its metadata does.
     arrives: ClassVar[bool] = True
     # Whether the host checks the values before a lowering gets them.

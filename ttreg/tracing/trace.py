@@ -131,8 +131,8 @@ class TracedDispatcher(Dispatcher):
 
     session: TracedSession
 
-    def __init__(self, session: TracedSession, again: Callable[[], AbstractContextManager[Any]]):
-        super().__init__(session, again)
+    def __init__(self, session: TracedSession, reenter: Callable[[], AbstractContextManager[Any]]):
+        super().__init__(session, reenter)
         self._runs = {placement: partial(self._run_traced, run) for placement, run in self._runs.items()}
         self._instead: Refusal | None = None  # why the call at work runs on the host after all
         self._running = 0  # nanoseconds that the call at work has run, and been written about

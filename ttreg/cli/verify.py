@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .shared import Command, Json, Ops, answer, bad_usage, check_ops, console, table, tracked
 from .values import verify_values
+
+if TYPE_CHECKING:
+    from ..verification.verify import Verdict
 
 
 def verify(
@@ -39,8 +43,6 @@ def verify(
     entry is worse than `ttreg show` states of it (or, where that states nothing, outside of the dtype's tolerance), or
     that a sample gave no values. `ttreg limits --from` makes the package's figures of the file.
     """
-    from rich.markup import escape
-
     from ..settings import ARCHS, Settings
     from ..verification.verify import verify as run
 
@@ -59,6 +61,13 @@ def verify(
     check_ops(ops or ())
     Settings.resolve(settings)
     verdicts = [v for a in archs for v in tracked(run(a, ops or (), precision=precision, float32=float32), a)]
+    answer(_said(verdicts, archs, json))
+
+
+def _said(verdicts: list[Verdict], archs: Sequence[str], json: bool) -> bool:
+    """Print what ttnn said of the samples, and whether it took all."""
+    from rich.markup import escape
+
     refused = [v for v in verdicts if v.error]
     if json:
         for verdict in verdicts:
@@ -71,7 +80,7 @@ def verify(
             console().print(shown)
         accepted = sum(v.accepted for v in verdicts)
         typer.echo(f"{accepted - len(refused)} of {accepted} accepted samples passed, on {', '.join(archs)}")
-    answer(not refused)
+    return not refused
 
 
 COMMAND = Command(

@@ -57,9 +57,3 @@ def reduced(tt, values, here, how):
     else:
         total = reduce(tt, {"sum": "sum", "amax": "max", "amin": "min"}[how], chosen, -1)
     return total, reduce(tt, "sum", widen(tt, here), -1)
-
-
-def too_many_pairs(elements: tuple[int, ...], size: int) -> str | None:
-    """The number of pairs of an element and a place, if they are too many."""
-    total = prod(elements) * size
-    return str(total) if total > MOST_PAIRS else None

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ._gathers import Places, places_of, read
-from .vocabulary import as_shape, cut, from_sizes
+from .vocabulary import as_shape, cut, folded, from_sizes
 
 # PyTorch has one kernel for small outputs, of so many rows and columns together, and another for large ones.
 SMALL_OUTPUT = 128
@@ -83,7 +83,7 @@ def take(tt: Any, x: Any, dim: int, op: Callable[..., torch.Tensor], along: int,
         return x
     shape = list(x.shape)
     shape[dim] = output[along]
-    x = as_shape(tt, x, [prod(shape[:-2]), *list(x.shape)[-2:]])
+    x = folded(tt, x, 3)
     if plan.places is not None:
         return as_shape(tt, read(tt, x, dim, plan.places), shape)
     x = repeated(tt, x, 3 + dim, plan.repeat)

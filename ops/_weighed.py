@@ -14,7 +14,7 @@ import torch
 
 from ._gathers import Places, gathered, places_of, read
 from ._taps import Taps, mean_windows
-from .vocabulary import as_shape, cut, from_sizes, reduce, widen
+from .vocabulary import as_shape, cut, folded, from_sizes, reduce, widen
 
 Make = Callable[..., Taps | None]
 
@@ -72,7 +72,7 @@ def weighed(tt: Any, x: Any, dim: int, out: int, make: Make, *arguments: Any) ->
     taps = tap_by_tap(make, dim, size, out, *arguments)
     if taps is None:
         return x
-    x = as_shape(tt, x, [prod(shape[:-2]), *shape[-2:]])
+    x = folded(tt, x, 3)
     if falls_short(make, size, out, *arguments):
         x = tt.pad(x, [(0, 0), (0, int(dim == -2)), (0, int(dim == -1))], 0)  # the element that its other taps read
     if len(taps) > FEW_TAPS:

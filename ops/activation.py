@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +11,19 @@ from ..conditions import FLOATS, SameDtype
 from ..registry import lower
 from ..samples import Sample, ints, rand
 from ._special import log1p_exp_of_minus_abs
-from .vocabulary import BF16, NAN_IS_A_LIMIT, cast, contiguous, element, number, of_sigmoid, one_tensor, widen
+from .vocabulary import (
+    BF16,
+    NAN_IS_A_LIMIT,
+    cast,
+    contiguous,
+    direct,
+    element,
+    number,
+    of_sigmoid,
+    one_tensor,
+    scaled,
+    widen,
+)
 
 aten = torch.ops.aten
 
@@ -31,16 +42,6 @@ def called(*calls: dict[str, Any]):
             yield Sample(wide().to(BF16), **call)
 
     return samples
-
-
-def direct(name: str) -> Callable[[Any, Any], Any]:
-    """The lowering to `ttnn.<name>`, which has aten's name and meaning."""
-
-    def activation(tt, self):
-        return getattr(tt, name)(self)
-
-    activation.__name__ = name
-    return activation
 
 
 for name in ("hardswish", "mish", "silu"):
@@ -95,11 +96,6 @@ def elu(tt, self, alpha, scale, input_scale):
         return scaled(tt, tt.elu(self, alpha=float(alpha)), scale)
     negative = tt.multiply(tt.expm1(tt.multiply(self, float(input_scale))), float(alpha * scale))
     return tt.where(tt.gtz(self), scaled(tt, self, scale), negative)
-
-
-def scaled(tt: Any, value: Any, scale: float) -> Any:
-    """The value times the scale."""
-    return value if scale == 1 else tt.multiply(value, float(scale))
 
 
 @lower(aten.celu.default, samples=called({"alpha": 0.5}, {"alpha": 3.0}), takes=FLOATS)

@@ -10,8 +10,8 @@ from ..conditions import FLOATS, AtLeast, Check, OneOf, SameDtype, SameShape
 from ..registry import lower
 from ..samples import Sample, rand
 from ._special import normal_cdf, normal_density
-from .activation import ELU_CALLS, gelu_variant, scaled
-from .vocabulary import BF16, element, first_strides, in_float32, not_above, of_sigmoid
+from .activation import ELU_CALLS, gelu_variant
+from .vocabulary import BF16, element, first_strides, in_float32, not_above, of_sigmoid, scaled
 
 aten = torch.ops.aten
 

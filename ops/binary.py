@@ -19,6 +19,7 @@ from .vocabulary import (
     NAN_IS_LOST,
     by_number,
     by_operand,
+    direct_of_two,
     element,
     filled,
     first_strides,
@@ -146,16 +147,6 @@ OF_TWO_TENSORS = {"atan2": (-2.0, 2.0), "hypot": (-2.0, 2.0)}
 OF_ANY_ORDER = ("maximum", "minimum")
 
 
-def direct(name: str) -> Callable[[Any, Any, Any], Any]:
-    """The lowering to `ttnn.<name>`."""
-
-    def binary(tt, self, other):
-        return getattr(tt, name)(self, other)
-
-    binary.__name__ = name
-    return binary
-
-
 def extremum_samples():
     yield from two_tensors(integers=True)()
     yield Sample(bools(5, 7), bools(7))
@@ -164,10 +155,10 @@ def extremum_samples():
 
 for name, domain in OF_TWO_TENSORS.items():
     odd = "numbers above 1.8e19 overflow, and NaN beside an infinity is NaN" if name == "hypot" else ""
-    lower(getattr(aten, name).default, samples=two_tensors(*domain), takes=FLOATING, chip=odd)(direct(name))
+    lower(getattr(aten, name).default, samples=two_tensors(*domain), takes=FLOATING, chip=odd)(direct_of_two(name))
 
 for name in OF_ANY_ORDER:
-    lower(getattr(aten, name).default, samples=extremum_samples, takes=MOVED, chip=NAN_IS_LOST)(direct(name))
+    lower(getattr(aten, name).default, samples=extremum_samples, takes=MOVED, chip=NAN_IS_LOST)(direct_of_two(name))
 
 
 def xlogy_samples():

@@ -10,7 +10,7 @@ from ..conditions import FLOATS, MOVABLE, SizeAtMost
 from ..registry import decomposed, lower
 from ..samples import Sample, bools, ints, rand
 from ..specs import together
-from .vocabulary import as_shape, from_sizes, moves_narrow
+from .vocabulary import as_shape, from_sizes, moves_narrow, torch_dtype
 
 aten = torch.ops.aten
 
@@ -158,8 +158,7 @@ def lower_triangle(op, part):
     @moves_narrow
     def triangular(tt, self, diagonal):
         # ttnn.tril and ttnn.triu multiply by such a mask, which makes NaN of infinities (tt-metal issue 52038).
-        dtype = {tt.float32: torch.float32, tt.int32: torch.int32}.get(self.dtype, torch.bfloat16)
-        mask = tt.constant(triangle(part, *list(self.shape)[-2:], diagonal, dtype))
+        mask = tt.constant(triangle(part, *list(self.shape)[-2:], diagonal, torch_dtype(tt, self)))
         return tt.where(mask, self, 0)
 
 

@@ -8,7 +8,7 @@ from ..conditions import FLOATS, MOVABLE, Rank, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, ints, rand
 from .pad import constant_pad_nd
-from .vocabulary import as_shape, from_sizes, moves_narrow
+from .vocabulary import as_shape, from_sizes, moved_last, moves_narrow, permuted_back, torch_dtype
 
 aten = torch.ops.aten
 
@@ -52,9 +52,5 @@ def diag_embed(tt, self, offset, dim1, dim2):
     padded = constant_pad_nd(tt, self, [0, abs(offset)], 0)
     # The i-th element is in the i-th row, or, of a diagonal below the main one, in the i-th column.
     spread = as_shape(tt, padded, [*lead, size, 1] if offset >= 0 else [*lead, 1, size])
-    dtype = {tt.float32: torch.float32, tt.int32: torch.int32}.get(self.dtype, torch.bfloat16)
-    matrix = tt.where(tt.constant(diagonal_of(size, offset, dtype)), spread, 0)
-    rows, columns = dim1 % rank, dim2 % rank
-    outer = iter(range(rank - 2))
-    order = [{rows: rank - 2, columns: rank - 1}[dim] if dim in (rows, columns) else next(outer) for dim in range(rank)]
-    return matrix if order == sorted(order) else tt.permute(matrix, order)
+    matrix = tt.where(tt.constant(diagonal_of(size, offset, torch_dtype(tt, self))), spread, 0)
+    return permuted_back(tt, matrix, moved_last([dim1, dim2], rank))

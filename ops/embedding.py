@@ -11,7 +11,7 @@ from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from ..specs import Index, Tensor
 from ._gathers import Places, gathered, places_of, read
-from .vocabulary import as_shape, from_sizes, moves_narrow
+from .vocabulary import around, as_shape, from_sizes, moved_first, moves_narrow, permuted, permuted_back
 
 aten = torch.ops.aten
 
@@ -151,16 +151,16 @@ def index_select(tt, self, dim, index):
     if rank == 0:
         return self
     dim, shape, count = dim % rank, list(self.shape), prod(index.shape)
-    size, before, after = shape[dim], prod(shape[:dim]), prod(shape[dim + 1 :])
+    before, size, after = around(shape, dim)
     shape[dim] = count
     if before == 1:
         return as_shape(tt, rows_among(tt, as_shape(tt, self, [size, after]), index), shape)
     if size <= FEW_ROWS or count <= FEW_PLACES:
         return as_shape(tt, along(tt, as_shape(tt, self, [before, size, after]), index), shape)
-    order = [dim, *(d for d in range(rank) if d != dim)]
-    table = as_shape(tt, tt.permute(self, order), [size, before * after])
-    found = as_shape(tt, rows_of(tt, table, index), [count, *(shape[d] for d in order[1:])])
-    return tt.permute(found, [order.index(d) for d in range(rank)])
+    order = moved_first([dim], rank)
+    table = as_shape(tt, permuted(tt, self, order), [size, before * after])
+    found = as_shape(tt, rows_of(tt, table, index), [shape[d] for d in order])
+    return permuted_back(tt, found, order)
 
 
 def gather_samples():
@@ -217,7 +217,7 @@ def flip_samples():
 def flip(tt, self, dims):
     shape = list(self.shape)
     for dim in {dim % len(shape) for dim in dims} if shape else ():
-        size, before, after = shape[dim], prod(shape[:dim]), prod(shape[dim + 1 :])
+        before, size, after = around(shape, dim)
         if after == 1:
             self = read(tt, as_shape(tt, self, [1, before, size]), -1, backwards(size, -1))
         else:

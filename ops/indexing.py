@@ -13,7 +13,7 @@ from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from ..specs import Indices, Tensor
 from .embedding import LOOKED_UP, TABLES, rows_among
-from .vocabulary import as_shape
+from .vocabulary import as_shape, permuted
 
 aten = torch.ops.aten
 
@@ -78,7 +78,7 @@ def index(tt, self, indices):
     dims = [dim for dim, given in enumerate(indices) if given is not None]
     rest = [dim for dim in range(len(shape)) if dim not in dims]
     joined = indices[dims[0]]
-    first = self if dims[-1] < len(dims) else tt.permute(self, [*dims, *rest])
+    first = permuted(tt, self, [*dims, *rest])
     table = as_shape(tt, first, [prod(shape[dim] for dim in dims), prod(shape[dim] for dim in rest)])
     found = as_shape(tt, rows_among(tt, table, joined), [*joined.shape, *(shape[dim] for dim in rest)])
     # Indexed dimensions stay where they are if they are neighbours; else they come first.

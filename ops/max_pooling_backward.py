@@ -14,7 +14,7 @@ from ..specs import Shape
 from ._resample import repeated
 from ._windows import border, pad, windows
 from .max_pooling import ROWS_PADDED, sides_of
-from .vocabulary import one_number, torch_dtype
+from .vocabulary import at_most, one_number, torch_dtype
 
 aten = torch.ops.aten
 
@@ -118,9 +118,8 @@ WIDEST = ROWS_PADDED.limit
 
 
 def lower_max_pool_backward(op, dims):
-    def many_windows(call):
-        count = prod(side.overlap() for side in sides_of(call, dims))
-        return str(count) if count > MOST_WINDOWS else None
+    def most_windows(call):
+        return prod(side.overlap() for side in sides_of(call, dims))
 
     def other_places(call):
         places = [side.places for side in sides_of(call, dims)]
@@ -136,8 +135,11 @@ def lower_max_pool_backward(op, dims):
             SameDtype(("grad_output", "self")),
             ROWS_PADDED,
             Check("a gradient and an index for each window", other_places),
-            Check(
-                f"an element is in at most {MOST_WINDOWS} windows", many_windows, because="it takes one slice for each"
+            at_most(
+                MOST_WINDOWS,
+                "an element is in at most {} windows",
+                most_windows,
+                because="it takes one slice for each",
             ),
         ],
     )

@@ -7,7 +7,7 @@ import torch
 from ..conditions import FLOATS, MOVABLE, AtMost, Check, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, ints, rand
-from .vocabulary import FITS, ROW, cut, moves_narrow, number
+from .vocabulary import FITS, ROW, at_most, cut, moves_narrow, number
 
 aten = torch.ops.aten
 
@@ -27,9 +27,8 @@ def emptied(call):
     return str(left) if min(left, default=1) < 1 else None
 
 
-def wide(call):
-    size = call["self"].shape[-1] + sum(call["pad"][:2]) if call["self"].ndim else 0
-    return str(size) if size > PADDED_ROW else None
+def padded_row(call):
+    return call["self"].shape[-1] + sum(call["pad"][:2]) if call["self"].ndim else 0
 
 
 def constant_pad_samples():
@@ -60,7 +59,7 @@ def constant_pad_samples():
     when=[
         FITS,
         Check("negative padding leaves something", emptied, because="ttnn has no empty slices"),
-        Check(f"padded rows of at most {PADDED_ROW} elements", wide, because="ttnn.pad keeps rows in L1"),
+        at_most(PADDED_ROW, "padded rows of at most {} elements", padded_row, because="ttnn.pad keeps rows in L1"),
     ],
 )
 @moves_narrow

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from ..conditions import FLOATS, Check
+from ..conditions import FLOATS
 from ..registry import cpu_only, lower
 from ..samples import Sample, rand
 from ._weighed import MOST_GATHERED, averaged, pooled_at_once
 from ._windows import padded, slide, windows
 from .max_pooling import LARGEST_KERNEL, ROWS_PADDED
 from .pad import PADDED_ROW
-from .vocabulary import cast, from_sizes, reduce, widen
+from .vocabulary import at_most, cast, from_sizes, reduce, widen
 
 aten = torch.ops.aten
 
@@ -64,18 +64,19 @@ def adaptive_avg_pool_samples():
     yield Sample(rand(1, 1, 1).expand(64, 64, 40001), [64, 1000])
 
 
-def too_much(call):
+def gathered(call):
     *outer, height, width = call["self"].shape
     rows, columns = call["output_size"]
-    held = pooled_at_once((*outer, height, width), -1, columns), pooled_at_once((*outer, height, columns), -2, rows)
-    return str(max(held)) if max(held) > MOST_GATHERED else None
+    return max(
+        pooled_at_once((*outer, height, width), -1, columns), pooled_at_once((*outer, height, columns), -2, rows)
+    )
 
 
 @lower(
     aten._adaptive_avg_pool2d.default,
     samples=adaptive_avg_pool_samples,
     takes=FLOATS,
-    when=[Check(f"at most {MOST_GATHERED} elements in windows", too_much, because="all windows are held at once")],
+    when=[at_most(MOST_GATHERED, "at most {} elements in windows", gathered, because="all windows are held at once")],
 )
 def adaptive_avg_pool2d(tt, self, output_size):
     if list(output_size) == [1, 1]:

@@ -11,20 +11,31 @@ from ..conditions import FLOATS, Check, OneOf, SameDtype
 from ..registry import lower
 from ..samples import Sample, ints, rand
 from ..specs import Index, Rows, Takes
-from ._places import MOST_PAIRS, OF_NOTHING, at_places, reduced, too_many_pairs
+from ._places import MOST_PAIRS, OF_NOTHING, at_places, reduced
 from .binary import ALPHA
 from .embedding import indexed_size
-from .vocabulary import BF16, NAN_IS_LOST, as_shape, cast, widen
+from .vocabulary import (
+    BF16,
+    NAN_IS_LOST,
+    around,
+    as_shape,
+    at_most,
+    cast,
+    moved_last,
+    permuted,
+    permuted_back,
+    widen,
+)
 
 aten = torch.ops.aten
 
 EXTREMES = ("amax", "amin")
 HOW = ("sum", "prod", "mean", *EXTREMES)
-HELD = "ttnn.scatter does not compare, and what goes to each place is held for all places at once"
+ALL_AT_ONCE = "ttnn.scatter does not compare, and what goes to each place is held for all places at once"
 
 
-def pairs(call: Call) -> str | None:
-    return too_many_pairs(call["index"].shape, indexed_size(call)) if call["reduce"] in EXTREMES else None
+def pairs(call: Call) -> int:
+    return call["index"].numel * indexed_size(call) if call["reduce"] in EXTREMES else 0
 
 
 def along(call: Call) -> tuple[int, int]:
@@ -46,7 +57,7 @@ def other_slices(call: Call) -> str | None:
 
 
 SLICES = Check("source has a slice like those of self for each index", other_slices, because="PyTorch raises")
-PAIRS = Check(f"at most {MOST_PAIRS} pairs of an element and a place for amax and amin", pairs, because=HELD)
+PAIRS = at_most(MOST_PAIRS, "at most {} pairs of an element and a place for amax and amin", pairs, because=ALL_AT_ONCE)
 SAME_SHAPE = Check("src has the shape of index", unlike_index, because="its other elements go nowhere")
 
 
@@ -91,23 +102,19 @@ def scattered(tt, self, dim, index, src, how, include_self):
     shape, part = list(self.shape) or [1], list(src.shape) or [1]
     dim %= len(shape)
     part[dim], count = shape[dim], part[dim]
-    order = [*(d for d in range(len(shape)) if d != dim), dim]
+    order = moved_last([dim], len(shape))
     rows = prod(part) // shape[dim]
-
-    def moved(x):
-        return x if dim == len(shape) - 1 else tt.permute(x, order)
-
     whole = as_shape(tt, self, shape)
     covered = whole if part == shape else tt.slice(whole, [0] * len(shape), part)
     pair = (covered, shape[dim]), (as_shape(tt, src, [*part[:dim], count, *part[dim + 1 :]]), count)
     if how in EXTREMES:
-        to, what = (as_shape(tt, widen(tt, moved(x)), [rows, width]) for x, width in pair)
+        to, what = (as_shape(tt, widen(tt, permuted(tt, x, order)), [rows, width]) for x, width in pair)
         result = extremes(tt, to, index, what, how, include_self)
     else:
-        to, what = (matrix(tt, moved(x), rows, width) for x, width in pair)
+        to, what = (matrix(tt, permuted(tt, x, order), rows, width) for x, width in pair)
         result = summed(tt, to, index, what, how, include_self)
     result = cast(tt, as_shape(tt, result, [part[d] for d in order]), self.dtype)
-    result = result if dim == len(shape) - 1 else tt.permute(result, [order.index(d) for d in range(len(shape))])
+    result = permuted_back(tt, result, order)
     if part != shape:
         widths = [(0, all_ - some) for all_, some in zip(shape, part, strict=True)]
         is_covered = tt.pad(tt.full_like(result, 1.0), widths, 0)
@@ -208,7 +215,7 @@ def added_slices():
 def index_add(tt, self, dim, index, source, alpha):
     shape = list(self.shape) or [1]
     dim %= len(shape)
-    before, size, after = prod(shape[:dim]), shape[dim], prod(shape[dim + 1 :])
+    before, size, after = around(shape, dim)
     count, columns = prod(index.shape), before * after
     source = source if alpha == 1 else tt.multiply(widen(tt, source), float(alpha))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 import torch
@@ -13,8 +12,8 @@ from ..meta import Meta, meta_of
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import Segments, Tensor
-from ._places import MOST_PAIRS, between, reduced, too_many_pairs
-from .vocabulary import NAN_IS_LOST, as_shape, cast, number
+from ._places import MOST_PAIRS, between, reduced
+from .vocabulary import NAN_IS_LOST, around, as_shape, at_most, cast, number
 
 aten = torch.ops.aten
 
@@ -44,8 +43,8 @@ def other_rows(call: Call) -> str | None:
     return str(list(sizes.shape)) if rows != data.shape[: axis_of(call)] else None
 
 
-def too_many(call: Call) -> str | None:
-    return too_many_pairs(call["data"].shape, segment_count(call))
+def pairs(call: Call) -> int:
+    return call["data"].numel * segment_count(call)
 
 
 def by_segment(call: Call, outputs: list[Meta]) -> list[Meta]:
@@ -100,7 +99,7 @@ def segment_samples():
         OneOf("reduce", tuple(HOW)),
         Check("either lengths or offsets are given", not_one, because="PyTorch takes one of them"),
         Check("lengths or offsets for each of the rows", other_rows, because="PyTorch raises"),
-        Check(f"at most {MOST_PAIRS} pairs of an element and a segment", too_many, because="all are held at once"),
+        at_most(MOST_PAIRS, "at most {} pairs of an element and a segment", pairs, because="all are held at once"),
     ],
     chip=NAN_IS_LOST,
 )
@@ -108,7 +107,7 @@ def segment_reduce(tt, data, reduce, lengths, offsets, axis, unsafe, initial):
     # Lengths and offsets were checked, `unsafe` or not; both arrive as offsets.
     shape = list(data.shape)
     axis %= len(shape)
-    before, size, after = prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
+    before, size, after = around(shape, axis)
     values = tt.permute(as_shape(tt, data, [before, size, after]), [0, 2, 1])
     here = between(tt, lengths if offsets is None else offsets, before, size)
     total, hits = reduced(tt, values, here, HOW[reduce])

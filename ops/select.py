@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ..conditions import BOOL, FLOATS, MOVABLE, NUMBERS
@@ -136,13 +138,15 @@ def limits():
     yield Sample(rand(5, 7).double(), -1.0, 0.5)
 
 
-@lower(
-    aten.clamp.default,
-    samples=limits,
-    takes=together(("self", "min", "max"), NUMBERS),
-    when=[FITS],
-    chip=NAN_IS_A_LIMIT,
-)
+def limited_by(*names: str) -> dict[str, Any]:
+    """What a clamp takes: the tensor and these limits, promoted together."""
+    return {"takes": together(("self", *names), NUMBERS)}
+
+
+BY_NUMBERS: dict[str, Any] = {"when": [FITS], "chip": NAN_IS_A_LIMIT}
+
+
+@lower(aten.clamp.default, samples=limits, **limited_by("min", "max"), **BY_NUMBERS)
 def clamp(tt, self, min, max):
     within = {"min": min, "max": max}
     return tt.clamp(self, **{name: number(tt, limit, self) for name, limit in within.items() if limit is not None})
@@ -155,24 +159,12 @@ def lower_limits():
     yield Sample(int32(5, 7), 2**40)
 
 
-@lower(
-    aten.clamp_min.default,
-    samples=lower_limits,
-    takes=together(("self", "min"), NUMBERS),
-    when=[FITS],
-    chip=NAN_IS_A_LIMIT,
-)
+@lower(aten.clamp_min.default, samples=lower_limits, **limited_by("min"), **BY_NUMBERS)
 def clamp_min(tt, self, min):
     return clamp(tt, self, min, None)
 
 
-@lower(
-    aten.clamp_max.default,
-    samples=lower_limits,
-    takes=together(("self", "max"), NUMBERS),
-    when=[FITS],
-    chip=NAN_IS_A_LIMIT,
-)
+@lower(aten.clamp_max.default, samples=lower_limits, **limited_by("max"), **BY_NUMBERS)
 def clamp_max(tt, self, max):
     return clamp(tt, self, None, max)
 
@@ -187,12 +179,7 @@ def limiting_tensors():
     yield Sample(rand(5, 7).double(), rand(5, 7).double())
 
 
-@lower(
-    aten.clamp.Tensor,
-    samples=limiting_tensors,
-    takes=together(("self", "min", "max"), NUMBERS),
-    chip=NAN_IS_LOST,
-)
+@lower(aten.clamp.Tensor, samples=limiting_tensors, **limited_by("min", "max"), chip=NAN_IS_LOST)
 def clamp_tensor(tt, self, min, max):
     self = self if min is None else tt.maximum(self, min)
     return self if max is None else tt.minimum(self, max)
@@ -204,22 +191,12 @@ def one_limiting_tensor():
             yield Sample(*sample.args[:2])
 
 
-@lower(
-    aten.clamp_min.Tensor,
-    samples=one_limiting_tensor,
-    takes=together(("self", "min"), NUMBERS),
-    chip=NAN_IS_LOST,
-)
+@lower(aten.clamp_min.Tensor, samples=one_limiting_tensor, **limited_by("min"), chip=NAN_IS_LOST)
 def clamp_min_tensor(tt, self, min):
     return tt.maximum(self, min)
 
 
-@lower(
-    aten.clamp_max.Tensor,
-    samples=one_limiting_tensor,
-    takes=together(("self", "max"), NUMBERS),
-    chip=NAN_IS_LOST,
-)
+@lower(aten.clamp_max.Tensor, samples=one_limiting_tensor, **limited_by("max"), chip=NAN_IS_LOST)
 def clamp_max_tensor(tt, self, max):
     return tt.minimum(self, max)
 

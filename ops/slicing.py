@@ -8,15 +8,9 @@ from ..conditions import MOVABLE, Check
 from ..registry import lower
 from ..samples import Sample, rand
 from .views import VIEWABLE, of
-from .vocabulary import ROW, as_shape, cut, moves_narrow
+from .vocabulary import ROW, as_shape, at_most, cut, moved_last, moves_narrow, permuted
 
 aten = torch.ops.aten
-
-
-def moved_last(dims, rank):
-    """`dims` made positive, in the order that leaves them last."""
-    dims = [dim % rank for dim in dims]
-    return [dim for dim in range(rank) if dim not in dims] + dims
 
 
 def pieces(tt, x, dim, sizes):
@@ -106,10 +100,9 @@ for op in (aten.split_with_sizes.default, aten.unsafe_split_with_sizes.default):
     lower(op, samples=split_sizes_samples, takes=VIEWABLE, when=[ROWS_FIT])(moves_narrow(split_with_sizes))
 
 
-def wide_matrix(call):
+def matrix_size(call):
     shape = call["self"].shape
-    size = shape[call["dim1"]] * shape[call["dim2"]]
-    return str(size) if size > ROW else None
+    return shape[call["dim1"]] * shape[call["dim2"]]
 
 
 def diagonal_samples():
@@ -120,8 +113,7 @@ def diagonal_samples():
 
 
 def diagonal(tt, self, offset, dim1, dim2):
-    order = moved_last([dim1, dim2], len(self.shape))
-    matrices = self if order == sorted(order) else tt.permute(self, order)
+    matrices = permuted(tt, self, moved_last([dim1, dim2], len(self.shape)))
     *batch, rows, columns = matrices.shape
     start = offset if offset >= 0 else -offset * columns
     count = min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns)
@@ -129,8 +121,8 @@ def diagonal(tt, self, offset, dim1, dim2):
     return cut(tt, flat, len(batch), start, start + (count - 1) * (columns + 1) + 1, columns + 1)
 
 
-MATRIX_FITS = Check(
-    f"a matrix of at most {ROW} elements", wide_matrix, because="its diagonal is cut out of one row in L1"
+MATRIX_FITS = at_most(
+    ROW, "a matrix of at most {} elements", matrix_size, because="its diagonal is cut out of one row in L1"
 )
 lower(aten.diagonal.default, samples=diagonal_samples, takes=VIEWABLE, when=[MATRIX_FITS])(moves_narrow(diagonal))
 # What torch.diag makes.

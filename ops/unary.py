@@ -11,7 +11,7 @@ from ..conditions import FLOATS, NUMBERS
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from ._special import erfc, erfinv, log_gamma
-from .vocabulary import BF16, in_float32, of_reciprocal, one_tensor
+from .vocabulary import BF16, direct, in_float32, of_reciprocal, one_tensor
 
 aten = torch.ops.aten
 
@@ -51,16 +51,6 @@ PARTLY_DEFINED = ("acos", "acosh", "asin", "atanh")
 ODD = {"sinh": "float32", "tanh": "bfloat16"}
 
 TESTS = ("isinf", "isnan", "isneginf", "isposinf", "signbit")
-
-
-def direct(name: str) -> Callable[[Any, Any], Any]:
-    """The lowering to `ttnn.<name>`."""
-
-    def unary(tt, self):
-        return getattr(tt, name)(self)
-
-    unary.__name__ = name
-    return unary
 
 
 def through_float32(name: str) -> Callable[[Any, Any], Any]:

@@ -15,7 +15,7 @@ from ..specs import Tensor
 from ._resample import sources, sources_in_channels_last, take
 from ._taps import CUBIC, LINEAR, antialiased_cubic, antialiased_linear, cubic, linear, without_elements
 from ._weighed import MOST_GATHERED, held_at_once, weighed
-from .vocabulary import as_shape, cast, widen
+from .vocabulary import as_shape, at_most, cast, widen
 
 aten = torch.ops.aten
 
@@ -153,18 +153,19 @@ def interpolation_samples(dtypes=FLOATS):
 def too_much(make):
     """The condition that no more is gathered at once than `weighed` may hold."""
 
-    def more(call):
+    def gathered(call):
         *outer, height, width = call["self"].shape
         high, wide = call["output_size"]
         first = rows_first(call["self"].shape, call["output_size"])
         options = make, call["align_corners"]
-        most = max(
+        return max(
             held_at_once((*outer, height, width if first else wide), -2, high, *options, call["scales_h"]),
             held_at_once((*outer, high if first else height, width), -1, wide, *options, call["scales_w"]),
         )
-        return str(most) if most > MOST_GATHERED else None
 
-    return Check(f"at most {MOST_GATHERED} elements to weigh", more, because="those of all outputs are held at once")
+    return at_most(
+        MOST_GATHERED, "at most {} elements to weigh", gathered, because="those of all outputs are held at once"
+    )
 
 
 def rows_first(shape, output_size):

@@ -9,7 +9,7 @@ import torch
 from ..conditions import FLOATS, MOVABLE, UNSIGNED, SizeAtMost
 from ..registry import cpu_only, lower
 from ..samples import Sample, ints, rand
-from .vocabulary import ROW, as_shape, moves_narrow
+from .vocabulary import ROW, as_shape, moves_narrow, permuted
 
 aten = torch.ops.aten
 
@@ -70,8 +70,7 @@ permute_samples = of(
 @lower(aten.permute.default, samples=permute_samples, takes=VIEWABLE)
 @moves_narrow
 def permute(tt, self, dims):
-    order = [dim % len(dims) for dim in dims]
-    return self if order == sorted(order) else tt.permute(self, order)
+    return permuted(tt, self, [dim % len(dims) for dim in dims])
 
 
 transpose_samples = of(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from ..conditions import FLOATS, AtLeast, AtMost, Check, SizeAtMost
+from ..conditions import FLOATS, AtLeast, AtMost, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, rand
 from .pad import PADDED_ROW, constant_pad_nd
 from .views import VIEWABLE, of
-from .vocabulary import ROW, as_shape, cut, moves_narrow
+from .vocabulary import ROW, as_shape, at_most, cut, moves_narrow
 
 aten = torch.ops.aten
 
@@ -51,9 +51,8 @@ def im2col_samples():
     yield Sample(rand(1, 3, 8, 8), [2, 2], [1, 1], [0, -1], [1, 1])
 
 
-def many_places(call):
-    places = call["kernel_size"][0] * call["kernel_size"][1]
-    return str(places) if places > 64 else None
+def kernel_places(call):
+    return call["kernel_size"][0] * call["kernel_size"][1]
 
 
 @lower(
@@ -62,7 +61,12 @@ def many_places(call):
     takes=FLOATS,
     when=[
         AtLeast("padding", 0, because="PyTorch takes no others"),
-        Check("a kernel of at most 64 places", many_places, because="it takes one slice for each place of the kernel"),
+        at_most(
+            64,
+            "a kernel of at most {} places",
+            kernel_places,
+            because="it takes one slice for each place of the kernel",
+        ),
         SizeAtMost("self", -1, PADDED_ROW // 2, because="ttnn.pad keeps rows in L1"),
     ],
 )

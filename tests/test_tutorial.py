@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ttreg.ops import vocabulary
 from typer.testing import CliRunner
 
 from ttreg import cli
@@ -109,3 +110,8 @@ def test_the_program_runs_the_op_on_the_device(found, capsys):
     total, ops = capsys.readouterr().out.split(" ", 1)
     assert total == "1024.0"
     assert sorted(ast.literal_eval(ops)) == ["aten.heaviside.default", "aten.sum.default"]  # rows come by their time
+
+
+def test_every_word_that_lowerings_share_is_in_the_table():
+    table = TUTORIAL.partition("## The words that lowerings share")[2]
+    assert [word for word in vocabulary.__all__ if not re.search(rf"`{word}[(`]", table)] == []

@@ -200,7 +200,7 @@ def lower(
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         specs = specs_of(op, takes) if isinstance(op, OpOverload) else {}
         conditions = (*conditions_of(op, specs), *when)
-        registry.add(Entry(op, "device", conditions, samples, function, specs, outputs, function.__module__, chip=chip))
+        registry.add(Entry(op, "device", conditions, samples, function, specs, outputs, _caller(), chip=chip))
         return function
 
     return decorate

@@ -10,7 +10,7 @@ from ..conditions import FLOATS
 from ..meta import intern
 from ..registry import decomposed, lower
 from ..samples import Sample, bools, rand
-from .normalization import BATCH_NORM, batch_norm, batch_norm_of_itself, batch_norm_on_cpu
+from .batch_norm import BATCH_NORM, batch_norm, batch_norm_of_itself, batch_norm_on_cpu
 from .vocabulary import as_shape, cast, reduce, widen
 
 aten = torch.ops.aten

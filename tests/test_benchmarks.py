@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 FEW = {
     "chip": ["--rounds", "2", "--programs", "2", "--passes", "2", "--warm"],
+    "exact": ["MTCNN's networks"],
     "flat": ["--live", "50", "--ops", "200", "--signatures", "20"],
     "min_upload": ["--rounds", "2"],
     "models": ["MTCNN's networks", "--rounds", "2"],
@@ -40,6 +41,12 @@ def test_every_benchmark_is_among_them():
 def test_numerics_foretells_what_was_measured():
     for errors in json.loads(printed("numerics", "--json").splitlines()[-1])["LSTM cell, two steps"].values():
         assert 0.75 < errors["ratio"] < 1.35
+
+
+def test_exact_counts_the_calls_of_both_settings():
+    [counts] = json.loads(printed("exact", "--json")).values()
+    assert counts["exact"]["calls"] > counts["fast"]["calls"] > 0
+    assert counts["fast"]["refused"] == 0
 
 
 def test_min_upload_prints_a_table():

@@ -86,7 +86,7 @@ def test_show_has_all_of_an_entry():
     assert shown.op_schema == str(aten.cumsum.default._schema)
     assert [said.condition for said in shown.conditions] == [str(c) for c in entry.conditions]
     assert [said.because for said in shown.conditions] == [c.because for c in entry.conditions]
-    assert "def cumsum(tt, self, dim, dtype)" in shown.lowering.code
+    assert "def cumsum(tt, self, dim, dtype, out)" in shown.lowering.code
     assert len(shown.samples) == len(list(entry.samples()))
     assert {s.refused.partition(", got")[0] for s in shown.samples} - {""} == {str(c) for c in entry.conditions}
     assert any("`cumsum`" in remark.ttnn for remark in shown.limits)

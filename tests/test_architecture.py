@@ -70,6 +70,20 @@ def test_the_table_has_every_package_and_top_level_module():
     assert set(floors()) == {room(module) for module in modules()}
 
 
+def test_the_map_has_every_package_and_top_level_module():
+    """By its folder, or by its file."""
+    places = {modules()[name] for name in {room(module) for module in modules()}}
+    paths = {path.parent if path.name == "__init__.py" else path for path in places} - {ROOT / "ttreg"}
+    assert paths <= {ROOT / name for name in mentioned("docs/architecture.md")}
+
+
+def test_the_workflow_runs_the_commands_that_the_readme_begins_with():
+    runs = re.findall(r"^ *- run: (.*)$", (ROOT / ".github/workflows/ci.yml").read_text(), re.MULTILINE)
+    begins_with = re.search(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert begins_with is not None
+    assert runs == begins_with[1].splitlines()
+
+
 def test_nothing_imports_upward():
     floor = floors()
     upward = [(a, b) for a, targets in imports().items() for b in targets if floor[room(b)] < floor[room(a)]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
@@ -12,6 +13,7 @@ from ttreg.checking.compare import TOLERANCES, largest_difference
 from ttreg.meta import meta_of
 from ttreg.registry import Entry
 from ttreg.runtime.session import Session
+from ttreg.schema import argument_names, written_arguments
 
 from .left_open import ROUNDED_SUMS, in_float32, name_of, settled
 
@@ -25,30 +27,61 @@ def difference(session: Session, entry: Entry, arguments: dict[str, Any]) -> str
         if _too_large(entry, arguments):
             return None
         copied = tree_map_only(torch.Tensor, host_copy, arguments)
-        expected = _outcome(entry, copied)
+        expected = outcome(entry.op, copied)
         on_device = tree_map_only(torch.Tensor, lambda t: _to_device(session, t), arguments)
-    given = _outcome(entry, on_device)
+    given = outcome(entry.op, on_device)
     with _disable_current_modes():
         if isinstance(given, list):
-            try:
-                given = [(t._meta, session.read(t)) if hasattr(t, "_meta") else (meta_of(t), t) for t in given]
-            except Exception as error:
-                given = error
+            given = read(session, given)
         differing = _compared(entry, copied, given, expected)
         if differing and name_of(entry) in ROUNDED_SUMS and isinstance(expected, list):
-            wider = _outcome(entry, in_float32(copied))
+            wider = outcome(entry.op, in_float32(copied))
             rounded = [new.to(old.dtype) for new, old in zip(wider, expected, strict=True)]
             differing = _compared(entry, copied, given, rounded)
         return differing
 
 
-def _outcome(entry: Entry, arguments: dict[str, Any]) -> Any:
+def difference_in_writes(session: Session, entry: Entry, op: OpOverload, arguments: dict[str, Any]) -> str | None:
+    """As `difference`, of a form of the entry's op that writes: also in what it leaves in the tensors written to."""
+    names = written_arguments(op)
+    with _disable_current_modes():
+        if _too_large(entry, {name: arguments[name] for name in argument_names(entry.op)}):
+            return None
+        copied = tree_map_only(torch.Tensor, host_copy, arguments)
+        expected = outcome(op, copied)
+        on_device = tree_map_only(torch.Tensor, lambda t: _to_device(session, t), arguments)
+    given = outcome(op, on_device)
+    with _disable_current_modes():
+        if isinstance(given, list):
+            given = read(session, given)
+        differing = _compared(entry, copied, given, expected)
+        if differing:
+            return differing
+        left = [copied[name] for name in names]
+        resized = any(meta_of(now) is not meta_of(arguments[name]) for name, now in zip(names, left, strict=True))
+        if resized and isinstance(expected, Exception):  # what was resized before that holds what was in memory
+            metas = [getattr(on_device[name], "_meta", None) or meta_of(on_device[name]) for name in names]
+            same = all(meta is meta_of(now) for meta, now in zip(metas, left, strict=True))
+            return "" if same else f"{metas} left instead of {[meta_of(now) for now in left]}"
+        differing = _compared(entry, copied, read(session, [on_device[name] for name in names]), left)
+        return differing and f"left behind: {differing}"
+
+
+def read(session: Session, tensors: list[torch.Tensor]) -> Any:
+    """The metadata and values of each, or what is raised where they are read."""
+    try:
+        return [(t._meta, session.read(t)) if hasattr(t, "_meta") else (meta_of(t), t) for t in tensors]
+    except Exception as error:
+        return error
+
+
+def outcome(op: OpOverload, arguments: dict[str, Any]) -> Any:
     """The tensors that it returns, or the exception that it raises."""
-    positional = {a.name for a in entry.op._schema.arguments if not a.kwarg_only}
+    positional = {a.name for a in op._schema.arguments if not a.kwarg_only}
     args = [value for name, value in arguments.items() if name in positional]
     kwargs = {name: value for name, value in arguments.items() if name not in positional}
     try:
-        return [leaf for leaf in tree_leaves(entry.op(*args, **kwargs)) if isinstance(leaf, torch.Tensor)]
+        return [leaf for leaf in tree_leaves(op(*args, **kwargs)) if isinstance(leaf, torch.Tensor)]
     except Exception as error:
         return error
 
@@ -100,7 +133,7 @@ def host_copy(tensor: torch.Tensor) -> torch.Tensor:
 
 def _too_large(entry: Entry, arguments: dict[str, Any]) -> bool:
     try:
-        outputs = _outcome(entry, tree_map_only(torch.Tensor, lambda t: meta_of(t).on_meta(), arguments))
+        outputs = outcome(entry.op, tree_map_only(torch.Tensor, lambda t: meta_of(t).on_meta(), arguments))
     except RuntimeError:
         return False
     return isinstance(outputs, list) and any(output.numel() > MOST_ELEMENTS for output in outputs)

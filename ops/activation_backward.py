@@ -82,30 +82,24 @@ def gelu_backward(tt, grad_output, self, approximate):
     return in_float32(tt, gradient, grad_output, self)
 
 
-@lower(
-    aten.sigmoid_backward.default,
-    samples=gradients(low=0.0, high=1.0),
-    takes=FLOATS,
-    when=[SameDtype(("grad_output", "output"))],
-)
-def sigmoid_backward(tt, grad_output, output):
-    def gradient(grad, y):
-        return tt.multiply(tt.multiply(grad, tt.rsub(y, 1.0)), y)
+def lower_by_result(op, low, high, gradient):
+    """The entry of a gradient that follows from what the function gave, which is from `low` to `high`."""
 
-    return in_float32(tt, gradient, grad_output, output)
+    @lower(op, samples=gradients(low=low, high=high), takes=FLOATS, when=[SameDtype(("grad_output", "output"))])
+    def backward(tt, grad_output, output):
+        return in_float32(tt, lambda grad, y: gradient(tt, grad, y), grad_output, output)
 
 
-@lower(
-    aten.tanh_backward.default,
-    samples=gradients(low=-1.0, high=1.0),
-    takes=FLOATS,
-    when=[SameDtype(("grad_output", "output"))],
-)
-def tanh_backward(tt, grad_output, output):
-    def gradient(grad, y):
-        return tt.multiply(grad, tt.rsub(tt.square(y), 1.0))
+def of_sigmoid_result(tt, grad, y):
+    return tt.multiply(tt.multiply(grad, tt.rsub(y, 1.0)), y)
 
-    return in_float32(tt, gradient, grad_output, output)
+
+def of_tanh_result(tt, grad, y):
+    return tt.multiply(grad, tt.rsub(tt.square(y), 1.0))
+
+
+lower_by_result(aten.sigmoid_backward.default, 0.0, 1.0, of_sigmoid_result)
+lower_by_result(aten.tanh_backward.default, -1.0, 1.0, of_tanh_result)
 
 
 @lower(

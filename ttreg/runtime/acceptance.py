@@ -1,4 +1,4 @@
-"""Whether the device runs a call that has an entry, and how its arguments then arrive."""
+"""Decides whether the device runs a call that has an entry, and how the call's arguments arrive."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from .session import Session
 
 aten = torch.ops.aten
 
-# Nothing is gained by having the device do what only moves data, in a part that the host would then put in its place.
+# These ops only move data. Writing part of a storage with them on the device saves no work, and the host has to put the
+# part into its storage afterwards.
 _OVERWRITES = frozenset((aten.copy.default, aten.fill.Scalar, aten.fill.Tensor, aten.zero.default))
 
 
 def refuse(asked: Asked, plan: Plan, entry: Entry) -> Refusal | None:
-    """Why the device does not run the call, or None after filling in the plan's outputs and arrivals."""
+    """Return why the device does not run the call; or fill in the plan's outputs and arrivals and return None."""
     outputs, plan.returns_list = asked.outputs
     if outputs is None:
         return asked.without_outputs()
@@ -51,7 +52,7 @@ def refuse(asked: Asked, plan: Plan, entry: Entry) -> Refusal | None:
 
 
 def _refuse_out(asked: Asked, outputs: list[Meta]) -> Refusal | None:
-    """The shape functions of `out=` forms take dtypes that their kernels do not."""
+    """Refuse `out=` dtypes that the kernel does not take: the shape functions of `out=` forms accept too many."""
     form = functional_form(asked.op)
     if form is None or is_in_place(asked.op):
         return None
@@ -71,7 +72,7 @@ def _refuse_empty(asked: Asked, entry: Entry, outputs: list[Meta]) -> Refusal | 
 
 
 def _refuse_writes(asked: Asked, plan: Plan, entry: Entry, call: Call) -> Refusal | None:
-    """Why the device does not write to what the call writes to; notes in the plan if that is a part of a storage."""
+    """Return why the device does not write to the call's targets. Notes in the plan a write to part of a storage."""
     session = asked.session
     for tensor in plan.targets(asked.args, asked.kwargs):
         dtype = entry.common_dtype(call)
@@ -92,7 +93,7 @@ def _refuse_dtypes(session: Session, outputs: list[Meta]) -> Refusal | None:
 
 
 def entry_refusal(session: Session, entry: Entry, call: Call) -> Refusal | None:
-    """Which condition of the entry refuses the call, in the dtypes that it would have on the device."""
+    """Return the refusal of the entry's first failing condition. Conditions see the dtypes that the device carries."""
     try:
         promoted = entry.in_common_dtype(call)
     except Exception as error:
@@ -101,10 +102,11 @@ def entry_refusal(session: Session, entry: Entry, call: Call) -> Refusal | None:
 
 
 def _set_arrivals(session: Session, plan: Plan, entry: Entry, call: Call) -> Refusal | None:
-    """Decide how each argument arrives; why that cannot be said, if it cannot."""
+    """Decide how each argument arrives; return a refusal if a spec cannot say."""
     try:
         dtype = entry.common_dtype(call)
-        # An integer is no float32 of the program's, and not to be rounded to what carries those, nor what it meets.
+        # `precision` narrows the program's float32 tensors only. Integers promoted to float32 stay exact, and so do the
+        # arguments that are promoted with them.
         exact = dtype in session.carriers.narrow and any(_is_long(m.dtype) for _, m in call.tensors(*entry.promoted))
         plan.casts = exact
         for slot in plan.slots:
@@ -118,7 +120,7 @@ def _set_arrivals(session: Session, plan: Plan, entry: Entry, call: Call) -> Ref
 
 
 def prepare(asked: Asked, plan: Plan) -> bool:
-    """Whether the device can hold the call, for which the plan is made ready."""
+    """Make the plan ready to run; return whether the device can hold the call."""
     session, entry = asked.session, plan.entry
     assert entry is not None
     keep_taken(plan, entry)
@@ -134,7 +136,7 @@ def prepare(asked: Asked, plan: Plan) -> bool:
 
 
 def _is_long(dtype: torch.dtype) -> bool:
-    """Whether the dtype has integers that bfloat16 has not, as float32 does up to 2**24."""
+    """Whether the dtype has integers that bfloat16 cannot hold; float32 still holds them up to 2**24."""
     return not dtype.is_floating_point and dtype not in (torch.bool, torch.uint8, torch.int8)
 
 
@@ -147,6 +149,6 @@ def _is_as_held(session: Session, arrival: Arrival, argument: Any) -> bool:
 
 
 def keep_taken(plan: Plan, entry: Entry) -> None:
-    """Drop what the lowering does not take: `out`, and what an `Is` condition leaves one value."""
+    """Drop arguments that the lowering does not take: `out`, and those that an `Is` condition fixes to one value."""
     plan.constants = {name: value for name, value in plan.constants.items() if name in entry.parameters}
     plan.slots = [slot for slot in plan.slots if slot.name in entry.parameters]

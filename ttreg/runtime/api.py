@@ -1,4 +1,4 @@
-"""The `tt` that lowerings are given: the device's ttnn API, and what a lowering needs to know of its session."""
+"""The `tt` argument of lowerings: the device's ttnn API, and what a lowering needs to know about its session."""
 
 from __future__ import annotations
 
@@ -30,37 +30,37 @@ class Api:
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._device.tt, name)
-        setattr(self, name, attribute)  # found at once from now on
+        setattr(self, name, attribute)  # later lookups skip __getattr__
         return attribute
 
     def typecast(self, value: Value, dtype: Any) -> Value:
-        """`ttnn.typecast`, counted; uint8 is made of int32, since ttnn makes wrong ones of bfloat16."""
+        """`ttnn.typecast`, counted. Casts to uint8 go through int32, since ttnn casts bfloat16 to uint8 wrongly."""
         self._count("dtype_conversions")
         if dtype == self.uint8 and value.dtype != self.int32:
             value = self.typecast(value, self.int32)
         return self._device.tt.typecast(value, dtype)
 
     def where(self, *operands: Any) -> Value:
-        """`ttnn.where` of operands of one rank."""
+        """`ttnn.where` with all operands brought to the same rank."""
         return self._device.tt.where(*self._of_one_rank(operands))
 
     def addcmul(self, *operands: Any, **options: Any) -> Value:
-        """`ttnn.addcmul` of operands of one rank."""
+        """`ttnn.addcmul` with all operands brought to the same rank."""
         return self._device.tt.addcmul(*self._of_one_rank(operands), **options)
 
     def addcdiv(self, *operands: Any, **options: Any) -> Value:
-        """`ttnn.addcdiv` of operands of one rank."""
+        """`ttnn.addcdiv` with all operands brought to the same rank."""
         return self._device.tt.addcdiv(*self._of_one_rank(operands), **options)
 
     def lerp(self, *operands: Any) -> Value:
-        """`ttnn.lerp` of operands of one rank."""
+        """`ttnn.lerp` with all operands brought to the same rank."""
         return self._device.tt.lerp(*self._of_one_rank(operands))
 
     def _of_one_rank(self, operands: tuple) -> list[Any]:
-        """The operands with ones in front of the shorter shapes.
+        """The operands at one rank: shorter shapes get leading dimensions of 1.
 
-        ttnn's kernels for three operands give wrong rows where one has a single dimension and another more, and the
-        program that they leave behind is then taken for calls that are right.
+        ttnn's kernels for three operands compute wrong rows if one operand has a single dimension and another has more.
+        ttnn also caches the program of such a call, and then uses it for calls that are correct.
         """
         most = max(len(operand.shape) for operand in operands if hasattr(operand, "shape"))
 
@@ -82,25 +82,25 @@ class Api:
         return getattr(self, self._carriers[dtype])
 
     def once(self, make: Callable[[Api], Any]) -> Any:
-        """`make(tt)`, made once for the session: settings that ttnn takes, say, which are slow to make."""
+        """`make(tt)`, computed once per session, for objects that are slow to make, such as ttnn's settings."""
         made = self._made.get(make)
         if made is None:
             made = self._made[make] = make(self)
         return made
 
     def prepared(self, value: Value, key: Hashable, make: Callable[[], Any]) -> Any:
-        """`make()`, which derives something from `value` alone; made once if that is an uploaded weight."""
+        """`make()`, which derives its result from `value` alone; computed once if `value` is an uploaded weight."""
         return self._uploads.prepared(value, key, make)
 
     def split(self, value: Value, key: Hashable, nbytes: int, make: Callable[[], list[Value]]) -> list[Value]:
-        """The same of large values, which are made anew where those of other weights have taken their memory."""
+        """As `prepared`, for large values. They are made again at each call once other weights use up the memory."""
         return self._uploads.split(value, key, nbytes, make)
 
     def constant(self, tensor: torch.Tensor, result: bool = False) -> Value:
         """The device value of a small tensor that a lowering made on the host; keep the tensor to upload it once.
 
-        It is exact under every `precision`, which narrows the program's tensors and not what a lowering counts with;
-        a `result` is a tensor of the program, and carried as such; what was uploaded for an equal one is taken.
+        It is exact under every `precision`: that setting narrows the program's tensors, not a lowering's own constants.
+        With `result` it is a tensor of the program, and is carried as one. Equal tensors share one upload.
         """
         return self._upload(tensor, (self._carriers if result else EXACT)[tensor.dtype], result)
 

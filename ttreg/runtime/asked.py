@@ -1,4 +1,4 @@
-"""One call for which a decision is made, bound to its schema once."""
+"""A call that is being decided; its arguments are bound to the schema once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .shape_functions import outputs_on_meta
 
 
 class Asked:
-    """A call of a session, by what a decision depends on: its arguments by name, and their metadata."""
+    """One call in a session, as far as its decision depends on it: arguments by name, and their metadata."""
 
     def __init__(self, session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]):
         self.session, self.op, self.args, self.kwargs = session, op, args, kwargs
@@ -32,12 +32,12 @@ class Asked:
         return Call.of(self.op, self.bound)
 
     def as_entrys(self, entry: Entry) -> Call:
-        """The call as one of the entry's op, without the `out` arguments that only its other form has."""
+        """The call as a call of the entry's op, without the `out` arguments that only the `out=` form has."""
         return Call(entry.op, {name: self.call[name] for name in argument_names(entry.op)})
 
     @cached_property
     def writes(self) -> tuple[str, ...]:
-        """The arguments that it writes to: a batch norm writes to its running statistics in training only."""
+        """The arguments that this call writes to. A batch norm writes to its running statistics in training only."""
         return written_arguments(self.op) if self.bound.get("training", True) else ()
 
     def slots(self) -> list[Slot]:
@@ -49,15 +49,15 @@ class Asked:
 
     @cached_property
     def outputs(self) -> tuple[list[Meta] | None, bool]:
-        """Metadata of the outputs by PyTorch's shape function, and whether there are several; see there."""
+        """The outputs' metadata, and whether the op returns several; see `outputs_on_meta`."""
         return outputs_on_meta(self.op, self.bound)
 
     def outputs_of(self, form: OpOverload) -> list[Meta] | None:
-        """The same of another form of the op, with those of the arguments that it has."""
+        """The outputs' metadata of another overload of the op, called with the arguments that it has."""
         return outputs_on_meta(form, {name: self.bound[name] for name in argument_names(form)})[0]
 
     def without_outputs(self) -> Refusal:
-        """The refusal of a call of which the shape function says nothing."""
+        """The refusal of a call for which the shape function gives no metadata."""
         return no_meta(self.op, self.args, self.kwargs)
 
 

@@ -1,4 +1,4 @@
-"""Weights that a user asks to be carried in one of ttnn's block floats: one exponent for each 16 values."""
+"""Weights that the user wants carried in a block float: a ttnn dtype with one exponent for each 16 values."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ def _parameters(weights: Weights | Iterable[Weights]) -> list[torch.nn.Parameter
 
 
 def block_float_of(tensor: torch.Tensor) -> str | None:
-    """The block float asked for this parameter, or for the one that this is a view of."""
+    """The block float that the user chose for this parameter, or for the parameter that this is a view of."""
     return getattr(tensor if tensor._base is None else tensor._base, _ATTRIBUTE, None)

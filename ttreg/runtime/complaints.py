@@ -1,4 +1,4 @@
-"""What a program hears of a call that falls back to the host, as `on_fallback` says."""
+"""Reports a fallback to the program, as the setting `on_fallback` says."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def complain(settings: Settings, op: Any, refusal: Refusal, call: Callable[[], s
 
 
 def _users_stacklevel() -> int:
-    """The stacklevel, for a warning of the caller's, of the first frame that is neither PyTorch's nor ttreg's."""
+    """The `stacklevel` that makes the caller's warning point at the first frame outside PyTorch and ttreg."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("torch", "ttreg"):
         frame, level = frame.f_back, level + 1

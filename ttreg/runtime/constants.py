@@ -1,4 +1,4 @@
-"""Constants that no entry takes: dimensions that no tensor of the call has, and numbers that ttnn cannot be given."""
+"""Constants that are refused for every op: dimensions that no tensor has, and numbers that ttnn cannot take."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FACTORS = ("alpha", "beta")
 
 
 def refuse_constants(plan: Plan, metas: list[Meta]) -> Refusal | None:
-    """Why the device takes no call with these constants, whatever its op is; `metas` are those of its tensors."""
+    """Why the device takes no call with these constants, whatever the op; `metas` describe the call's tensors."""
     values = plan.constants.values()
     outside = _no_such_dimension(plan, [meta.ndim for meta in metas])
     if outside:
@@ -43,7 +43,7 @@ def refuse_constants(plan: Plan, metas: list[Meta]) -> Refusal | None:
 
 
 def _no_such_dimension(plan: Plan, ranks: list[int]) -> list[int]:
-    """The dimensions that neither an argument nor a result has; not all of the shape functions look."""
+    """The dimensions that no argument or result has; some shape functions do not check this."""
     rank = max([1, *ranks, *(meta.ndim for meta in plan.outputs)])
     given = [plan.constants.get(name) for name in dimension_arguments(plan.op)]
     dims = [dim for value in given for dim in (value if isinstance(value, (list, tuple)) else [value])]
@@ -51,7 +51,7 @@ def _no_such_dimension(plan: Plan, ranks: list[int]) -> list[int]:
 
 
 def _large(values: Iterable[Any]) -> Iterator[int]:
-    """The integers in lists that do not fit 32 bits, as strides, paddings and sizes have to."""
+    """The integers in lists that do not fit 32 bits. ttnn takes strides, paddings and sizes as 32 bits."""
     for value in values:
         if isinstance(value, (list, tuple)):
             yield from (item for item in value if isinstance(item, int) and not -(1 << 31) <= item < 1 << 31)

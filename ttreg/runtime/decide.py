@@ -68,7 +68,7 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
 
 
 def _described(asked: Asked) -> Plan:
-    """A plan for the host, with what there is to say of the call wherever it goes."""
+    """A plan for the host, with the facts about the call that hold wherever it runs."""
     op, args, kwargs = asked.op, asked.args, asked.kwargs
     slots = asked.slots()
     constants = {name: value for name, value in asked.bound.items() if name not in {slot.name for slot in slots}}
@@ -92,7 +92,7 @@ def _described(asked: Asked) -> Plan:
 
 
 def _refusal(asked: Asked, plan: Plan) -> Refusal | None:
-    """Why the device does not run the call as the op that it is; None after filling in the plan's outputs."""
+    """Return why the device does not run this op; or fill in the plan's outputs and return None."""
     entry = plan.entry
     if entry is None:
         return NO_ENTRY
@@ -101,12 +101,12 @@ def _refusal(asked: Asked, plan: Plan) -> Refusal | None:
     if entry.kind == "decomposed" and not decompose.can_run(asked.op):
         return NO_DECOMPOSITION
     if entry.kind == "decomposed" and asked.outputs[0] is None:
-        return asked.without_outputs()  # its parts would raise something else than the op
+        return asked.without_outputs()  # a decomposition would raise another error than the op
     return entry.conditions[0].refuse(asked.call)
 
 
 def _no_dtype(session: Session, value: Any) -> bool:
-    """Whether a dtype is of floating point and ttnn has none for it: float64 and float16."""
+    """Whether the value has a floating-point dtype that ttnn lacks: float64 or float16."""
     return isinstance(value, torch.dtype) and value.is_floating_point and value not in session.carriers
 
 
@@ -126,7 +126,7 @@ def _decide_view(asked: Asked, plan: Plan) -> Plan:
         plan.placement, plan.refusal = "host", NO_META
         return plan
     if not isinstance(first, DeviceTensor):
-        return plan  # a plain tensor's view is PyTorch's own
+        return plan  # PyTorch itself makes a plain tensor's view
     if plan.op in LAZY:
         plan.placement, plan.refusal = "host", LEFT_FOR_LATER
         return plan

@@ -1,4 +1,4 @@
-"""Carries out the decision for each call that reaches `device_mode`."""
+"""Runs each call that reaches `device_mode` where its plan says."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ class Dispatcher:
         start = perf_counter()
         run = self._run_profiled if profiler._is_profiler_enabled else self._runs[plan.placement]
         result = run(plan, args, kwargs)
-        if plan.placement != "decomposed":  # its parts are timed themselves
+        if plan.placement != "decomposed":  # each part measures its own time
             seconds = perf_counter() - start
-            plan.seconds += seconds  # in one step, since other threads may count here
+            plan.seconds += seconds  # one statement, since other threads may add to it too
         return result
 
     def _decide(self, key: tuple, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Plan:
@@ -74,7 +74,7 @@ class Dispatcher:
             now = signature(self.session, op, args, kwargs)
             if now == key or now is None:
                 return self.session.ledger.keep(key, plan)
-            key = now  # meanwhile another thread has pinned a tensor: the decision may be of either state
+            key = now  # another thread pinned a tensor meanwhile, and the plan may be of either state
 
     def _run_profiled(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         with record_function(f"ttreg::{plan.placement} {plan.op}"):
@@ -154,15 +154,15 @@ class Dispatcher:
     def _with_later_ones(
         self, plan: Plan, arguments: dict[str, Any], values: list[Value], args: tuple, kwargs: dict[str, Any]
     ) -> list[Value]:
-        """The values, where functions make some of them later; at once if they are to be written."""
+        """The outputs' values. A function for a later output is called now if the op writes the output."""
         later = Later(self.session, plan, arguments, args, kwargs)
         made = later.make
-        if plan.written:  # all of them, before anything is
+        if plan.written:  # make every value before the first write
             return [made(n, value) if callable(value) else value for n, value in enumerate(values)]
         return [partial(made, n, value) if callable(value) else value for n, value in enumerate(values)]
 
     def _run_on_host_instead(self, plan: Plan, refusal: Refusal, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """Run on the host a call whose plan was the device, for a reason that its signature does not show."""
+        """Run on the host a call that was planned for the device. The reason is one that its signature does not show."""
         plan.count -= 1
         if self.session.settings.on_fallback == "raise":
             raise_as_pytorch_would(self.session, plan, args, kwargs)
@@ -178,10 +178,10 @@ class Dispatcher:
         return tuple(new_tensor(meta, value) for meta, value in zip(plan.outputs, values, strict=True))
 
     def _written(self, plan: Plan, values: list[Value], args: tuple, kwargs: dict[str, Any]) -> Any:
-        """The call's targets, with the values in them.
+        """Write the values to the call's targets, and return the targets.
 
-        If another thread has taken the memory of one since the call was decided, and may have written there, the values
-        are out of date: the host runs the call, as it does from now on.
+        Another thread may have pinned a target's memory since the call was decided, and written there. Then the values
+        are out of date, and the host runs this call and the ones that follow.
         """
         targets: list[Any] = plan.targets(args, kwargs)
         part = plan.writes_part
@@ -198,7 +198,7 @@ class Dispatcher:
 
 
 def _at_hand(argument: Any) -> Any:
-    """The device value, or values, of what the session holds; None if one has yet to be made."""
+    """The device value or values of an argument that the session holds; None if one is not made yet."""
     if type(argument) is DeviceTensor:
         return argument._cell.values.get(argument._meta)
     values = [tensor._cell.values.get(tensor._meta) for tensor in argument]
@@ -210,7 +210,7 @@ def _takes_part(target: Any) -> bool:
 
 
 def _overlapping(plan: Plan, args: tuple, kwargs: dict[str, Any]) -> bool:
-    """Whether another argument has some of the elements that the op writes to, which PyTorch may refuse."""
+    """Whether another argument shares elements with the op's target. PyTorch may refuse such a call."""
     targets: list[Any] = plan.targets(args, kwargs)
     for slot in plan.slots:
         may_be_the_same = plan.elementwise or slot in plan.written

@@ -1,4 +1,4 @@
-"""What PyTorch's fake tensors say of a call: the metadata of its results, or that they depend on values."""
+"""Asks PyTorch's fake tensors for the metadata of a call's results, or whether it depends on values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _LOG = logging.getLogger("torch._subclasses.fake_tensor")
 def run_on_fakes(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     """The op's results as fake tensors, for arguments that have only metadata.
 
-    Raises what PyTorch raises: DataDependentOutputException or DynamicOutputShapeException where values decide.
+    Raises what PyTorch raises: DataDependentOutputException or DynamicOutputShapeException if the metadata of the
+    results depends on values.
     """
     FakeTensorMode = fakes().FakeTensorMode
 
@@ -27,7 +28,7 @@ def run_on_fakes(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
         return torch.empty_strided(meta.shape, meta.stride, dtype=meta.dtype, device="cpu")
 
     metas = tree_map_only(torch.Tensor, metadata_of, (args, kwargs))
-    logged, _LOG.disabled = _LOG.disabled, True  # it logs the errors that it raises
+    logged, _LOG.disabled = _LOG.disabled, True  # PyTorch also logs each error that it raises
     try:
         with FakeTensorMode():
             fake_args, fake_kwargs = tree_map_only(Meta, fake, metas)
@@ -45,6 +46,6 @@ def no_meta(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Refusal:
         run_on_fakes(op, args, kwargs)
     except (DataDependentOutputException, DynamicOutputShapeException):
         return DATA_DEPENDENT
-    except Exception:  # whatever it is, the host raises it again, in PyTorch's own words
+    except Exception:  # the host runs the call and raises PyTorch's own error
         return NO_META
     return NO_META

@@ -1,4 +1,4 @@
-"""What a refused call comes to: PyTorch's own exception where it has one, and outputs that are made later."""
+"""Raises PyTorch's own exception for a refused call, and makes outputs when they are first needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..pytorch_private import tree_leaves
 from .refused import Failure, raise_error, reason
 from .session import Session
 
-_NO_MEMORY = "Out of Memory"  # in what ttnn says if its allocator finds no room
+_NO_MEMORY = "Out of Memory"  # ttnn's message has this if its allocator finds no room
 
 
 def raise_as_pytorch_would(
@@ -29,10 +29,10 @@ def raise_as_pytorch_would(
     failure: Failure | None = None,
     read: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> None:
-    """Raise what PyTorch raises for the call on the host, if it does: that is what is wrong with it.
+    """Run the call on the host with copies; if PyTorch raises there, raise that: the call itself is wrong.
 
-    `read` gives a plain tensor with the content of an argument, the present one by default. A call for which the device
-    lacks memory is not tried: it may be too large for the host as well, and is not wrong.
+    `read` gives a plain tensor with an argument's content; by default, its present content. A call that the device has
+    no memory for is not tried: it is not wrong, and may be too large for the host too.
     """
     if isinstance(failure, RefusedByDevice) and _NO_MEMORY in failure.message:
         return
@@ -45,12 +45,12 @@ def raise_as_pytorch_would(
 
 
 class Later:
-    """The outputs of one call that are made when they are first needed, from its arguments as they were."""
+    """The outputs of one call that are made when first needed, from the arguments as they were at the call."""
 
     def __init__(self, session: Session, plan: Plan, arguments: dict[str, Any], args: tuple, kwargs: dict[str, Any]):
         self._session, self._plan = session, plan
         self._arguments, self._args, self._kwargs = arguments, args, kwargs
-        # What arrives for indices does not tell what they were.
+        # The device value of indices does not show their original values, so those are kept too.
         self._kept = {
             id(tensor): session.peek(tensor).clone()
             for slot in plan.slots
@@ -59,7 +59,7 @@ class Later:
         }
 
     def make(self, number: int, function: Callable[[], Value]) -> Value:
-        """An output, by the function that the lowering gave for it."""
+        """Make one output, with the function that the lowering returned for it."""
         try:
             return function()
         except (RefusedByDevice, LoweringError) as failure:

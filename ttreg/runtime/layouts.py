@@ -1,4 +1,4 @@
-"""The strides of elementwise results as CPU's kernels give them, where PyTorch's shape functions give others."""
+"""Corrects the strides of elementwise results where PyTorch's shape functions differ from its CPU kernels."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from ..pytorch_private import tree_leaves, tree_map_only
 from ..registry import Entry
 from ..schema import is_elementwise
 
-# A kernel is not asked about outputs of more elements, which would take longer than the call.
+# For outputs with more elements than this, running the CPU kernel for its strides would take longer than the call.
 MOST_ELEMENTS = 1 << 24
 
 
 def as_on_cpu(entry: Entry, call: Call, outputs: list[Meta]) -> list[Meta]:
-    """The outputs as CPU's kernel gives them, where PyTorch's shape function gives others."""
+    """The outputs with the strides of the CPU kernel, where PyTorch's shape function gives others."""
     if entry.outputs is not None:
         outputs = entry.outputs(call, outputs)
     return _laid_out(call, outputs) if is_elementwise(call.op) else outputs
 
 
 def _laid_out(call: Call, outputs: list[Meta]) -> list[Meta]:
-    """The outputs of an elementwise call with the strides that follow from how its kernel goes through the operands.
+    """The outputs of an elementwise call, with the strides that its CPU kernel gives them.
 
-    The shape functions follow it less closely for dimensions of one element and for expanded operands. So the kernel
-    is asked, unless the operands leave no doubt.
+    The kernel derives them from the order in which it visits the operands. PyTorch's shape functions differ from it for
+    dimensions of one element and for expanded operands. So the kernel itself runs, unless the strides are certain.
     """
     operands = [meta for _, meta in call.tensors() if meta.ndim]
     if all(meta.is_default for meta in operands) or any(meta.numel > MOST_ELEMENTS for meta in outputs):

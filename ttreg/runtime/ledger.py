@@ -1,4 +1,4 @@
-"""The decisions that a session keeps, and the counts of what happened."""
+"""The decisions that a session keeps, and its counts of calls and transfers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..plan import Placement, Plan
 if TYPE_CHECKING:
     from ..report import OpRow, Totals, Transfers
 
-# Some 2 KiB each. A detector has a few hundred new ones for each new size of its images: dozens of sizes can come back
-# without a new decision.
+# A plan takes about 2 KiB. A detector needs a few hundred new plans for each new image size, so plans for dozens of
+# sizes fit.
 _KEPT_PLANS = 1 << 14
 
-# Of the plans that gave way, the counts by what each met: a program may multiply by a new number at every step. What is
-# met later counts as one.
+# Counts of evicted plans are kept by what each refusal met. A program may multiply by a new number at every step, so
+# beyond this limit everything that a refusal meets counts as "others".
 _KEPT_TALLIES, _ANY = 1 << 14, "others"
 
 READS = frozenset(("aten._local_scalar_dense.default", "aten.equal.default"))
@@ -47,7 +47,7 @@ _Tallies = dict[tuple[str, Placement, str, str, str, bool, bool], _Tally]
 
 
 class Ledger:
-    """Plans by signature, each with its own counters, and the totals of those that gave way to newer ones."""
+    """Plans by signature, each with its own counters, and the totals of evicted plans."""
 
     def __init__(self) -> None:
         self._lock = new_rlock()  # threads may share a session; counting the call of a kept plan needs none
@@ -59,9 +59,9 @@ class Ledger:
         self._moved = {what: _Moved() for what in ("uploads", "weight_uploads", "downloads")}
 
     def keep(self, signature: tuple, plan: Plan) -> Plan:
-        """Keep a decision, unless another thread has kept one, and give the kept one.
+        """Keep a decision, unless another thread has already kept one for this signature; return the kept one.
 
-        The oldest ones give way, their counts stay.
+        The oldest plans are evicted; their counts stay.
         """
         _log.debug("%s: %s%s", plan.op, plan.placement, f", {plan.refusal}" if plan.refusal is not None else "")
         with self._lock:
@@ -71,7 +71,7 @@ class Ledger:
         return kept
 
     def tally(self, op: Any, placement: Placement, refusal: Refusal | None, *, floating: bool = False) -> None:
-        """Count one call that follows no kept decision."""
+        """Count one call that has no kept plan."""
         with self._lock:
             _add(self._tallies, Plan(op, placement, refusal, floating=floating, count=1), _KEPT_TALLIES)
 
@@ -83,7 +83,7 @@ class Ledger:
         moved.seconds += seconds
 
     def lost(self, op: str, nans: int) -> None:
-        """Count NaN of an op's bfloat16 results that the device has as infinities, which a check has found."""
+        """Count NaNs that a check found the device to hold as infinities in an op's bfloat16 results."""
         with self._lock:
             self._lost[op] += nans
 
@@ -119,7 +119,7 @@ class Ledger:
         return sorted((r for r in rows.values() if r.count), key=lambda row: (-row.seconds, row.op)), totals
 
     def floating_fallbacks(self) -> list[str]:
-        """The ops of which the host ran calls with floating-point tensors, but for reading a number from one."""
+        """The ops whose floating-point calls ran on the host, except those that only read a number from a tensor."""
         tallies = self._all().items()
         return sorted(
             {op for (op, *_, host_float, _), tally in tallies if host_float and tally.count and op not in READS}
@@ -133,7 +133,7 @@ class Ledger:
         return tallies
 
     def transfers(self) -> Transfers:
-        """What crossed between host and device."""
+        """The transfers between host and device."""
         from ..report import Transfers
 
         uploads, weights, downloads = self._moved.values()
@@ -151,7 +151,7 @@ class Ledger:
 
 
 def _add(tallies: _Tallies, plan: Plan, most: int | None = None) -> None:
-    """Add the plan's counts, to those of all others that met something if there are as many as `most`."""
+    """Add the plan's counts to the tallies; with `most` tallies already, count what its refusal met as "others"."""
     refusal = plan.refusal or Refusal("")
     key = _key(plan, refusal)
     if most is not None and len(tallies) >= most and refusal.got and key not in tallies:

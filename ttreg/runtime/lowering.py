@@ -1,4 +1,4 @@
-"""Calls a lowering and holds it to what the op's metadata says."""
+"""Calls a lowering, and checks what it returns against the op's metadata."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _ONE_TENSOR = (True,)  # `as_made` of a lowering that returns no list
 
 
 def run_lowering(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
-    """The outputs of the plan's lowering, in tile layout and in the dtypes that carry them; functions for lazy ones.
+    """The outputs of the plan's lowering, in tile layout and in their carrier dtypes. A lazy output is a function.
 
-    A lowering sees metadata only, so what it returns is held to that of the plan's outputs at the plan's first call.
+    A lowering sees metadata only. So its results are checked against the metadata of the plan's outputs at the plan's
+    first call.
 
     Raises RefusedByDevice if ttnn refuses a call, LoweringError if the lowering itself is at fault.
     """
@@ -69,7 +70,7 @@ def _later(
 
 
 def _blamed(plan: Plan, arguments: dict[str, Any], error: Exception) -> Exception:
-    """The exception to raise for one from within a lowering: it says which lowering is at fault."""
+    """Wrap an exception that a lowering raised, so that it names the lowering at fault."""
     assert plan.entry is not None
     assert plan.entry.function is not None
     where = f"the lowering {plan.entry.module}.{plan.entry.function.__name__} of {plan.entry.op}"
@@ -96,8 +97,8 @@ def _finish(tt: Api, carriers: Carriers, plan: Plan, value: Any, meta: Meta) -> 
         value = tt.to_layout(value, tt.TILE_LAYOUT)
     dtype = ttnn_dtype_name(value)
     if dtype != carrier:
-        # What is written into a tensor takes on its dtype, as `bfloat16.add_(float32)` does; and a comparison's 0 and 1
-        # are exact in any dtype, as nothing else is.
+        # A result that is written into a tensor takes that tensor's dtype, as in `bfloat16.add_(float32)`. The 0 and 1 of
+        # a comparison are exact in every dtype. No other result may be cast here.
         if not (plan.written or plan.casts or meta.dtype is torch.bool):
             raise ValueError(f"it returned {dtype} for an output {meta}, which is carried as {carrier}")
         value = tt.typecast(value, getattr(tt, carrier))

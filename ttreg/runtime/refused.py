@@ -1,4 +1,4 @@
-"""What a program is told of a call that ttnn or its lowering refuses."""
+"""Tells the program about a call that ttnn refused or whose lowering failed."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def reason(failure: Failure) -> Refusal:
 
 
 def raise_error(failure: Failure, what: Callable[[], str]) -> NoReturn:
-    """Raise what a program may see of the failure; `what` says which call it is."""
+    """Raise the failure as an error of ttreg; `what` names the call."""
     try:
         if isinstance(failure, LoweringError):
             raise failure
         raise DeviceError(f"{what()}: ttnn refused {failure}") from failure
     finally:
-        del failure  # which would keep this frame, and with it all tensors of the call
+        del failure  # it would keep this frame alive, and all tensors of the call

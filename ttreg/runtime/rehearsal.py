@@ -1,4 +1,4 @@
-"""Which calls take more of the DRAM than they may, by what their tensors and those of their lowering take in tiles."""
+"""Refuses calls that need too much DRAM, from the tiled size of their own tensors and of the lowering's values."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ..plan import Plan, Slot
 if TYPE_CHECKING:
     from .session import Session
 
-# In a call of fewer elements, no tensor as large as its own can be too large: a tile for each element is the most.
+# A call with fewer elements than this always fits: in the worst case each element takes a whole tile.
 _FEW_ELEMENTS = 2**17
 
-# ttnn's functions that first move the dimension that they go along in front of the others.
+# ttnn functions that first permute the dimension they work along to the front.
 _TURNED = ("cumsum", "cumprod")
 
 
@@ -51,7 +51,7 @@ def refuse_too_large(session: Session, plan: Plan, args: tuple, kwargs: dict[str
                 later()
     except (_TooLarge, TooDear) as found:
         return found.refusal
-    except Exception:  # a reference that reads values, or a fault of the lowering, which shows when it is run
+    except Exception:  # the emulation reads values, or the lowering is at fault: the real run shows that
         return None
     if session.exact and rehearsed.calls > MOST_CALLS:
         return TOO_MANY_CALLS.with_got(str(rehearsed.calls))
@@ -68,7 +68,7 @@ def refuse_views(session: Session, metas: list[Meta]) -> Refusal | None:
 
 
 class _TooLarge(Exception):
-    """Ends a rehearsal at a ttnn call that takes too much."""
+    """Ends a rehearsal at a ttnn call that takes too much DRAM."""
 
     def __init__(self, refusal: Refusal):
         super().__init__(str(refusal))
@@ -76,7 +76,7 @@ class _TooLarge(Exception):
 
 
 class Rehearsed:
-    """The `tt` of a rehearsal: ttnn's functions on tensors without values, up to one that is too large."""
+    """The `tt` of a rehearsal: runs ttnn's functions on tensors without values, until one is too large."""
 
     device = None
 
@@ -134,7 +134,7 @@ class Rehearsed:
         dtype, layout = getattr(self, carrier), self.ROW_MAJOR_LAYOUT if rows else self.TILE_LAYOUT
         return EmulatedTensor(stored(torch.empty(shape, device="meta"), dtype), dtype, layout)
 
-    # What else a lowering is given; see api.py.
+    # The rest of what `Api` offers to lowerings; see api.py.
     def to_layout(self, value: Value, layout: Any) -> Value:
         """As `Api.to_layout`."""
         return value if value.layout == layout else references().to_layout(value, layout)

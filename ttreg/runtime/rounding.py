@@ -1,4 +1,4 @@
-"""Weights rounded to what the matrix unit keeps of them: what it is given beyond that it cuts off, towards 0."""
+"""Rounds weights to the bits that the matrix unit keeps. The unit itself cuts off the rest, towards 0."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _INFINITE = 0x7F800000
 
 
 def rounded(values: torch.Tensor, bits: int) -> torch.Tensor:
-    """float32 values to so many explicit bits of mantissa, halves to even; what is finite stays so."""
+    """Round float32 values to `bits` explicit mantissa bits, halves to even; finite values stay finite."""
     dropped = 23 - bits
     whole = values.detach().contiguous().view(torch.int32)
     half = (1 << (dropped - 1)) - 1 + ((whole >> dropped) & 1)

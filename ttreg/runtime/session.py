@@ -1,4 +1,4 @@
-"""A session: one device, what it holds for the tensors of a block, and the record of what happened."""
+"""A session: one device, the values that it holds for the tensors of a block, and the record of what ran."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 
 class Checker(Protocol):
-    """What holds each result of the device to the host's, under `check`; each raises AccuracyError."""
+    """Compares each device result with the host's, under `check`. Each method raises AccuracyError."""
 
     def compare(
         self, session: Session, plan: Plan, arguments: dict[str, Value], values: list[Value], args: tuple, kwargs: dict
     ) -> list[Value]:
-        """The values of a call, once each is found to be what the host has."""
+        """Check that each value of a call agrees with the host's, and return the values."""
 
     def compare_views(self, session: Session, plan: Plan, parent: Value, source: Meta, made: dict[Meta, Value]) -> None:
-        """Hold views to what their metadata shows of their parent's memory."""
+        """Check views against the parent's memory, read by their metadata."""
 
     def compare_relaid(self, session: Session, value: Value, source: Meta, made: Value, target: Meta) -> None:
-        """Hold a whole storage under other metadata to what it was."""
+        """Check a value that shows a whole storage under other metadata."""
 
 
 class Session(Values):
@@ -49,11 +49,11 @@ class Session(Values):
     def __init__(self, settings: Settings, device: Device, sees_all_writes: bool = True):
         super().__init__(settings, device, sees_all_writes)
         self._cells = Cells()
-        self.inherited = False  # whether it is the session of a process that this one was forked from
+        self.inherited = False  # whether the session belongs to the process that this one was forked from
         tell(self)
 
     def forked(self) -> None:
-        """In a forked process: what the host holds stays there, and the rest raises DeviceError."""
+        """In a forked process: data on the host stays usable; reading data from the device raises DeviceError."""
         self.inherited, self.device = True, InheritedDevice(self.device)
         for cell in self.live():
             cell.forked()
@@ -74,7 +74,7 @@ class Session(Values):
         return Report(device=info, ops=rows, transfers=self.ledger.transfers(), totals=totals)
 
     def new_tensor(self, meta: Meta, value: Any) -> torch.Tensor:
-        """A tensor that the device holds as `value`, or that the function `value` makes when it is first needed.
+        """A tensor whose device value is `value`; if `value` is a function, it makes the value when first needed.
 
         None stands for a tensor without elements, which stays on the host.
         """
@@ -89,11 +89,11 @@ class Session(Values):
         return DeviceTensor.make(cell, meta)
 
     def live(self) -> list[Cell]:
-        """The storages of the tensors that the session made and the program still has."""
+        """The storages of the session's tensors that the program still holds."""
         return self._cells.live()
 
     def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A tensor of the device with the plain tensor's content, and its strides if they leave no gaps.
+        """A device tensor with the plain tensor's content. It keeps the strides if they leave no gaps.
 
         Raises ValueError for a dtype that no ttnn dtype carries, and for int64 values outside int32's range.
         """
@@ -112,7 +112,7 @@ class Session(Values):
             return self.new_tensor(meta, value)
 
     def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:
-        """The device values of a view op's outputs, from that of its input."""
+        """Make the device values of a view op's outputs from the value of its input."""
         plan = view.plan
         arguments = plan.constants.copy()
         arguments[plan.slots[0].name] = parent
@@ -120,7 +120,7 @@ class Session(Values):
             made = dict(zip(plan.outputs, self.lower(plan, arguments), strict=True))
         except (RefusedByDevice, LoweringError) as failure:
             if self.settings.on_device_error == "fallback":
-                plan.refusal = reason(failure)  # from now on such views are the host's
+                plan.refusal = reason(failure)  # from now on the host makes such views
                 return {}
             raise_error(failure, lambda: f"the view {plan.op} of {view.parent}, when it was needed")
         if self.checker is not None:
@@ -128,7 +128,7 @@ class Session(Values):
         return made
 
     def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> Value:
-        """The device value of a view, from that of the whole storage."""
+        """Make the device value of a view from the value of the whole storage."""
         with self.device.lock:
             made = relayout(self.tt, value, way)
         if self.checker is not None:
@@ -143,7 +143,7 @@ class Session(Values):
         for cell in self.live():
             try:
                 cell.settle()
-            except Exception as failure:  # the others are settled first, then it is raised
+            except Exception as failure:  # settle the other cells first, then raise
                 failures.append(failure)
         self._cells.clear()
         self._made_by.clear()

@@ -1,4 +1,4 @@
-"""What PyTorch's shape functions say of a call's outputs."""
+"""Asks PyTorch's shape functions for the metadata of a call's outputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..schema import functional_form, is_in_place, written_arguments
 
 
 def outputs_on_meta(op: OpOverload, arguments: Mapping[str, Any]) -> tuple[list[Meta] | None, bool]:
-    """Metadata of the op's outputs as CPU gives them, and whether it returns several.
+    """The metadata of the outputs that the op has on CPU, and whether it returns several.
 
     None if the call is wrong, or changes the geometry of what it writes to.
     """
@@ -26,14 +26,14 @@ def outputs_on_meta(op: OpOverload, arguments: Mapping[str, Any]) -> tuple[list[
     is_out = functional_form(op) is not None and not is_in_place(op)
     try:
         if is_out:
-            for tensor in written:  # without elements it takes on any shape, and PyTorch does not warn of that
+            for tensor in written:  # PyTorch resizes an empty `out` tensor without a warning
                 tensor.resize_(0)
         result = (decompose.ours(op) or op)(**on_meta)
-    except Exception:  # whatever it is, the host raises it again, in PyTorch's own words
+    except Exception:  # the host runs the call and raises PyTorch's own error
         return None, False
     for tensor in written:
         if tensor.shape != before[id(tensor)].shape or (not is_out and meta_of(tensor) != before[id(tensor)]):
             return None, False
     several = isinstance(result, (list, tuple))
-    results = [t for t in (result if several else [result]) if t is not None]  # None: a gradient not asked for
+    results = [t for t in (result if several else [result]) if t is not None]  # None: a gradient not wanted
     return [before.get(id(t)) or meta_of(t) for t in results], several

@@ -1,4 +1,4 @@
-"""The signature of a call: what a decision depends on, and nothing else."""
+"""The signature of a call: everything that its decision depends on, and nothing else."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ _OTHER_TYPES = frozenset((complex, torch.Generator, torch.Stream))
 
 _WITHOUT_A_SHAPE = frozenset((torch.nn.UninitializedParameter, torch.nn.UninitializedBuffer))
 
-# What `int32 + 2.5` has as its dtype, and whether PyTorch refuses an op that is not deterministic.
+# The default dtype decides the dtype of `int32 + 2.5`; the deterministic mode decides which ops PyTorch refuses.
 _default_dtype = torch.get_default_dtype
 _deterministic = deterministic
 
-# What follows the metadata of a `DeviceTensor`: objects that equal no argument (True would equal a following 1).
+# One of these follows the metadata of a `DeviceTensor` in the key. They are plain objects, which equal no argument:
+# True would equal an argument 1.
 _WHOLE, _PART, _HOST = object(), object(), object()
 
 
 def signature(session: Session, op: Any, args: tuple, kwargs: dict[str, Any]) -> tuple | None:
-    """A key that is equal for calls that are decided alike; None if an argument is symbolic or a foreign tensor."""
+    """A key that is equal for calls with the same decision; None if an argument is symbolic or a foreign tensor."""
     key: list[Any] = [id(op), _default_dtype(), _deterministic()]  # an op's hash is slow; the plan keeps it alive
     if not _append(session, key, args):
         return None
@@ -39,7 +40,7 @@ def signature(session: Session, op: Any, args: tuple, kwargs: dict[str, Any]) ->
 
 
 def _append(session: Session, key: list[Any], values: Any) -> bool:
-    # This runs for each argument of each call: the commonest kinds come first, and nothing is called that need not be.
+    # This runs for each argument of each call. So the most common kinds come first, and calls are avoided.
     for value in values:
         kind = type(value)
         if kind is DeviceTensor:
@@ -57,7 +58,7 @@ def _append(session: Session, key: list[Any], values: Any) -> bool:
                 return False
             key.append(intern(value.dtype, value.shape, value.stride(), value.storage_offset()))
         elif kind is bool or kind is float:
-            # 1, 1.0 and True are equal to a dict; so are ±0.0.
+            # As dict keys, 1, 1.0 and True are equal, and so are 0.0 and -0.0: the type and `hex` tell them apart.
             key.append((kind, value.hex() if kind is float else value))
         elif isinstance(value, (list, tuple)):
             key.append(len(value))

@@ -1,4 +1,4 @@
-"""The device values of tensors: what a session holds, uploads, brings to a dtype, and downloads."""
+"""Finds, uploads, casts and downloads the device values of a session's tensors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .rounding import rounded
 
 
 class TooLarge(Exception):
-    """A tensor of int64 has values outside of int32's range."""
+    """An int64 tensor has values outside the range of int32."""
 
 
 class Values:
@@ -43,17 +43,19 @@ class Values:
         self.uploads = Uploads(sees_all_writes)
         self.ledger = Ledger()
         of_chip = device.chip_numerics
-        # Golden values are exact as they are; but calls that are checked are those that a chip would be asked for.
+        # The emulated device computes exactly anyway. With `validate`, it makes the ttnn calls that a chip would get.
         self.exact = settings.float32 == "exact" and (of_chip or device.validated)
         self.rounds_weights = settings.float32 == "fast" and of_chip
         api = ExactApi if self.exact else Api
         self.tt = api(device, self.carriers, self.uploads, self._constant, self.ledger.converted)
-        # By storage: the plan whose call on the host made the content from downloaded tensors.
+        # For each storage, the plan of the fallback that made its content from downloaded tensors.
         self._made_by: dict[int, tuple[Plan, weakref.ref[torch.UntypedStorage]]] = {}
 
     def holds(self, tensor: DeviceTensor) -> bool:
-        """Whether the session can use and replace the tensor's device value: not a pinned one, nor one that a session
-        on another device, or with another precision, has made."""
+        """Whether the session can use and replace the tensor's device value.
+
+        It cannot if the tensor is pinned, or belongs to a session on another device or with another precision.
+        """
         cell = tensor._cell
         home: Any = cell._home  # another thread may pin the cell, and end its session
         if home is None or cell.pinned:
@@ -69,16 +71,16 @@ class Values:
         exact: bool = False,
         bits: int = 0,
     ) -> Value:
-        """The device value of any tensor, uploaded if need be, brought to `promote_to` if that is given.
+        """The device value of any tensor, uploaded if need be, and cast to `promote_to` if that is given.
 
-        With `block_float`, a parameter for which the user asked for one arrives in it; with `exact`, what the host has
-        is not narrowed; with `bits`, a parameter of float32 is rounded to these. Raises TooLarge for int64 values that
-        the device cannot carry, which the host may have written.
+        With `block_float`, a parameter arrives in the block float that the user chose. With `exact`, an upload is not
+        narrowed. With `bits`, a float32 parameter is rounded to so many bits. Raises TooLarge for int64 values that
+        the device cannot carry: the host may have written such values.
         """
         dtype = promote_to or tensor.dtype
         carrier = (EXACT if exact else self.carriers)[dtype]
         if type(tensor) is DeviceTensor:
-            held = tensor._cell.values  # before the next question: another thread may write to the tensor
+            held = tensor._cell.values  # taken first: another thread may write to the tensor meanwhile
         if not (type(tensor) is DeviceTensor and self.holds(tensor)):
             plain = self.read(tensor)
             if block_float:
@@ -108,7 +110,7 @@ class Values:
             return self.tt.to_layout(value, self.tt.ROW_MAJOR_LAYOUT) if row_major else value
 
     def fell_back(self, op: Any, refusal: Refusal, floating: bool, call: Callable[[], str]) -> None:
-        """Count a call that turns out to be the host's, and complain as `on_fallback` says."""
+        """Count a call that falls back after all, and warn or raise as `on_fallback` says."""
         self.ledger.tally(op, "host", refusal, floating=floating)
         if floating:
             complain(self.settings, op, refusal, call)
@@ -119,7 +121,7 @@ class Values:
             return run_lowering(self.tt, self.carriers, plan, arguments)
 
     def indices(self, argument: Any, ready: Callable[[Any], torch.Tensor | None], row_major: bool = False) -> Any:
-        """The device value, as uint32, of what `ready` makes of the plain indices; None if one is out of bounds."""
+        """Upload, as uint32, what `ready` makes from the plain indices; None if an index is out of bounds."""
         several = isinstance(argument, (list, tuple))
         plain = ready([None if t is None else self.read(t) for t in argument] if several else self.read(argument))
         return None if plain is None else self._uploaded(plain, torch.int64, "uint32", row_major)
@@ -129,7 +131,7 @@ class Values:
         return tensor._cell.host_view(tensor._meta) if isinstance(tensor, DeviceTensor) else tensor
 
     def peek(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The same as `read`, for the session's own purposes: nothing is kept or counted. Only to be read at once."""
+        """As `read`, for the session's own purposes: nothing is kept or counted. Only to be read at once."""
         return tensor._cell.peek(tensor._meta) if isinstance(tensor, DeviceTensor) else tensor
 
     def download(self, value: Value) -> torch.Tensor:
@@ -144,7 +146,7 @@ class Values:
         return plain
 
     def ran_on_host(self, plan: Plan, nbytes: int, results: Iterable[Any]) -> None:
-        """Note that so many bytes were downloaded for a call of the plan, and what came of it: it may go up again."""
+        """Note how many bytes a fallback of the plan downloaded, and its results: they may be uploaded again."""
         plan.bytes_down += nbytes
         for result in results:
             if isinstance(result, DeviceTensor):
@@ -170,7 +172,7 @@ class Values:
         shared: bool = True,
         bits: int = 0,
     ) -> Value:
-        """The value of a host tensor; with `shared`, that of an equal small one, which is kept when both are gone."""
+        """The device value of a host tensor. With `shared`, small tensors with equal content share one upload."""
         meta, form = meta_of(plain), (carrier, row_major, bits)
         value = self.uploads.find(plain, meta, form)
         if value is None:
@@ -203,6 +205,6 @@ class Values:
 
 
 def fits_int32(tensor: torch.Tensor) -> bool:
-    """Whether each value of an integer tensor is one of int32."""
+    """Whether each value of an integer tensor is in the range of int32."""
     limits = torch.iinfo(torch.int32)
     return not tensor.numel() or bool(tensor.min() >= limits.min and tensor.max() <= limits.max)

@@ -1,1 +1,1 @@
-"""What tensors' memory is: storages on the device and on the host, uploads, views, and the tensor over them."""
+"""The memory of tensors: storages on the device and on the host, uploads, views, and the tensor class over them."""

@@ -1,4 +1,4 @@
-"""The storage that aliasing `DeviceTensor`s share: it knows where the truth is, on the device or on the host."""
+"""The storage that aliasing `DeviceTensor`s share. It knows where the current data is: on the device or the host."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .padding import tiled
 from .parts import apart, block
 from .relayout import Route, route
 
-# Each costs a download when the whole is asked for.
+# Each written part costs a download of its own when someone needs the whole storage.
 _MOST_PARTS = 8
 
-# How many bytes the values of views may take beside a cell's own, and as a multiple of those. The last few are kept
-# whatever they take: a program may go through all the rows of a tensor, which tiles make large, and of another view.
+# The values of views may take this many bytes, or this multiple of the cell's own. The last few are kept whatever their
+# size: a program may go through all rows of a tensor while it uses another view, and padding makes each row large.
 _VIEWS_NBYTES, _VIEWS_PER_ROOT, _FEW_VIEWS = 1 << 20, 4, 4
 
 
@@ -38,40 +38,39 @@ class Home(Protocol):
         ...
 
     def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:
-        """The device values of a view op's outputs, from that of its input."""
+        """Make the device values of a view op's outputs from the value of its input."""
         ...
 
     def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> Value:
-        """The device value of a view, from that of the whole storage."""
+        """Make the device value of a view from the value of the whole storage."""
         ...
 
 
 class Cell:
-    """One storage, held on the device, on the host, on both, or (before anyone asked) only as a way to make it.
+    """One storage: on the device, on the host, or on both. A lazy one is only a function until its data is needed.
 
-    `values` holds device values by the metadata they cover, all of the present content. While the host lacks it
-    (`storage` is None), the value of `root`, whose metadata covers the whole storage, is among them; the others are
-    views', derived and kept until the next write, or until newer ones need the room. After writes to `parts`, that of
-    `root` is out of date: it is kept as `before`, and the host puts all together when someone asks for more than a
-    part. A pinned cell stays on the host for good: someone may hold its memory (NumPy, DLPack, `data_ptr`, a plain
-    tensor), so writes have to be made there.
+    `values` maps metadata to device values, all of the present content. `root` is the metadata that covers the whole
+    storage; while the data is not on the host (`storage` is None), `values` has the value of `root`. Values of views
+    are derived from it, and kept until the next write or until newer ones need the room. After a write to one of
+    `parts`, the value of `root` is out of date and is kept as `before`. The host assembles the storage when someone
+    needs more than one part. A pinned cell stays on the host for good: NumPy, DLPack, `data_ptr` or a plain tensor may
+    hold its memory, so writes have to reach it.
 
-    Threads may use one cell at once. What changes where the truth is holds the device's lock. A write, and a pin, puts
-    a new dict in the place of `values`, so that what another thread is deriving of the content before lands in the old
-    one, which no one asks any more.
+    Threads may share a cell. Code that moves the data holds the device's lock. A write or a pin replaces the dict
+    `values`. So a value that another thread derives from the old content goes into the old dict, which is not read.
     """
 
-    # What a new cell starts with; of the class, since a cell is made for the result of every op.
+    # Defaults of a new cell. They are class attributes: every op's result makes a cell, and setting them costs time.
     lazy: Callable[[], Value] | None = None
     before: Value | None = None
     parts: tuple[Meta, ...] = ()
     storage: torch.UntypedStorage | None = None
     _pinned = False
-    _views: deque[tuple[tuple[Meta, ...], int]] | None = None  # whose values are kept, by the call that made them
+    _views: deque[tuple[tuple[Meta, ...], int]] | None = None  # the views with kept values, by the call that made them
     _views_nbytes = 0
 
     def __init__(self, home: Home | None, root: Meta, value: Value | None):
-        self._home = home  # None once the cell needs none: it is pinned for good
+        self._home = home  # None once the session has ended and the cell is pinned
         self._lock = home.device.lock if home is not None else new_rlock()
         self.root = root
         self.nbytes = root.nbytes
@@ -93,14 +92,14 @@ class Cell:
 
     @property
     def pinned(self) -> bool:
-        """Whether the memory has been given away, so that the truth stays on the host."""
+        """Whether code outside ttreg may hold the memory, so that the data stays on the host."""
         # PyTorch makes a storage unresizable as soon as NumPy shares it.
         storage = self.storage
         return self._pinned or (storage is not None and not storage.resizable())
 
     def host_view(self, meta: Meta) -> torch.Tensor:
         """A plain CPU tensor over the cell's memory, which is brought to the host first. Only to be read."""
-        # The host's own tensor code must not be dispatched, whoever asks for the data.
+        # The tensor code below works on the host: no mode may dispatch it, wherever this is called.
         with without_any_modes():
             with self._lock:
                 if self.storage is None:
@@ -110,13 +109,13 @@ class Cell:
             return meta.on_storage(storage)
 
     def peek(self, meta: Meta) -> torch.Tensor:
-        """The same values, without bringing the cell to the host or counting a download. Only to be read at once."""
+        """As `host_view`, but the cell stays where it is and no download is counted. Only to be read at once."""
         with without_any_modes(), self._lock:
             kept = self.storage
             return meta.on_storage(self._memory(self.home.device.download) if kept is None else kept)
 
     def pin(self) -> None:
-        """Keep the truth on the host from now on, since someone may read and write it there."""
+        """Keep the data on the host from now on, since other code may read and write it there."""
         with self._lock:
             if not self._pinned:
                 self.host_view(self.root)
@@ -129,22 +128,22 @@ class Cell:
         self._home = None
 
     def forked(self) -> None:
-        """In a forked process: stay with what the host holds, or raise DeviceError when someone asks for it."""
-        self._parents = self.values  # kept, since the device is the parent's to free
+        """In a forked process: use the data that the host holds; if it holds none, raise DeviceError on access."""
+        self._parents = self.values  # kept alive, since only the parent may free device memory
         if self.storage is None:
             self.lazy = not_here
         else:
             self._pinned, self.values = True, {}
 
     def host_written(self) -> None:
-        """Take note that the host wrote to the memory, and perhaps resized it."""
+        """Note that the host wrote to the memory, and perhaps resized it."""
         with self._lock:
             if self.storage is not None:  # else another thread has since replaced the whole
                 self.nbytes = self.storage.nbytes()
                 self._replace_values({})
 
     def device_value(self, meta: Meta, view: ViewOf | None) -> Value | None:
-        """The device value under `meta`, made from its parents' where need be; None if the device cannot make it."""
+        """The device value for `meta`, derived from its parents if need be; None if the device cannot make it."""
         self._compute_lazy()
         values, home = self.values, self._home
         if home is None:  # another thread has ended the session
@@ -155,14 +154,14 @@ class Cell:
         return value
 
     def _derived(self, meta: Meta, view: ViewOf | None, home: Home) -> Value | None:
-        with self._lock:  # all of one content
+        with self._lock:  # so that all four belong to the same content
             values, root, before, parts = self.values, self.root, self.before, self.parts
         if not values:  # another thread has taken the memory
             return None
         whole = values.get(root) if root.nbytes == self.nbytes else None
         if whole is not None:
             parts = ()
-        elif before is not None:  # good for what sees no part that was written since
+        elif before is not None:  # still valid for views that overlap no written part
             whole = before
 
         def way_to(meta: Meta) -> Route | None:
@@ -188,13 +187,13 @@ class Cell:
         for meta, view in reversed(steps):
             made = home.view_values(view, value)
             if meta not in made:
-                return None  # it could not be made, and is the host's from now on
+                return None  # the device could not make it, so from now on the host does
             self.keep_views(made, values)
             value = made[meta]
         return value
 
     def keep_views(self, made: dict[Meta, Value], values: dict[Meta, Value]) -> None:
-        """Keep what one call made of `values`, until the next write; the oldest give way to them."""
+        """Keep the values that one call derived from `values` until the next write; drop the oldest to make room."""
         with self._lock:
             if self.values is not values:  # another thread has written, or taken the memory
                 return
@@ -212,7 +211,7 @@ class Cell:
                         values.pop(meta, None)
 
     def may_write(self, meta: Meta, a_part: bool) -> bool:
-        """Whether the device may write under `meta` still: another thread can have pinned or resized the memory."""
+        """Whether the device may still write to `meta`: another thread may have pinned or resized the memory."""
         return not self.pinned and (a_part or meta.covers(self.nbytes))
 
     def device_write(self, meta: Meta, value: Value) -> None:
@@ -224,7 +223,7 @@ class Cell:
         self.before, self.parts = None, ()
 
     def takes_part(self, meta: Meta) -> bool:
-        """Whether the device can write to this part of the content: a block of what the host has not seen."""
+        """Whether the device can write to this part: it is a block of a storage that is not on the host."""
         self._compute_lazy()
         return (
             self.storage is None
@@ -235,9 +234,10 @@ class Cell:
         )
 
     def device_write_part(self, meta: Meta, value: Value) -> None:
-        """Replace a part that the cell takes by a device value."""
+        """Replace one part by a device value; see `takes_part`."""
         with without_any_modes(), self._lock:
-            # By now an argument of the op may have come by way of the host, or another thread have written a part.
+            # Since the decision, an argument of the op may have been read through the host, or another thread may have
+            # written a part.
             if self.storage is not None or not self.takes_part(meta):
                 self.host_view(meta).copy_(self.home.download(value))
             else:
@@ -263,6 +263,6 @@ class Cell:
     def _compute_lazy(self) -> None:
         if self.lazy is not None:
             with self._lock:
-                if self.lazy is not None:  # still: another thread may have computed it
+                if self.lazy is not None:  # asked again under the lock: another thread may have computed it
                     self.values[self.root] = self.lazy()
                     self.lazy = None

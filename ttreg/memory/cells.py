@@ -1,4 +1,4 @@
-"""The storages that a session has made and the program still has."""
+"""The storages that a session has made and the program still holds."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _FEW_CELLS = 1024
 
 
 class Cells:
-    """The cells that are alive: references, cleared of the dead as they double. No set is as cheap to add to."""
+    """Weak references to cells, cleared of dead ones whenever their number doubles. A set is slower to add to."""
 
     def __init__(self) -> None:
-        self._references: deque[weakref.ref[Cell]] = deque()  # other threads may append while one clears
+        self._references: deque[weakref.ref[Cell]] = deque()  # other threads may append during a clearing
         self._most = _FEW_CELLS
         self._lock = new_lock()
 
@@ -26,7 +26,7 @@ class Cells:
             self._most = max(_FEW_CELLS, 2 * len(self.live()))
 
     def live(self) -> list[Cell]:
-        """Those that someone still holds."""
+        """The cells that are still in use."""
         alive = []
         with self._lock:
             for _ in range(len(self._references)):

@@ -1,4 +1,4 @@
-"""Chains of views: how the value of one is made from its parent's, and when all of them at once."""
+"""Chains of views: makes a view's value from its parent's value, or from the whole storage in one go."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .relayout import Route
 if TYPE_CHECKING:
     from ..plan import Plan
 
-# How long a chain is, a power of two, before it is looked at whether it has come back to where it was.
+# From this length on (a power of two), a chain is searched for an earlier tensor with the same metadata.
 _LONG = 64
 
 _TAKES_OUT = (torch.ops.aten.select.int, torch.ops.aten.unbind.int)
@@ -23,7 +23,7 @@ _TAKES_OUT = (torch.ops.aten.select.int, torch.ops.aten.unbind.int)
 
 @dataclass(eq=False)
 class ViewOf:
-    """How a view's device value is made from its parent's: by the view op's lowering, unless that was refused."""
+    """How to make a view's device value from its parent's: by the view op's lowering, unless that was refused."""
 
     plan: Plan
     parent: Meta
@@ -31,7 +31,7 @@ class ViewOf:
     depth: int = 1
 
     def chain(self) -> Iterator[ViewOf]:
-        """The view, the view it is of, and so on."""
+        """This view, then its parent view, and so on."""
         view: ViewOf | None = self
         while view is not None:
             yield view
@@ -39,17 +39,17 @@ class ViewOf:
 
     @property
     def calls(self) -> int:
-        """How many ttnn calls the lowering makes for one of the op's outputs, or about so many."""
+        """About how many ttnn calls the lowering makes for one output of the op."""
         if self.plan.outputs == [self.parent]:
             return 0
         return 2 if self.plan.op in _TAKES_OUT else 1
 
 
 def view_by(plan: Plan, parent: Meta, above: ViewOf | None) -> ViewOf:
-    """How the views are made that a plan gives of a tensor, which `above` tells how to make in its turn.
+    """How to make the views that a plan gives of a tensor. `above` says how to make that tensor, if it is a view too.
 
-    A program may go on with `x = x.t()` for ever. What shows the same as an earlier tensor of its chain is made as that
-    one. It is looked for as the length of the chain doubles, so that a long chain costs no more for each view.
+    A program may repeat `x = x.t()` for ever. If a tensor in the chain has the metadata of an earlier one, it is made
+    as that one is. The search runs only when the chain's length doubles, so a long chain costs no more for each view.
     """
     depth = 1 if above is None else above.depth + 1
     if above is not None and depth >= _LONG and depth & (depth - 1) == 0:
@@ -64,9 +64,9 @@ def view_by(plan: Plan, parent: Meta, above: ViewOf | None) -> ViewOf:
 def to_make(
     meta: Meta, view: ViewOf | None, at_hand: Callable[[Meta], bool], way_to: Callable[[Meta], Route | None]
 ) -> list[tuple[Meta, ViewOf]] | None:
-    """The views from this one up to one whose parent is at hand, or has a way from the whole storage.
+    """The views to make, from this one up to the first whose parent is held or has a route from the whole storage.
 
-    None if there is no such parent, or if the device does not make one of the views.
+    None if there is no such parent, or if the device cannot make one of the views.
     """
     steps: list[tuple[Meta, ViewOf]] = []
     for step in view.chain() if view is not None else ():
@@ -80,9 +80,9 @@ def to_make(
 
 
 def is_better(way: Route, steps: list[tuple[Meta, ViewOf]], first: Route | None) -> bool:
-    """Whether the way to a view is better than to make the views above it, the first of them by `first`.
+    """Whether the direct route to a view is better than making the views above it, the topmost one by `first`.
 
-    It is if it takes fewer ttnn calls, or if its values take far less in tiles.
+    It is if it takes fewer ttnn calls, or if its values take far fewer bytes in tile layout.
     """
     made = [meta for _, view in steps for meta in view.plan.outputs]
     largest = max(first.largest if first is not None else 0, *(tiled(meta.shape, meta.dtype) for meta in made))
@@ -92,6 +92,6 @@ def is_better(way: Route, steps: list[tuple[Meta, ViewOf]], first: Route | None)
         return way.largest < largest
     calls = float(first.calls) if first is not None else 0.0
     for _, view in reversed(steps):
-        calls = calls / len(view.plan.outputs) + view.calls  # the others find what is made for the first
-    alone = len(steps) == 1 and first is None  # then no value in between is saved
+        calls = calls / len(view.plan.outputs) + view.calls  # the first output pays for the shared work
+    alone = len(steps) == 1 and first is None  # then there is no value in between to save
     return way.calls < calls if alone else way.calls <= calls

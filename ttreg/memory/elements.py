@@ -1,4 +1,4 @@
-"""Where the elements of a view lie in the dimensions of a tensor that covers the storage."""
+"""Finds where a view's elements lie in the dimensions of a tensor that covers the whole storage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..meta import Meta
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A run of a view's elements at one distance: a dimension of the view, or a part of one."""
+    """A dimension of the view, or a part of one: a run of elements with one stride."""
 
     size: int
     stride: int
@@ -18,9 +18,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Dim:
-    """A dimension of what covers the storage: which of its indices the view takes, and as which parts, outermost first.
+    """A dimension of the covering tensor: which of its indices the view takes, and as which parts, outermost first.
 
-    `stride` is its distance in the storage, `step` the distance of what is taken in the dimension.
+    `stride` is the dimension's stride in the storage. `step` is the step between the indices that the view takes.
     """
 
     size: int
@@ -32,9 +32,9 @@ class Dim:
 
 
 def placed(source: Meta, target: Meta) -> tuple[list[Dim], list[Part]] | None:
-    """The dimensions of `source`, some of them taken apart, and the parts of `target` in the order of its elements.
+    """The dimensions of `source`, some of them split, and the parts of `target` in the order of its elements.
 
-    None if the view takes elements that lie otherwise: overlapping ones, say.
+    None if the view cannot be described so: if its elements overlap, say.
     """
     dims = [
         Dim(size, stride, start=target.offset // stride % size if size > 1 else 0)
@@ -59,7 +59,7 @@ def placed(source: Meta, target: Meta) -> tuple[list[Dim], list[Part]] | None:
 
 
 def _parts(dims: Sequence[Dim], size: int, stride: int) -> list[Part] | None:
-    """The parts of a dimension of the view, outermost first: one in each dimension that it goes through."""
+    """The parts of one view dimension, outermost first: one for each source dimension that it runs through."""
     parts: list[Part] = []
     while size > 1:
         dim = next((d for d in dims if d.stride <= stride < d.stride * d.size), None)
@@ -77,7 +77,7 @@ def _parts(dims: Sequence[Dim], size: int, stride: int) -> list[Part] | None:
 
 
 def _taken(dim: Dim, parts: list[Part]) -> list[Dim] | None:
-    """The dimension with what is taken of it: taken apart where that has gaps."""
+    """The dimension with the parts that the view takes from it; it is split where the parts leave gaps."""
     if not parts:
         return [dim]
     parts = sorted(parts, key=lambda part: -part.stride)

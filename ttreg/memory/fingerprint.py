@@ -1,4 +1,4 @@
-"""A hash of a tensor's content, which tells of changes without a copy to compare with."""
+"""A hash of a tensor's content, which shows changes without keeping a copy of the content."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import torch
 
 from ..pytorch_private import TensorBase
 
-_ROW = 512  # words of 64 bits that make one of the hash
+_ROW = 512  # 64-bit words of content for each word of the hash
 
-_data_ptr = TensorBase.data_ptr  # that of `Tensor` is replaced in a block
+_data_ptr = TensorBase.data_ptr  # a block replaces `Tensor.data_ptr`
 
 Fingerprint = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def fingerprint(tensor: torch.Tensor) -> Fingerprint:
-    """The hash of a CPU tensor's bits, in 1/256 of its bytes; it takes half as long as to compare the tensor.
+    """The hash of a CPU tensor's bits. It has 1/256 of the bytes, and takes half the time of a comparison.
 
-    Each row of words is multiplied by a secret random row, modulo 2⁶⁴. The upper half of a word counts for less there,
-    so this is done once more with words that begin four bytes later. A change is missed with a probability of 2⁻³³ at
-    most, and mostly 2⁻⁶⁰, for each row that it touches. What makes no whole row is kept as it is.
+    Each row of words is multiplied by a secret random row, modulo 2⁶⁴. The product depends less on the upper half of a
+    word, so a second hash uses words that begin four bytes later. For each row that a change touches, it is missed with
+    a probability of at most 2⁻³³, and mostly 2⁻⁶⁰. A last row that is incomplete is kept as it is.
     """
     raw = _as_bytes(tensor)
     size = max(raw.numel() - 4, 0) // (8 * _ROW) * (8 * _ROW)
@@ -39,7 +39,7 @@ def same(one: Fingerprint, other: Fingerprint) -> bool:
 
 def _hash(raw: torch.Tensor, start: int, size: int) -> torch.Tensor:
     memory = (ctypes.c_char * size).from_address(_data_ptr(raw) + start)
-    words = torch.frombuffer(memory, dtype=torch.int64)  # a view of PyTorch's would have to begin at a whole word
+    words = torch.frombuffer(memory, dtype=torch.int64)  # PyTorch's own dtype view must begin at a whole word
     return torch.mv(words.view(-1, _ROW), _key())
 
 
@@ -49,13 +49,13 @@ def _as_bytes(tensor: torch.Tensor) -> torch.Tensor:
     if not flat.is_contiguous():
         stride = flat.stride()
         order = sorted(range(flat.ndim), key=lambda dim: (-stride[dim], dim))
-        flat = flat.permute(order).contiguous()  # no copy of one that is only transposed
+        flat = flat.permute(order).contiguous()  # a tensor that is only transposed is not copied
     return flat.view(-1).view(torch.uint8)
 
 
 @cache
 def _key() -> torch.Tensor:
     generator = torch.Generator()
-    generator.seed()  # the program's random numbers stay as they are
+    generator.seed()  # a generator of its own leaves the program's random numbers alone
     limits = torch.iinfo(torch.int64)
     return torch.randint(limits.min, limits.max, (_ROW,), dtype=torch.int64, generator=generator)

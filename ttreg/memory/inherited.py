@@ -1,4 +1,4 @@
-"""The device of a parent process, as a forked one has it: it is the parent's to use, and no one else's."""
+"""The parent's device in a forked process, where it cannot be used: only the parent may use it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class _NotHere:
 
 
 class InheritedDevice:
-    """Stands for the parent's device: it has the same name, and whatever would use it raises DeviceError."""
+    """Stands for the parent's device: it has the same name, and any use of it raises DeviceError."""
 
     name: str
     arch: str
@@ -25,10 +25,10 @@ class InheritedDevice:
 
     def __init__(self, device: Device):
         for name in ("name", "arch", "ttnn_version", "validated", "chip_numerics"):
-            setattr(self, name, getattr(device, name, ""))  # what decides calls alone has a device without names
+            setattr(self, name, getattr(device, name, ""))  # a device that only serves to decide calls has no names
         self.lock = new_rlock()
         self.tt: Any = _NotHere()
-        self.parents = device  # kept, since its end would close it for the parent
+        self.parents = device  # kept alive, since its finalizer would close the device for the parent
 
     def upload(self, *_: Any, **__: Any) -> NoReturn:
         """See `Device.upload`."""

@@ -1,4 +1,4 @@
-"""How much is kept for later: by bytes, not by number."""
+"""Limits a cache by bytes, not by number of items."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Kept(Generic[Key]):
-    """The keys of what someone keeps, up to a number of bytes in all; the longest unused give way, the last one stays.
+    """The keys of a cache's items, up to a total of bytes. The least recently used go first; the newest always stays.
 
-    Each step is one that no other thread can interrupt, so that there is no lock, which a garbage collection that
-    lets go of something here, or a fork, could find taken.
+    There is no lock: a garbage collection or a fork could find it taken. Instead, each step is one that no other thread
+    can interrupt.
     """
 
     def __init__(self, most: int):
         self.most = most
         self.nbytes = 0
-        self._sizes: OrderedDict[Key, int] = OrderedDict()  # the longest unused first
+        self._sizes: OrderedDict[Key, int] = OrderedDict()  # the least recently used first
 
     def __len__(self) -> int:
         return len(self._sizes)
 
     def add(self, key: Key, nbytes: int) -> Iterator[Key]:
-        """Note that something is kept from now on; gives the keys of what has to go for it."""
+        """Note a new item; yield the keys of the items that have to go for it."""
         self.drop(key)
         self._sizes[key] = nbytes
         self.nbytes += nbytes
@@ -38,10 +38,10 @@ class Kept(Generic[Key]):
             yield oldest
 
     def used(self, key: Key) -> None:
-        """Note that something was used."""
+        """Note that an item was used."""
         if key in self._sizes:
             self._sizes[key] = self._sizes.pop(key, 0)
 
     def drop(self, key: Key) -> None:
-        """Note that something is kept no longer."""
+        """Note that an item is no longer kept."""
         self.nbytes -= self._sizes.pop(key, 0)

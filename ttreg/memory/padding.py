@@ -1,4 +1,4 @@
-"""What values take in tile layout, in which the last two dimensions are padded, and what is too much."""
+"""The bytes of values in tile layout, which pads the last two dimensions, and how many are too many."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ..conditions import Refusal
 TILE = 32
 _ALIGNED = 32  # bytes of a row in row-major layout
 
-# How many times its own size a value may take in tiles before another way is looked for.
+# A value that takes more than this many times its own size in tiles is worth making in another way.
 WASTEFUL = 4
 
-# Of the smallest board with a chip of each architecture, in bytes.
+# DRAM of the smallest board of each architecture, in bytes.
 _DRAM = {"wormhole_b0": 12 * 10**9, "blackhole": 28 * 10**9}
 
-# Which share of the DRAM one ttnn call may take: a lowering holds some such values at once, and the program others.
+# The share of the DRAM that one ttnn call may take. The rest is for other values of the lowering and of the program.
 _SHARE, _WASTEFUL_SHARE = 0.75, 0.2
 
-# Of the ttnn dtypes that carry these; see carry.py.
+# Bytes per element of the ttnn dtypes that carry these; see carriers.py.
 _ITEMSIZE = {torch.bool: 2, torch.int64: 4}
 
 TOO_LARGE_IN_TILES = Refusal(
@@ -43,13 +43,13 @@ def row_major(shape: Sequence[int], dtype: torch.dtype) -> int:
 
 
 def too_large(held: int, unpadded: int, arch: str) -> bool:
-    """Whether a call whose tensors take so many bytes, and so many without padding, is not for a chip."""
+    """Whether a call is too large for a chip: its tensors take `held` bytes, and `unpadded` without padding."""
     dram = _DRAM.get(arch, _DRAM["wormhole_b0"])
     return held > dram * (_WASTEFUL_SHARE if held > WASTEFUL * unpadded else _SHARE)
 
 
 def refusal_of(what: Sequence[str], held: Sequence[int]) -> Refusal:
-    """The refusal that names the tensor of a call which takes most, and how much that and the call take."""
+    """The refusal, which names the call's largest tensor, the bytes of that and the bytes of the whole call."""
     nbytes = max(held)
     took = f"{what[held.index(nbytes)]}, which padded to tiles takes {nbytes / 10**9:.1f} GB"
     return TOO_LARGE_IN_TILES.with_got(took if len(held) == 1 else f"{took} of the call's {sum(held) / 10**9:.1f} GB")

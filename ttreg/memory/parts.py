@@ -1,4 +1,4 @@
-"""Blocks of a storage, such as the chunks of a tensor: where they lie, and whether two have no element in common."""
+"""Blocks of a storage, such as the chunks of a tensor: where they lie, and whether two of them are disjoint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..meta import Meta
 
 @lru_cache(maxsize=4096)
 def block(meta: Meta, root: Meta) -> tuple[range, ...] | None:
-    """Which indices of each dimension of `root`, which covers the storage, `meta` has; None if it is no such block."""
+    """The indices that `meta` has in each dimension of `root`, which covers the storage; None if it is no block."""
     if meta.ndim != root.ndim or meta.dtype != root.dtype or 0 in root.stride:
         return None
     rest, found = meta.offset - root.offset, [range(1)] * root.ndim
@@ -28,7 +28,7 @@ def block(meta: Meta, root: Meta) -> tuple[range, ...] | None:
 
 @lru_cache(maxsize=4096)
 def apart(one: Meta, other: Meta, root: Meta) -> bool:
-    """Whether both are blocks of `root` without a common element."""
+    """Whether both are blocks of `root` and share no element."""
     first, second = block(one, root), block(other, root)
     if first is None or second is None:
         return False

@@ -1,7 +1,7 @@
-"""Turns the device value of a whole storage into that of a view of it, in as few and as small ttnn calls as there are.
+"""Makes the device value of a view straight from the value of its whole storage, in few and small ttnn calls.
 
-A chain of views says only where its elements lie, so that none of the views in between has to be made: PyTorch's einsum
-makes many that end in dimensions of 1, for each of which a tile of 32 × 32 would be held.
+The metadata of the last view in a chain says where its elements lie, so the views in between need no values. PyTorch's
+einsum makes many such views that end in dimensions of 1, and each element would take a tile of 32 × 32.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ..meta import Meta, intern
 from .elements import Dim, Part, placed
 from .padding import WASTEFUL, tiled, too_large
 
-# ttnn's permute, reshape, slice and repeat were tried up to this rank.
+# ttnn's permute, reshape, slice and repeat are tested up to this rank.
 _MAX_RANK = 8
 
-# How many elements of a row ttnn's slice and repeat can keep in L1, in any dtype.
+# The longest row, in elements of any dtype, that ttnn's slice and repeat can keep in L1.
 _ROW = 131072
 
 
 @dataclass(frozen=True)
 class Step:
-    """One ttnn call on the value, and the shape of what it gives."""
+    """One ttnn call on the value, and the shape of its result."""
 
     call: str
     arguments: tuple[list[int], ...]
@@ -50,15 +50,15 @@ class Route:
 
 @lru_cache(maxsize=1 << 14)
 def route(source: Meta, target: Meta, shape: tuple[int, ...] | None = None) -> Route | None:
-    """How to come from the value under `source`, which covers a storage, to that under `target`, if there is a way.
+    """The route from the value of `source`, which covers a storage, to the value of `target`; None if there is none.
 
-    With `shape`, to the elements of `target` in their order in that shape.
+    With `shape`, the route ends with the elements of `target`, in the same order, in that shape.
     """
     if source.dtype != target.dtype or not target.numel or not source.covers(source.nbytes):
         return None
     steps: list[Step] = []
     found = placed(source, target)
-    if found is None:  # its dimensions go otherwise through those of the source
+    if found is None:  # its dimensions do not split along those of the source
         order = sorted(range(source.ndim), key=lambda dim: (-source.stride[dim], dim))
         if order != sorted(order):
             _permute(steps, source.shape, order)
@@ -70,7 +70,7 @@ def route(source: Meta, target: Meta, shape: tuple[int, ...] | None = None) -> R
     if any(dim.count != dim.size for dim in dims):
         if _too_wide(dims):
             return None
-        _reach(steps, lie, tuple(dim.size for dim in dims))
+        _reshape(steps, lie, tuple(dim.size for dim in dims))
         steps.append(_slice(dims))
         lie = steps[-1].shape
     unexpanded = tuple(1 if stride == 0 else size for size, stride in zip(target.shape, target.stride, strict=True))
@@ -82,7 +82,7 @@ def route(source: Meta, target: Meta, shape: tuple[int, ...] | None = None) -> R
         repeats = [size // have for size, have in zip(target.shape, unexpanded, strict=True)]
         steps.append(Step("repeat", (repeats,), target.shape))
         if shape is not None:
-            _reach(steps, target.shape, shape)
+            _reshape(steps, target.shape, shape)
     if any(len(step.shape) > _MAX_RANK for step in steps):
         return None
     largest = max((tiled(step.shape, target.dtype) for step in steps), default=0)
@@ -91,7 +91,7 @@ def route(source: Meta, target: Meta, shape: tuple[int, ...] | None = None) -> R
 
 def relayout(tt: Any, value: Value, way: Route) -> Value:
     """The value at the end of the route."""
-    narrow = value.dtype in (tt.uint8, tt.uint16) and bool(way.steps)  # which ttnn neither reshapes nor tilizes
+    narrow = value.dtype in (tt.uint8, tt.uint16) and bool(way.steps)  # ttnn neither reshapes nor tilizes these
     dtype = value.dtype
     if narrow:
         value = tt.typecast(value, tt.int32)
@@ -100,7 +100,7 @@ def relayout(tt: Any, value: Value, way: Route) -> Value:
     return tt.typecast(value, dtype) if narrow else value
 
 
-def _reach(steps: list[Step], have: Sequence[int], wanted: Sequence[int]) -> None:
+def _reshape(steps: list[Step], have: Sequence[int], wanted: Sequence[int]) -> None:
     if tuple(have) != tuple(wanted):
         steps.append(Step("reshape", (list(wanted),), tuple(wanted)))
 
@@ -119,12 +119,12 @@ def _slice(dims: Sequence[Dim]) -> Step:
 def _arranged(
     dims: Sequence[Dim], ordered: Sequence[Part], have: tuple[int, ...], wanted: tuple[int, ...], dtype: torch.dtype
 ) -> list[Step]:
-    """The calls that bring the parts, which lie as `have`, in order, and into the shape that is wanted."""
+    """The calls that bring the parts from the shape `have` into the wanted order and shape."""
     lying = [part for dim in dims for part in dim.parts]
     order = [lying.index(part) for part in ordered]
     if order == sorted(order):
         steps: list[Step] = []
-        _reach(steps, have, wanted)
+        _reshape(steps, have, wanted)
         return steps
     ways = [_by_merged(lying, order, have, wanted), _by_dims(dims, ordered, have, wanted)]
     ways.append(_by_wanted(lying, ordered, have, wanted))
@@ -138,7 +138,7 @@ def _arranged(
 
 
 def _by_merged(lying: list[Part], order: list[int], have: tuple[int, ...], wanted: tuple[int, ...]) -> list[Step]:
-    """Reshaped to what stays together, permuted, reshaped."""
+    """Reshape so that neighbours that stay together are one dimension, then permute, then reshape."""
     runs: list[list[int]] = []
     for place in order:
         if runs and place == runs[-1][-1] + 1:
@@ -148,16 +148,16 @@ def _by_merged(lying: list[Part], order: list[int], have: tuple[int, ...], wante
     by_place = sorted(runs)
     sizes = [prod(lying[place].size for place in run) for run in by_place]
     steps: list[Step] = []
-    _reach(steps, have, sizes)
+    _reshape(steps, have, sizes)
     _permute(steps, sizes, [by_place.index(run) for run in runs])
-    _reach(steps, steps[-1].shape, wanted)
+    _reshape(steps, steps[-1].shape, wanted)
     return steps
 
 
 def _by_dims(
     dims: Sequence[Dim], ordered: Sequence[Part], have: tuple[int, ...], wanted: tuple[int, ...]
 ) -> list[Step] | None:
-    """The dimensions permuted as they are, if none is taken apart, with those of 1 where they are wanted."""
+    """Permute the dimensions as they are, if none is split, and put dimensions of 1 where they are wanted."""
     order: list[int] = []
     place = 0
     while place < len(ordered):
@@ -169,9 +169,9 @@ def _by_dims(
     ones = [d for d in range(len(dims)) if d not in order]
     counts = [dim.count for dim in dims]
     steps: list[Step] = []
-    _reach(steps, have, counts)
+    _reshape(steps, have, counts)
     _permute(steps, counts, _with_ones(order, ones, counts, wanted))
-    _reach(steps, steps[-1].shape, wanted)
+    _reshape(steps, steps[-1].shape, wanted)
     return steps
 
 
@@ -189,7 +189,7 @@ def _with_ones(order: list[int], ones: list[int], have: Sequence[int], wanted: S
 def _by_wanted(
     lying: list[Part], ordered: Sequence[Part], have: tuple[int, ...], wanted: tuple[int, ...]
 ) -> list[Step] | None:
-    """Reshaped to the dimensions that are wanted, and permuted, if each lies together."""
+    """Reshape to the wanted dimensions and permute them, if the elements of each lie together."""
     places: list[int] = []
     place = 0
     for size in wanted:
@@ -207,7 +207,7 @@ def _by_wanted(
         places.append(lying.index(ordered[start]))
     by_place = sorted(range(len(wanted)), key=lambda d: places[d])
     steps: list[Step] = []
-    _reach(steps, have, [wanted[d] for d in by_place])
+    _reshape(steps, have, [wanted[d] for d in by_place])
     _permute(steps, [wanted[d] for d in by_place], [by_place.index(d) for d in range(len(wanted))])
     return steps
 

@@ -97,8 +97,8 @@ def _finish(tt: Api, carriers: Carriers, plan: Plan, value: Any, meta: Meta) -> 
         value = tt.to_layout(value, tt.TILE_LAYOUT)
     dtype = ttnn_dtype_name(value)
     if dtype != carrier:
-        # A result that is written into a tensor takes that tensor's dtype, as in `bfloat16.add_(float32)`. The 0 and 1 of
-        # a comparison are exact in every dtype. No other result may be cast here.
+        # A result that is written into a tensor takes that tensor's dtype, as in `bfloat16.add_(float32)`. The 0 and 1
+        # of a comparison are exact in every dtype. No other result may be cast here.
         if not (plan.written or plan.casts or meta.dtype is torch.bool):
             raise ValueError(f"it returned {dtype} for an output {meta}, which is carried as {carrier}")
         value = tt.typecast(value, getattr(tt, carrier))

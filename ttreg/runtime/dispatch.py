@@ -162,7 +162,7 @@ class Dispatcher:
         return [partial(made, n, value) if callable(value) else value for n, value in enumerate(values)]
 
     def _run_on_host_instead(self, plan: Plan, refusal: Refusal, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """Run on the host a call that was planned for the device. The reason is one that its signature does not show."""
+        """Run on the host a call that was planned for the device. Its signature does not show the reason."""
         plan.count -= 1
         if self.session.settings.on_fallback == "raise":
             raise_as_pytorch_would(self.session, plan, args, kwargs)

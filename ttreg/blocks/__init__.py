@@ -1,1 +1,1 @@
-"""Opening a block: modes that hand a thread's calls to a session, and compiled functions."""
+"""Opens blocks: the modes that hand a thread's calls to a session, and the backend of `torch.compile`."""

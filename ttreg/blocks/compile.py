@@ -1,7 +1,7 @@
-"""`torch.compile(model, backend="ttreg")`: runs what Dynamo captures op by op, in a session that outlives the calls.
+"""`torch.compile(model, backend="ttreg")`: runs the graphs that Dynamo captures op by op, in one session for all calls.
 
-A graph takes and gives plain tensors; weights, and what the backward pass needs, stay on the device between calls.
-Inside a `device_mode` block there is nothing to capture: the block runs the code op by op as it is.
+A graph takes and returns plain tensors. Weights, and the values that the backward pass needs, stay on the device
+between calls. Inside a `device_mode` block nothing is captured: the block runs the code op by op as it is.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _lock = new_lock()
 def compile_session(**options: Any) -> Session:
     """The session of the models that were compiled with `torch.compile(..., backend="ttreg", options=options)`.
 
-    It is opened by the first call of such a model, or by this one, and closed by `torch._dynamo.reset()` or at exit.
+    The first call of such a model opens it, or this function does. `torch._dynamo.reset()` or the exit closes it.
     Raises SettingsError for an unknown option or value, DeviceUnavailableError if the device cannot be opened.
     """
     return _session(Settings.resolve(options))
@@ -67,7 +67,7 @@ def backend(
 
 
 def close_sessions() -> None:
-    """Close the sessions of compiled models: what they hold on the device is freed."""
+    """Close the sessions of compiled models, and free their device memory."""
     with _lock:
         sessions = list(_sessions.values())
         _sessions.clear()
@@ -75,7 +75,7 @@ def close_sessions() -> None:
         session.close()
 
 
-os.register_at_fork(after_in_child=_sessions.clear)  # a forked process has sessions of its own
+os.register_at_fork(after_in_child=_sessions.clear)  # a forked process opens its own
 
 backend.reset = close_sessions  # type: ignore[attr-defined]  # torch._dynamo.reset() calls it
 atexit.register(close_sessions)
@@ -84,13 +84,13 @@ atexit.register(close_sessions)
 def _session(settings: Settings) -> Session:
     with _lock:
         if settings not in _sessions:
-            # Between its calls a compiled model's weights can be written to where no one sees it (`p.data.mul_(2)`).
+            # Between calls the program can write to a model's weights unseen (`p.data.mul_(2)`).
             _sessions[settings] = open_session(settings, sees_all_writes=False)
         return _sessions[settings]
 
 
 def _forward_runner(graph: fx.GraphModule, inputs: Sequence[Any], settings: Settings) -> Callable[..., Any]:
-    """Runs the forward half of a training graph, which gives the program's results and then what backward needs."""
+    """Run the forward half of a training graph. It returns the program's results, then the values for backward."""
     metadata = compiler()[2].get().fw_metadata
     assert metadata is not None
     return _runner(graph, inputs, settings, metadata.num_forward_returns)
@@ -99,9 +99,9 @@ def _forward_runner(graph: fx.GraphModule, inputs: Sequence[Any], settings: Sett
 def _runner(
     graph: fx.GraphModule, inputs: Sequence[Any], settings: Settings, returned: int | None
 ) -> Callable[..., Any]:
-    """Runs the graph, whose first `returned` results (all if None) are for the program, in the session of the settings.
+    """Run the graph in the session of the settings. Its first `returned` results go to the program; all if it is None.
 
-    Inside a block, as when a loss is taken backward there, the calls are that block's.
+    Inside a block, for example if `loss.backward()` is called there, the block handles the calls.
     """
 
     def run(*arguments: Any) -> Sequence[Any]:
@@ -119,7 +119,7 @@ def _runner(
 
 
 def _plain(results: Sequence[Any], kept: Sequence[Any]) -> list[Any]:
-    """The results as plain tensors, whose memory is not that of what is kept: the program may write to it."""
+    """The results as plain tensors. They share no memory with `kept`, since the program may write to them."""
     in_use = {tensor._cell for tensor in kept if isinstance(tensor, DeviceTensor)}
     copies: dict[Cell, torch.UntypedStorage] = {}
 

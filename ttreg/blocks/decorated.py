@@ -9,15 +9,14 @@ from contextlib import AbstractContextManager
 from functools import wraps
 from typing import Any
 
-# What a call, as a whole, and each of its steps run in.
+# Gives the context of a whole call, which in turn gives the context of each step.
 Call = Callable[[], AbstractContextManager[Callable[[], AbstractContextManager[Any]]]]
 
 
 def decorated(function: Any, call: Call) -> Any:
-    """The function, whose calls run in `call()`, and each step of one in the context that this gives.
+    """The function with each call run in `call()`. Each step of a call runs in the context that `call()` gives.
 
-    Between its steps, while a generator waits to be asked or a coroutine for something else to happen, the code of
-    others runs outside of them.
+    Between steps, a generator or coroutine waits. Other code that runs meanwhile is outside of these contexts.
     """
     if inspect.isclass(function):
         raise TypeError(
@@ -88,7 +87,7 @@ def _async_generator(
 
 
 class _Steps:
-    """Awaits the awaitable, each step in a context of its own."""
+    """Awaits an awaitable, with each step in a context of its own."""
 
     def __init__(self, awaitable: Awaitable[Any], step: Callable[[], AbstractContextManager[Any]]):
         self._awaitable, self._step = awaitable, step
@@ -98,7 +97,7 @@ class _Steps:
 
 
 def _in_steps(steps: Any, step: Callable[[], AbstractContextManager[Any]]) -> Generator[Any, Any, Any]:
-    """What the generator yields and returns, each of its steps in a context of its own."""
+    """Yield and return what the generator does, with each step in a context of its own."""
     try:
         with step():
             item = steps.send(None)

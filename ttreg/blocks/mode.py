@@ -52,37 +52,37 @@ class device_mode:
     `TTREG_<KEYWORD>`, and [tool.ttreg] of the pyproject.toml nearest to the working directory, set the defaults.
     `as session` gives the `Session`, whose `report()` tells what ran where and why.
 
-    It decorates functions, too: each call of theirs is a block, and a generator or coroutine hands over what it does
-    itself, not what others do while it waits. As a `with` inside a coroutine does not know of its waiting, other
-    tasks of the same thread run inside such a block. `mode = ttreg.device_mode()`, `@mode`: then `with mode as session`
+    It also decorates functions: each call is a block. A decorated generator or coroutine is in the block only while its
+    own code runs, not while it waits. A `with` inside a coroutine cannot know when the coroutine waits, so other tasks
+    of the same thread run inside that block too. After `mode = ttreg.device_mode()` and `@mode`, `with mode as session`
     gives the session of all calls, inside the function and after it.
 
-    Blocks nest; the innermost handles the calls. One object may be entered again, also inside its own block: it goes on
-    with the same session, whose tensors come to the host when its outermost block ends. The mode belongs to the thread
-    that entered it: in other threads, a tensor of the device is used on the host. A process that was forked off, as the
-    workers of a `DataLoader` are, runs its calls on the host, and a tensor that only the device holds raises
-    DeviceError there; in a block of its own, it has an emulated device of its own.
+    Blocks nest, and the innermost handles the calls. One object may be entered again, also inside its own block: it
+    keeps the same session, whose tensors come to the host when its outermost block ends. The mode belongs to the thread
+    that entered it; other threads use device tensors on the host. A forked process, such as a worker of a `DataLoader`,
+    runs its calls on the host. There, a tensor that only the device holds raises DeviceError. A block that a forked
+    process opens has an emulated device of its own.
 
-    With `trace`, the calls and transfers are written to that file as they happen, in Chrome's trace-event format, which
-    Perfetto opens; the sessions of one process share a file of the same name.
+    With `trace`, calls and transfers are written to that file as they happen, in Chrome's trace-event format, which
+    Perfetto opens. Sessions of one process that name the same file share it.
 
     Raises SettingsError for an unknown keyword or value, and on entry for a trace that cannot be written;
     DeviceUnavailableError if the device cannot be opened.
     """
 
     def __new__(cls, function: Any = None, /, **keywords: Any) -> Any:
-        """A mode; the function decorated by one where `device_mode` itself is the decorator."""
+        """A mode; or the decorated function, if `device_mode` itself is used as the decorator."""
         return super().__new__(cls) if function is None else cls(**keywords)(function)
 
     def __init__(self, **keywords: Any):
         self._settings = Settings.resolve(keywords)
         self._lock = new_lock()
         self._session: Session | None = None
-        self._open_blocks = 0  # in all threads
+        self._open_blocks = 0  # counted over all threads
         self._of_thread = _Blocks()
 
     def __enter__(self) -> Session:
-        with ExitStack() as stack:  # what has been entered is left if the next step fails
+        with ExitStack() as stack:  # leaves what is entered if a later step fails
             session = stack.enter_context(self._open_session())  # left when the modes are no longer active
             stack.enter_context(_active(session))
             self._of_thread.blocks.append(stack.pop_all())
@@ -92,7 +92,7 @@ class device_mode:
         self._of_thread.blocks.pop().__exit__(*exception)
 
     def __call__(self, function: Any) -> Any:
-        """The function, each call of which is a block of this mode; as `@torch.no_grad()` decorates."""
+        """Decorate a function so that each call is a block of this mode, as `@torch.no_grad()` does."""
         return decorated(function, self._call)
 
     @contextmanager
@@ -102,9 +102,9 @@ class device_mode:
 
     @contextmanager
     def _open_session(self) -> Iterator[Session]:
-        """The session, which is closed when the last of such contexts is left, in all threads."""
+        """The mode's session. It closes when the last of these contexts ends, counted over all threads."""
         with self._lock:
-            if self._session is None or self._session.inherited:  # a forked process has its own
+            if self._session is None or self._session.inherited:  # a forked process needs its own
                 self._session, self._open_blocks = open_session(self._settings), 0
             session = self._session
             self._open_blocks += 1
@@ -114,7 +114,7 @@ class device_mode:
             try:
                 self._leave(session)
             except Exception:
-                # The exception that ended the block is the one to be seen, and caught.
+                # The program should see and catch the exception that ended the block, not this one.
                 kind = type(ended).__name__
                 _log.exception("the block of device_mode ended with %s, and bringing its tensors to the host", kind)
             raise
@@ -123,7 +123,7 @@ class device_mode:
 
     def _leave(self, session: Session) -> None:
         with self._lock:
-            if session is not self._session:  # a block that was open when the process was forked
+            if session is not self._session:  # the block was open when the process was forked
                 return
             self._open_blocks -= 1
             last = not self._open_blocks
@@ -133,7 +133,7 @@ class device_mode:
 
 @contextmanager
 def _active(session: Session) -> Iterator[None]:
-    """Hand the calls of this thread to the session, also those of compiled functions."""
+    """Hand this thread's calls to the session, including the calls of compiled functions."""
     with ExitStack() as stack:
         enter_modes(stack, session)
         stack.enter_context(uncompiled())
@@ -141,7 +141,7 @@ def _active(session: Session) -> Iterator[None]:
 
 
 def open_session(settings: Settings, sees_all_writes: bool = True) -> Session:
-    """A session on the device of the settings, which is opened if need be.
+    """A session on the device that the settings name. The device is opened if need be.
 
     Raises SettingsError if the trace cannot be written, DeviceUnavailableError if the device cannot be opened.
     """
@@ -149,23 +149,23 @@ def open_session(settings: Settings, sees_all_writes: bool = True) -> Session:
     if settings.trace is None:
         session = Session(settings, open_device(settings), sees_all_writes)
     else:
-        file = trace_file(settings.trace)  # before the device, which takes longer
+        file = trace_file(settings.trace)  # before the device, since that is slower to open
         session = TracedSession(settings, open_device(settings), sees_all_writes, file)
     if settings.check is not None:
-        from ..checking import check  # which few programs need
+        from ..checking import check  # few programs need it
 
         session.checker = check
     return session
 
 
 def enter_modes(stack: ExitStack, session: Session, kind: type[Dispatcher] | None = None) -> None:
-    """Hand the calls of this thread to the session, by a dispatcher of that kind, until the stack is closed."""
+    """Hand this thread's calls to the session, through a dispatcher of that kind, until the stack is closed."""
     stack.enter_context(replaced(_block_of_thread))
     stack.enter_context(_Dispatch(session, kind))
 
 
 def in_block() -> bool:
-    """Whether this thread's calls are handed to a session."""
+    """Whether this thread's calls go to a session."""
     return _block_of_thread() is not None
 
 
@@ -176,12 +176,12 @@ def _block_of_thread() -> _Dispatch | None:
 
 
 def dispatching() -> bool:
-    """Whether a session is at work on a call of this thread's, or on a part of one."""
+    """Whether a session is handling a call of this thread right now."""
     return _of_thread.dispatching
 
 
 class _Blocks(threading.local):
-    """A thread's own blocks of one `device_mode`, the innermost last."""
+    """The open blocks of one `device_mode` in a thread, the innermost last."""
 
     def __init__(self) -> None:
         self.blocks: list[ExitStack] = []
@@ -200,8 +200,8 @@ class _Dispatch(BlockMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        # PyTorch would wrap the method below in what imports Dynamo, some seconds at the first call, and costs a
-        # microsecond at each. Dynamo is told in another way to keep out of it.
+        # Otherwise PyTorch wraps `__torch_dispatch__`. The wrapper imports Dynamo, which takes seconds, and costs a
+        # microsecond at each call. `skip_frames_of` below keeps Dynamo out instead.
         return False
 
     def __init__(self, session: Session, kind: type[Dispatcher] | None = None):
@@ -212,40 +212,40 @@ class _Dispatch(BlockMode):
         tell(self)
 
     def forked(self) -> None:
-        """Let the calls of a forked process pass, which has no part in the session."""
+        """Let the calls of a forked process go to the host: it cannot use the parent's session."""
         self._dispatcher = _Passing()
 
     def __call__(self) -> _Dispatch:
-        """The mode as a context, for what is to run under it again."""
+        """The mode as a context, for code that has to run under it again."""
         return self
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        of_thread = _of_thread
-        # A block further in is at work, and this call is a part of how; or PyTorch is tracing.
-        if of_thread.dispatching or (_count_of_modes() and _tracing()):
+        thread = _of_thread
+        # The call comes from the work of an inner block, or PyTorch is tracing.
+        if thread.dispatching or (_count_of_modes() and _tracing()):
             return watch.passing(func, args, kwargs or {})
         if types and others_subclass(types):
-            return NotImplemented  # to PyTorch: the subclass itself is asked, and the calls that it makes come here
-        if type(func) is not OpOverload and isinstance(func, HigherOrderOperator):  # a slow question
+            return NotImplemented  # PyTorch then asks the subclass, whose own calls come here
+        if type(func) is not OpOverload and isinstance(func, HigherOrderOperator):  # isinstance is slow
             return higher_order.run(func, args, kwargs or {}, self)
         if _count_of_modes() and (others := _other_modes()):
             return self._below(others, func, args, kwargs or {})
-        of_thread.dispatching = True
+        thread.dispatching = True
         try:
-            if overrides_are_active():  # as where autograd makes the call
+            if overrides_are_active():  # for example, if autograd makes the call
                 with without_overrides():
                     return self._dispatcher.dispatch(func, args, kwargs or {})
             return self._dispatcher.dispatch(func, args, kwargs or {})
         finally:
-            of_thread.dispatching = False
+            thread.dispatching = False
 
     skip_frames_of(__torch_dispatch__)
 
     def _below(self, others: list[TorchDispatchMode], func: Any, args: Any, kwargs: Any) -> Any:
-        """Run the call under the modes that were entered before the block, with this mode as the last of them.
+        """Run the call under the modes that were entered before the block, with this mode below them.
 
-        They see the program's calls, as they do without a block: a counter of FLOPs would else count what the device
-        does to carry them out.
+        So these modes see the program's own calls, as without a block. Otherwise a FLOP counter would count the calls
+        that carry them out.
         """
         with disable_current_modes():
             for mode in (self, *others):
@@ -258,7 +258,7 @@ class _Dispatch(BlockMode):
 
     @contextmanager
     def _reenter(self) -> Iterator[None]:
-        """Dispatch the calls that the present one is made of."""
+        """Dispatch the calls that the current op is decomposed into."""
         _of_thread.dispatching = False
         try:
             with self:
@@ -276,7 +276,7 @@ def _tracing() -> bool:
     return mode_of(key.FAKE) is not None or mode_of(key.PROXY) is not None or mode_of(key.FUNCTIONAL) is not None
 
 
-# Of the modes other than the one that is handling a call.
+# Counts the active modes without the one that is handling a call.
 _count_of_modes = count_of_dispatch_modes
 
 

@@ -1,4 +1,4 @@
-"""`DeviceTensor`: to Python an ordinary CPU tensor, whose data stays on the device until the host needs it."""
+"""`DeviceTensor` looks like an ordinary CPU tensor. Its data stays on the device until the host needs it."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ _OWN_ATTRIBUTES = ("_cell", "_meta", "_view")
 
 @contextmanager
 def _on_the_host() -> Iterator[None]:
-    """Neither dispatch what is done with plain tensors, nor let a transform of `torch.func` wrap them."""
+    """Work with plain tensors: no mode dispatches the calls, and no transform of `torch.func` wraps the tensors."""
     with without_modes(), clear_transforms():
         yield
 
 
 @contextmanager
 def _read_by_the_program() -> Iterator[None]:
-    """The same, but a mode that overrides functions sees how the program reads the tensor, as it does a plain one."""
+    """As `_on_the_host`, but a mode that overrides functions sees the read, as it sees one of a plain tensor."""
     with disable_current_modes(), clear_transforms():
         yield
 
 
 class BlockMode(TorchDispatchMode):
-    """The mode by which a block sees the calls of its thread."""
+    """The mode through which a block receives the calls of its thread."""
 
 
 class DeviceTensor(torch.Tensor):
@@ -60,14 +60,15 @@ class DeviceTensor(torch.Tensor):
 
     __torch_function__ = disabled_torch_function
 
-    # Runs a call on the host, outside of every block. The host runtime puts it here, which is made of such tensors.
+    # Runs a call on the host, outside of every block. The host runtime sets it: this module cannot import the host
+    # runtime, which itself uses `DeviceTensor`.
     run_outside: ClassVar[Callable[[Any, tuple, dict[str, Any]], Any]]
 
     @staticmethod
     def make(cell: Cell, meta: Meta, view: ViewOf | None = None) -> DeviceTensor:
         """A tensor with metadata `meta` over `cell`."""
         tensor: Any
-        if meta.is_default:  # the fewer arguments, the faster
+        if meta.is_default:  # fewer arguments are faster
             tensor = _make_wrapper(DeviceTensor, meta.shape, dtype=meta.dtype)
         else:
             tensor = _make_wrapper(
@@ -79,17 +80,17 @@ class DeviceTensor(torch.Tensor):
 
     @staticmethod
     def view_of(source: DeviceTensor, meta: Meta, view: ViewOf | None = None, detached: bool = False) -> DeviceTensor:
-        """A tensor with metadata `meta` over the cell of `source`, and to PyTorch's C++ code an alias of it.
+        """A tensor with metadata `meta` over the cell of `source`. PyTorch's C++ code knows it as an alias of `source`.
 
-        It is an inference tensor if `source` is one, whichever mode it is made in.
+        It is an inference tensor exactly if `source` is one, also if inference mode has changed since.
         """
-        # Made by the fast way, an alias of an inference tensor lets itself be written outside of inference mode, as
-        # PyTorch has it for a detached one that was made there, and for no view.
+        # The fast way makes an alias that may be written outside of inference mode, even if `source` is an inference
+        # tensor. PyTorch allows that for a detached tensor that was made in inference mode, but not for a view.
         if meta.dtype is source._meta.dtype and (not source.is_inference() or detached):
             try:
                 with DisableTorchDispatch():
                     alias = torch.as_strided(source, meta.shape, meta.stride, meta.offset)
-            except RuntimeError:  # the storage has been resized since PyTorch was told its size
+            except RuntimeError:  # the storage was resized, and PyTorch still has its old size
                 pass
             else:
                 tensor: Any = torch.Tensor._make_subclass(DeviceTensor, alias)
@@ -105,25 +106,24 @@ class DeviceTensor(torch.Tensor):
         if others_subclass(types):
             return NotImplemented
         block = next((mode for mode in dispatch_modes() if isinstance(mode, BlockMode)), None)
-        if block is not None:  # another mode has left the call to the kinds of its tensors
+        if block is not None:  # a mode returned NotImplemented, so PyTorch asks the types
             with disable_current_modes():
                 return block.__torch_dispatch__(func, types, args, kwargs)
-        # Reached outside the block, and in threads that are not inside it: the host does it, and the memory is shared
-        # with plain tensors from here on.
+        # This thread is in no block. So the host runs the call, and plain tensors share the memory from here on.
         with without_overrides() if overrides_are_active() else nullcontext():
             return DeviceTensor.run_outside(func, args, kwargs or {})
 
     @staticmethod
     def make_alike(original: torch.Tensor, cell: Cell, meta: Meta, detached: bool = False) -> DeviceTensor:
-        """As `make`, but an inference tensor if `original` is one, whichever mode it is made in."""
+        """As `make`, but an inference tensor exactly if `original` is one."""
         if isinstance(original, DeviceTensor) and original._cell is cell:
             return DeviceTensor.view_of(original, meta, detached=detached)
         with torch.inference_mode(original.is_inference()):
             return DeviceTensor.make(cell, meta)
 
     def host(self) -> torch.Tensor:
-        """A plain CPU tensor over the same memory, downloaded if need be; autograd does not see it."""
-        # Its views, too, are inference tensors if this one is.
+        """A plain CPU tensor over the same memory, downloaded if need be; autograd does not follow it."""
+        # In inference mode if this is an inference tensor, so that views of the result are inference tensors too.
         with _on_the_host(), torch.inference_mode(self.is_inference()):
             self._cell.pin()
             return self._cell.host_view(self._meta)
@@ -159,7 +159,7 @@ class DeviceTensor(torch.Tensor):
         """As `Tensor.numpy`: shares memory, and raises for a tensor that requires grad unless forced."""
         return self._ordinary().numpy(force=force)
 
-    # Python's own conversions, and PyTorch's of lists of tensors, read the number from the host.
+    # Python's conversions read the number from the host, and so do PyTorch's conversions of lists of tensors.
     def __float__(self) -> float:
         return float(self._to_read())
 
@@ -181,7 +181,7 @@ class DeviceTensor(torch.Tensor):
             return plain.requires_grad_() if self.requires_grad else plain
 
     def __coerce_same_metadata_as_tangent__(self, expected_metadata: Any, expected_type: Any = None) -> torch.Tensor:
-        # AOTAutograd, of a gradient for which it has planned a plain tensor.
+        # AOTAutograd calls this for a gradient if its plan expects a plain tensor.
         return self.host()
 
     def tolist(self) -> Any:
@@ -264,7 +264,7 @@ class DeviceTensor(torch.Tensor):
 
 
 class _OnHost(torch.autograd.Function):
-    """A plain tensor over the same memory, through which gradients flow."""
+    """Gives a plain tensor over the same memory; gradients flow through it."""
 
     @staticmethod
     def forward(ctx: Any, tensor: DeviceTensor) -> torch.Tensor:
@@ -276,17 +276,17 @@ class _OnHost(torch.autograd.Function):
 
 
 def metadata_of(tensor: torch.Tensor) -> Meta:
-    """The metadata of a plain tensor, or of one of the device, which nothing is asked for."""
+    """The metadata of a plain tensor or a device tensor. A device tensor stays where it is."""
     return tensor._meta if isinstance(tensor, DeviceTensor) else meta_of(tensor)
 
 
 def others_subclass(types: Any) -> bool:
-    """Whether a call has a tensor of a subclass, other than ours, that handles calls by itself."""
+    """Whether the call has a tensor of another library's subclass that handles calls itself."""
     return any(kind is not DeviceTensor and kind.__torch_dispatch__ is not _NO_DISPATCH for kind in types)
 
 
 def with_memory(source: Any = None, *geometry: Any) -> tuple:
-    """The arguments of `Tensor.set_`, with a plain tensor where PyTorch would take a `DeviceTensor`'s empty storage."""
+    """The arguments of `Tensor.set_`, with plain tensors for `DeviceTensor`s, whose own storage is empty."""
     if geometry and isinstance(source, DeviceTensor):
         source = source.host()
     return (*(() if source is None else (source,)), *geometry)

@@ -18,32 +18,32 @@ from .kept import Kept
 from .padding import tiled
 from .watch import Watched, watch
 
-# Programs make the same masks, positions and constants anew at every pass: equal ones of up to so many bytes share an
-# upload, of which so many bytes are kept, in tiles.
+# Programs make the same masks, positions and constants again at every pass. Equal tensors of at most _SHARED_BYTES
+# share an upload. All these uploads together keep at most _MOST_SHARED bytes in tile layout.
 _SHARED_BYTES, _MOST_SHARED = 1 << 16, 1 << 24
 
-# Of tensors that are no parameters, in tiles and with the copy that tells of changes: a program that goes through a
-# data set should not fill the device with it, least of all by slices, of which there is no end.
+# Limits in bytes for tensors that are not parameters, with the copy that shows changes. A program that goes through a
+# data set should not fill the device with it. Slices get a lower limit, since their number has no bound.
 MOST_OF_WHOLE_STORAGES, MOST_OF_PARTS = 1 << 28, 1 << 24
 
-# Of views that are parts of a parameter: as many bytes as the parameter has, so many times, and at least these.
+# Uploads of views that show a part of a parameter may take this many times the parameter's bytes, or this many bytes.
 _TIMES_A_PARAMETER, _LEAST_OF_A_PARAMETER = 4, 1 << 20
 
-# What lowerings derive from one upload, such as a kernel in the layouts that different calls want.
+# How many values lowerings may derive from one upload: a kernel in the layouts of different calls, for example.
 _MOST_PREPARED = 16
 
-# Of the parts into which weights are split for exact products, together five times as large as the weight.
+# Limit in bytes for the parts into which exact products split weights. The parts are five times as large as the weight.
 _MOST_OF_SPLIT = 1 << 31
 
 _use_count = storage_use_count
 
-Form = tuple[str, bool, int]  # the ttnn dtype, whether in row-major layout, and to how many bits rounded (0: not)
-_Key = tuple[int, Meta, Form]  # of an upload: its storage's, and what it has of that
+Form = tuple[str, bool, int]  # the ttnn dtype, whether it is row-major, and the mantissa bits it is rounded to (0: not)
+_Key = tuple[int, Meta, Form]  # identifies an upload: the storage's address, metadata and form
 
 
 @dataclass(eq=False)
 class _Derived:
-    """What a lowering derived from a value, and what was derived from that in turn."""
+    """A value that a lowering derived from another, and the values derived from it in turn."""
 
     value: Any
     prepared: OrderedDict[Hashable, _Derived] = field(default_factory=OrderedDict)
@@ -52,26 +52,26 @@ class _Derived:
 @dataclass(eq=False)
 class _Upload:
     value: Value
-    version: int | None  # of a trusted tensor
-    fingerprint: Fingerprint | None  # of any other parameter: what was uploaded
-    snapshot: torch.Tensor | None  # of what is no parameter
-    call: int = 0  # that of a compiled model in which the content was last found to be the same
+    version: int | None  # for a trusted tensor: its version counter
+    fingerprint: Fingerprint | None  # for any other parameter: a hash of the content
+    snapshot: torch.Tensor | None  # for all other tensors: a copy of the content
+    call: int = 0  # the compiled model's call that last found the content unchanged
     prepared: OrderedDict[Hashable, _Derived] = field(default_factory=OrderedDict)
 
 
 class _StorageUploads:
-    """What a session uploaded of one storage, by metadata and form."""
+    """A session's uploads from one storage, by metadata and form."""
 
     def __init__(self, watched: Watched, session: Uploads, key: int):
         self.reference = watched.reference
         self.watched = watched
         self.by_meta: dict[tuple[Meta, Form], _Upload] = {}
-        self.parts: Kept[_Key] | None = None  # of a parameter
+        self.parts: Kept[_Key] | None = None  # only for a parameter
         self._session, self._key = weakref.ref(session), key
         watched.uploads.append(self)
 
     def drop(self) -> None:
-        """Let go of all, because the memory changed or is gone."""
+        """Drop all uploads, because the memory changed or is gone."""
         by_meta, self.by_meta, self.parts = self.by_meta, {}, None
         if self in self.watched.uploads:
             self.watched.uploads.remove(self)
@@ -81,17 +81,18 @@ class _StorageUploads:
 
 
 class Uploads:
-    """Device values of host tensors by storage and metadata, so that `weight.t()` made anew each time finds its upload.
+    """Device values of host tensors. Keys are storage and metadata, so a new `weight.t()` finds the earlier upload.
 
-    A parameter in memory that only PyTorch can write is trusted while its version counter stands still, and no session
-    sees a write to it. Every other tensor may have changed behind PyTorch's back (NumPy, DLPack, a raw pointer; under
-    `inference_mode` there is no counter at all), so its content is compared with what was uploaded. Not noticed is a
-    write to a parameter in a thread that is outside of all blocks through its `.data`, through an `untyped_storage()`
-    that the program holds, or at an address that was asked for outside of a block: it leaves no trace. Where the
-    program itself may make such writes (`sees_all_writes` is False), a parameter's content is compared at each call.
+    A parameter is trusted if only PyTorch can write its memory: its upload is valid while its version counter stands
+    still and no session sees a write. Any other tensor may change behind PyTorch's back, through NumPy, DLPack or a raw
+    pointer, and inference tensors have no counter. So its content is compared with what was uploaded.
 
-    Uploads of parameters are kept while they live; of views that are a part of one, and of all other tensors, up to a
-    number of bytes.
+    One kind of write leaves no trace: a thread outside of all blocks writes to a parameter through `.data`, through an
+    `untyped_storage()` that it holds, or at an address that it got outside of a block. If the program itself may write
+    so (`sees_all_writes` is False), a parameter's content is compared at each call.
+
+    The upload of a whole parameter is kept as long as the parameter lives. Uploads of all other tensors, and of parts
+    of parameters, are kept up to a number of bytes.
     """
 
     def __init__(self, sees_all_writes: bool = True) -> None:
@@ -101,13 +102,13 @@ class Uploads:
         self._parts: Kept[_Key] = Kept(MOST_OF_PARTS)
         self._by_content: dict[tuple[Meta, Form, bytes], Value] = {}
         self._shared: Kept[tuple[Meta, Form, bytes]] = Kept(_MOST_SHARED)
-        # By the identity of the value, which the upload keeps alive.
+        # Keys are ids of the device values, which the uploads keep alive.
         self._by_value: weakref.WeakValueDictionary[int, _Upload | _Derived] = weakref.WeakValueDictionary()
         self._split: Kept[weakref.ref[_Derived]] = Kept(_MOST_OF_SPLIT)
         self._call = 0
 
     def next_call(self) -> None:
-        """Note that the program has had its turn, and may have written to what this session does not see."""
+        """Note that the program ran meanwhile, and may have written where this session does not see it."""
         self._call += 1
 
     def find(self, tensor: torch.Tensor, meta: Meta, form: Form) -> Value | None:
@@ -126,13 +127,13 @@ class Uploads:
         return upload.value
 
     def upload(self, tensor: torch.Tensor, meta: Meta, form: Form, make: Callable[[], Value]) -> Value:
-        """What `make` uploads of this tensor's present content, kept as long as it may be."""
+        """Upload the tensor's present content with `make`, and keep the value for `find`."""
         storage = tensor.untyped_storage()
         key, parameter = storage._cdata, is_parameter(tensor)
         of_storage = self._storages.get(key)
         if of_storage is None:
             of_storage = self._storages[key] = _StorageUploads(watch(storage), self, key)
-        # Of before, in case that another thread writes to it while it is uploaded.
+        # Read before the upload, to notice a write that another thread makes during it.
         changes, trusted = of_storage.watched.changes, self._trusts(tensor, storage, of_storage.watched)
         version = tensor._version if trusted else None
         mark = fingerprint(tensor) if parameter and not trusted else None
@@ -156,7 +157,7 @@ class Uploads:
         """The value uploaded for a small tensor with the same content, or `make()`."""
         if tensor.nbytes > _SHARED_BYTES or is_parameter(tensor):
             return make()
-        # A clone's bytes: NumPy's hold on a storage shows, and must not show on the program's own.
+        # The bytes of a clone: NumPy makes a storage unresizable, and the program's own must stay resizable.
         content = (
             tensor.detach().clone(memory_format=torch.contiguous_format).flatten().view(torch.uint8).numpy().tobytes()
         )
@@ -170,7 +171,7 @@ class Uploads:
         return value
 
     def prepared(self, value: Value, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What `make` derives from an uploaded value, made once while the upload is kept; `key` tells what it is."""
+        """What `make` derives from an uploaded value; made once for each `key` while the upload is kept."""
         source = self._by_value.get(id(value))
         if source is None:
             return make()
@@ -184,10 +185,10 @@ class Uploads:
         return derived.value
 
     def split(self, value: Value, key: Hashable, nbytes: int, make: Callable[[], list[Value]]) -> list[Value]:
-        """The same of large values; kept as long as they take no more than so many bytes in all.
+        """As `prepared`, for large values. They are kept only up to a total number of bytes.
 
-        Those that are there stay: a program goes through its weights in turn, and would come back to none of them if
-        the longest unused gave way.
+        Kept values stay, and newer ones are made again at each call. A program uses its weights in turn: if the least
+        recently used were dropped, it would find none of them again.
         """
         source = self._by_value.get(id(value))
         if source is None or (key not in source.prepared and self._split.nbytes + nbytes > self._split.most):
@@ -199,7 +200,7 @@ class Uploads:
         return made
 
     def dropped(self, storage: int, by_meta: dict[tuple[Meta, Form], _Upload]) -> None:
-        """Note that these uploads of a storage are kept no longer."""
+        """Note that these uploads of a storage are no longer kept."""
         self._storages.pop(storage, None)
         for meta, form in by_meta:
             for kept in (self._wholes, self._parts):
@@ -225,8 +226,8 @@ class Uploads:
             return False
         if not is_parameter(tensor):
             return False
-        # The storage's Python object and the parameter hold it, and the tensor if that is a view. Anyone else may be
-        # an alias with a counter of its own (`.data`) or outside PyTorch (DLPack).
+        # The parameter and the storage's Python object hold the storage, and so does `tensor` if it is a view. Another
+        # holder may be an alias with its own counter (`.data`), or outside PyTorch (DLPack).
         holders = PARAMETERS_HOLDERS if tensor._base is None else VIEWS_HOLDERS
         return _use_count(storage._cdata) <= holders and storage.resizable() and not watched.given_away
 
@@ -235,7 +236,7 @@ class Uploads:
             return _same_bits(upload.snapshot, tensor)
         if upload.fingerprint is None:
             return False
-        if not self._sees_all_writes and upload.call == self._call:  # since then, all writes were seen
+        if not self._sees_all_writes and upload.call == self._call:  # within one call, the session sees all writes
             return True
         upload.call = self._call
         return same(upload.fingerprint, fingerprint(tensor))
@@ -243,13 +244,13 @@ class Uploads:
 
 def is_parameter(tensor: torch.Tensor) -> bool:
     """Whether the tensor is a parameter, or a view of one."""
-    if type(tensor) is torch.nn.Parameter:  # isinstance is a method of its own here, and slow
+    if type(tensor) is torch.nn.Parameter:  # faster than isinstance, which Parameter overrides
         return True
     return isinstance(tensor._base if tensor._base is not None else tensor, torch.nn.Parameter)
 
 
 def _on_device(meta: Meta, form: Form) -> int:
-    """About how many bytes an upload takes there."""
+    """About how many bytes an upload takes on the device."""
     return meta.nbytes if form[1] else tiled(meta.shape, meta.dtype)
 
 

@@ -1,4 +1,4 @@
-"""The host memory of which sessions keep uploads: what anyone sees of its changes is told to every session."""
+"""Watches host memory that sessions have uploaded: a change that one session sees reaches all sessions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _storage_of = TensorBase.untyped_storage  # `DeviceTensor` has one that download
 
 
 def storage_of(tensor: torch.Tensor) -> torch.UntypedStorage:
-    """The tensor's storage, of whatever type it is: a `__torch_function__` of its own is not asked."""
+    """The storage of a tensor of any type, without a call of the type's own `__torch_function__`."""
     kind = type(tensor)
     if kind is torch.Tensor or kind is torch.nn.Parameter:
         return _storage_of(tensor)
@@ -28,25 +28,25 @@ def storage_of(tensor: torch.Tensor) -> torch.UntypedStorage:
 
 
 class Uploaded(Protocol):
-    """What one session keeps of a storage."""
+    """What one session keeps for a storage."""
 
     def drop(self) -> None:
-        """Let go of it."""
+        """Drop it."""
         ...
 
 
 class Watched:
-    """One storage: what is known of it, for the whole process, while it lives."""
+    """What the process knows about one storage, while the storage lives."""
 
     def __init__(self, storage: torch.UntypedStorage):
         key = storage._cdata
         self.reference = weakref.ref(storage, lambda _: _gone(key))
         self.uploads: list[Uploaded] = []
         self.changes = 0  # writes that were seen
-        self.given_away = False  # so that writes to it may not be seen, and its version counter means nothing
+        self.given_away = False  # then writes may go unseen, and the version counter proves nothing
 
     def changed(self) -> None:
-        """Let every session drop what it uploaded; an upload that is being made is not kept."""
+        """Make every session drop its uploads; one that is under way is not kept either."""
         self.changes += 1
         for uploaded in list(self.uploads):
             uploaded.drop()
@@ -61,7 +61,7 @@ _of_thread = _OfThread()
 
 @contextmanager
 def uploading() -> Iterator[None]:
-    """While the context is open, this thread gives memory to a device alone, whose library may ask for addresses."""
+    """While open, addresses that this thread asks for go to the device's library only, and not to the program."""
     _of_thread.uploading = True
     try:
         yield
@@ -79,7 +79,7 @@ def _gone(key: int) -> None:
 
 
 def watch(storage: torch.UntypedStorage) -> Watched:
-    """What is known of the storage, from now on."""
+    """Watch the storage from now on; return what is known about it."""
     key = storage._cdata
     watched = _watched.get(key)
     return watched if watched is not None else _watched.setdefault(key, Watched(storage))
@@ -93,7 +93,7 @@ def written(tensor: torch.Tensor) -> None:
 
 
 def given_away(tensor: torch.Tensor) -> None:
-    """Note that someone other than a device was given the tensor's memory, who may write to it at any time."""
+    """Note that code other than a device's has the tensor's memory, and may write to it at any time."""
     if _of_thread.uploading:
         return
     watched = watch(storage_of(tensor))
@@ -102,7 +102,7 @@ def given_away(tensor: torch.Tensor) -> None:
 
 
 def written_by(op: Any, args: tuple, kwargs: dict[str, Any]) -> None:
-    """Note what a call of the op may have written to, whatever kinds of tensors it was given."""
+    """Note what a call of the op may have written to, for tensors of any kind."""
     names = written_arguments(op)
     if names:
         bound = bind_arguments(op, args, kwargs)
@@ -110,7 +110,7 @@ def written_by(op: Any, args: tuple, kwargs: dict[str, Any]) -> None:
 
 
 def passing(op: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-    """Run a call that a session lets pass, and note what it writes to."""
+    """Run a call that no session handles, and note what it writes to."""
     try:
         return op(*args, **kwargs)
     finally:  # an op that raises may have written already
@@ -136,6 +136,6 @@ def _with_memory(tensor: torch.Tensor) -> list[torch.Tensor]:
         return [tensor.values()]
     try:
         storage_of(tensor)
-    except (NotImplementedError, RuntimeError):  # it has none, or hides it, and then the writes are to others
+    except (NotImplementedError, RuntimeError):  # it has no storage of its own: writes go to other tensors
         return []
     return [tensor]

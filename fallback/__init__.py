@@ -1,1 +1,1 @@
-"""The host runtime: runs what the device does not, keeps aliases true, and lets symbolic calls pass."""
+"""The host runtime: runs fallbacks, keeps aliases correct, and passes symbolic calls through."""

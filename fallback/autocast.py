@@ -1,4 +1,4 @@
-"""Autocast goes on within an op that PyTorch composes of others, as it does where no mode sees the op."""
+"""Keeps autocast active inside an op that PyTorch composes from other ops, as it is without a mode."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _as_the_op_was_called = as_the_op_was_called
 
 
 class _Within(threading.local):
-    """Whether the parts of the op that this thread is running are cast; None where it is running none."""
+    """Whether autocast casts the parts of the op that this thread runs; None if the thread runs no op."""
 
     enabled: bool | None = None
 
@@ -27,10 +27,10 @@ _within = _Within()
 
 @contextmanager
 def autocast_within(op: OpOverload, *, in_parts: bool) -> Iterator[None]:
-    """Cast the parts of `op`, which the context calls, if PyTorch would.
+    """While open, autocast casts the parts of `op` if PyTorch would cast them.
 
-    It calls a mode with autocast off. Nor are the parts cast of an op for which autocast has a rule, such as
-    `aten.cdist`, and of one that PyTorch computes in one piece: where `in_parts` does not say otherwise.
+    This has to be set here, since PyTorch calls a mode with autocast off. Parts are not cast if autocast has a rule for
+    the whole op, as for `aten.cdist`, or if PyTorch computes the op in one piece (`in_parts` is False).
     """
     around = _within.enabled
     enabled = in_parts and not _has_a_rule(op) and (_enabled_at_the_call() if around is None else around)
@@ -51,5 +51,5 @@ def _enabled_at_the_call() -> bool:
     try:
         with _as_the_op_was_called():
             return torch.is_autocast_enabled("cpu")
-    except RuntimeError:  # no mode is handling a call, as where `ttreg why` asks for an op's parts
+    except RuntimeError:  # no mode is handling a call, for example in `ttreg why`
         return torch.is_autocast_enabled("cpu")

@@ -1,4 +1,4 @@
-"""Replaces an op by the ops that PyTorch defines it with."""
+"""Runs an op as the ops that it decomposes into."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from .autocast import autocast_within
 
 
 def can_run(op: OpOverload) -> bool:
-    """Whether there is a decomposition of this overload; PyTorch often has none of an `out=` form."""
+    """Whether this overload has a decomposition. PyTorch often has none for an `out=` form."""
     return is_composite(op) or op in decompositions() or ours(op) is not None
 
 
 def run(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Call the op's decomposition; under a mode, its parts are dispatched one by one."""
     if is_composite(op):
-        # PyTorch calls a mode with the key excluded by which autograd learns of the views and writes of the parts.
+        # PyTorch calls a mode with this key excluded. Through it, autograd learns of the views and writes of the parts.
         without_autograd = set_key_excluded(DispatchKey.ADInplaceOrView, is_tracked(op))
         with without_autograd, autocast_within(op, in_parts=True):
-            # The kernel that runs under no_grad as well; `op.decompose` would prefer Python ones that some ops have.
+            # This kernel also runs under no_grad. `op.decompose` would prefer the Python decomposition of some ops.
             return op._op_dk(DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
-    of_entry = ours(op)  # which goes as PyTorch's kernel does, that calls other ops as well
+    of_entry = ours(op)  # ours; it follows PyTorch's kernel, which calls other ops too
     with autocast_within(op, in_parts=of_entry is not None):
         return (of_entry or decompositions()[op])(*args, **kwargs)
 
 
 def ours(op: OpOverload) -> Callable[..., Any] | None:
-    """The decomposition that the op's entry gives, where PyTorch has none."""
+    """The decomposition from the op's entry, for ops that PyTorch has none for."""
     entry = registry.find(op)
     return entry.decomposition if entry is not None and entry.op is op else None

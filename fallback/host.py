@@ -1,4 +1,4 @@
-"""Runs an op on the host: inputs materialised, writes noted, results that alias a `DeviceTensor` kept its aliases."""
+"""Runs an op on the host: downloads its inputs, notes its writes, and keeps results that alias a `DeviceTensor` so."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from .autocast import autocast_within
 
 
 class Ledger(Protocol):
-    """What the host runtime counts by."""
+    """Counts the host runtime's calls and transfers."""
 
     @property
     def bytes_down(self) -> int:
-        """Bytes that were downloaded up to now."""
+        """How many bytes have been downloaded so far."""
 
     def tally(self, op: Any, placement: Placement, refusal: Refusal | None, *, floating: bool = False) -> None:
-        """Count one call that follows no kept decision."""
+        """Count one call that has no kept plan."""
 
 
 class Session(Protocol):
@@ -48,10 +48,10 @@ class Session(Protocol):
 
     @property
     def ledger(self) -> Ledger:
-        """What counts the calls and transfers."""
+        """The counter of the session's calls and transfers."""
 
     def ran_on_host(self, plan: Plan, nbytes: int, results: Iterable[Any]) -> None:
-        """Note that so many bytes were downloaded for a call of the plan, and what came of it."""
+        """Note how many bytes a call of the plan downloaded, and the call's results."""
 
 
 _CONJUGATION = (DispatchKey.Conjugate, DispatchKey.Negative, DispatchKey.ZeroTensor)
@@ -94,7 +94,7 @@ def _run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> A
 def _with_stand_ins(
     plan: Plan, args: tuple, kwargs: dict[str, Any], stand_ins: _StandIns
 ) -> tuple[Sequence[Any], dict[str, Any]]:
-    """The arguments with plain tensors in place of `DeviceTensor`s."""
+    """Replace the `DeviceTensor`s in the arguments by plain tensors."""
     plain_args, plain_kwargs = list(args), dict(kwargs)
     for slot in plan.tensors:
         places: Any = plain_args if isinstance(slot.where, int) else plain_kwargs
@@ -107,11 +107,11 @@ def _with_stand_ins(
 
 
 def run_outside(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
-    """Run `op` where no session can follow it: the memory of every `DeviceTensor` is the host's from here on."""
+    """Run `op` outside of every session. From here on, the memory of each `DeviceTensor` stays on the host."""
     if not any(_foreign(leaf) for leaf in tree_leaves((args, kwargs))) and is_composite(op):
         try:
             return decompose.run(op, args, kwargs)
-        finally:  # where only plain tensors take part in a write, it comes by no one
+        finally:  # no one else notes a write to plain tensors only
             watch.written_by(op, args, kwargs)
     stand_ins = _StandIns(DeviceTensor.host)
     plain_args, plain_kwargs = tree_map_only(DeviceTensor, stand_ins, (args, kwargs))
@@ -126,7 +126,8 @@ def run_outside(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
         bound = bind_arguments(op, args, kwargs)
         written = tree_leaves([bound[name] for name in written_arguments(op)])
         increment_version([tensor for tensor in written if isinstance(tensor, torch.Tensor)])
-    # A plain view is as good, since the memory stays on the host; but `Parameter(t)` wants `t.detach()` of its type.
+    # For other ops a plain view is enough, since the memory stays on the host. But `Parameter(t)` needs `t.detach()` to
+    # have the type of `t`.
     if op in _KEEP_TYPE:
         return stand_ins.aliases_in(result, detached=op is _DETACH)
     return stand_ins.originals_in(result)
@@ -136,7 +137,7 @@ DeviceTensor.run_outside = staticmethod(run_outside)
 
 
 def pass_through(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
-    """Let a call with symbolic numbers or foreign tensors go on to whoever it is for."""
+    """Pass a call with symbolic numbers or foreign tensors on to the code that handles those."""
     got = next((_foreign(leaf) for leaf in tree_leaves((args, kwargs)) if _foreign(leaf)), "another kind of argument")
     session.ledger.tally(op, "host", FOREIGN.with_got(got))
     for value in args:
@@ -146,7 +147,7 @@ def pass_through(session: Session, op: OpOverload, args: tuple, kwargs: dict[str
 
 
 def _foreign(value: Any) -> str:
-    """What keeps an argument from being ordinary; empty for one that is."""
+    """What makes an argument foreign; empty if it is ordinary."""
     if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
         return "a symbolic number"
     if not isinstance(value, torch.Tensor) or isinstance(value, DeviceTensor) or is_plain(value):
@@ -173,10 +174,10 @@ def _check_memory(storage: torch.UntypedStorage) -> None:
 
 
 def lazy_conjugation() -> AbstractContextManager[Any]:
-    """Lets a kernel conjugate and negate views of its own.
+    """While open, kernels handle lazily conjugated and negated views correctly.
 
-    PyTorch calls a mode with the keys excluded that look after such views, so a kernel that is called from there would
-    take them for plain memory: `torch.linalg.pinv` of a complex matrix is wrong under any mode that just calls it.
+    Two dispatch keys resolve such views, and PyTorch calls a mode with these keys excluded. A kernel that the mode
+    calls would then read such a view as plain memory: `torch.linalg.pinv` of a complex matrix would be wrong.
     """
     excluded = excluded_keys()
     for key in _CONJUGATION:
@@ -185,9 +186,9 @@ def lazy_conjugation() -> AbstractContextManager[Any]:
 
 
 class _StandIns:
-    """The plain tensors that stand for the `DeviceTensor`s of one call, over the same memory.
+    """The stand-ins of one call: plain tensors over the same memory as its `DeviceTensor`s.
 
-    The memory is noted as it was when the call began: while it runs, another thread may replace the content of a cell.
+    Each storage is noted when the call begins, since another thread may replace a cell's content while the call runs.
     """
 
     def __init__(self, make: Callable[[DeviceTensor], torch.Tensor]):
@@ -202,7 +203,7 @@ class _StandIns:
         return pair[1]
 
     def written(self, tensor: DeviceTensor) -> None:
-        """Note that the op wrote to what stood for `tensor`, and perhaps resized it or gave it other memory."""
+        """Note that the op wrote to the stand-in of `tensor`, and perhaps resized it or gave it other memory."""
         _, plain, memory = self._pairs[id(tensor)]
         cell = tensor._cell
         if _in_memory(plain, memory):
@@ -216,23 +217,23 @@ class _StandIns:
         tensor.become(DeviceTensor.make_alike(tensor, new_cell, meta_of(plain)))
 
     def pin_shared_with(self, plain: torch.Tensor) -> None:
-        """Keep on the host what a plain tensor shares from now on, as after `plain.set_(tensor)`."""
+        """Keep on the host the memory that a plain tensor now shares, as after `plain.set_(tensor)`."""
         for tensor, _, memory in self._pairs.values():
             if _in_memory(plain, memory):
                 tensor._cell.pin()
 
     def all_written(self) -> None:
-        """Note that the op may have written to any of them."""
+        """Note that the op may have written to any stand-in."""
         for tensor, _, _ in self._pairs.values():
             self.written(tensor)
 
     def originals_in(self, result: Any) -> Any:
-        """The op's result, in which a stand-in that the op returned is what it stood for."""
+        """The op's result, with each stand-in replaced by the `DeviceTensor` that it stands for."""
         originals = {id(plain): tensor for tensor, plain, _ in self._pairs.values()}
         return tree_map_only(torch.Tensor, lambda t: originals.get(id(t), t), result)
 
     def aliases_in(self, result: Any, detached: bool = False) -> Any:
-        """The op's result, in which what shares memory with a `DeviceTensor` is a `DeviceTensor` again."""
+        """The op's result, with each tensor that shares memory with a `DeviceTensor` made a `DeviceTensor` too."""
         if not self._pairs:
             return result
         if type(result) is torch.Tensor:
@@ -240,7 +241,7 @@ class _StandIns:
         return tree_map_only(torch.Tensor, lambda t: self._alias(t, detached), result)
 
     def _alias(self, result: torch.Tensor, detached: bool) -> torch.Tensor:
-        if not is_plain(result):  # a sparse tensor, say, may hold an argument's memory where it cannot be followed
+        if not is_plain(result):  # a sparse tensor, for example, may hold an argument's memory
             for original, _, _ in self._pairs.values():
                 original._cell.pin()
             return result

@@ -1,4 +1,4 @@
-"""Makes a call on the host with copies of its arguments: what PyTorch says of it. The program sees nothing of it."""
+"""Tries a call on the host with copies of its arguments, to learn what PyTorch does. The program does not notice."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Read = Callable[[torch.Tensor], torch.Tensor]
 
 
 def error_of(op: OpOverload, args: tuple, kwargs: dict[str, Any], read: Read) -> Exception | None:
-    """What PyTorch raises for the call; None if it accepts it, or if the arguments cannot be read.
+    """What PyTorch raises for the call; None if PyTorch accepts the call, or if the arguments cannot be read.
 
-    `read` gives a plain tensor with the content of any other.
+    `read` gives a plain tensor with the content of any tensor.
     """
     with without_modes():
         try:
@@ -36,7 +36,7 @@ def error_of(op: OpOverload, args: tuple, kwargs: dict[str, Any], read: Read) ->
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Whether it is the host that lacks memory, of which nothing follows for the call."""
+    """Whether the host ran out of memory; that does not show that the call is wrong."""
     return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
@@ -55,11 +55,11 @@ def _copied(args: tuple, kwargs: dict[str, Any], read: Read) -> tuple[tuple, dic
     storages: dict[Any, torch.UntypedStorage] = {}
 
     def copy(tensor: torch.Tensor) -> torch.Tensor:
-        # What shares memory does so again: PyTorch may refuse to write to it.
+        # Copies share memory as the originals do: PyTorch may refuse to write to overlapping memory.
         plain = read(tensor)
         memory = plain.untyped_storage()
         key: Any = memory._cdata
-        if isinstance(tensor, DeviceTensor) and tensor._cell.storage is None:  # then it was downloaded just now
+        if isinstance(tensor, DeviceTensor) and tensor._cell.storage is None:  # then `read` downloaded it just now
             key = tensor._cell
         if key not in storages:
             storages[key] = memory.clone()

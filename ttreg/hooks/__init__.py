@@ -1,1 +1,1 @@
-"""What reaches PyTorch by other ways than single aten calls: whole layers, higher-order operators, torch.compile."""
+"""Hooks into PyTorch for calls that do not arrive as single aten ops: whole layers and higher-order operators."""

@@ -1,7 +1,7 @@
-"""`nn.TransformerEncoder` with padding: with zeros in padded rows, where PyTorch takes nested tensors for that.
+"""Runs `nn.TransformerEncoder` with a padding mask without nested tensors, which the device does not have.
 
-At inference PyTorch brings the rows that are not padded into a nested tensor, which the device does not have, and fills
-the others with zeros after the last layer.
+At inference, PyTorch puts the rows that are not padded into a nested tensor. After the last layer it fills the padded
+rows with zeros. Here the layers run on ordinary tensors, and the padded rows are set to zeros too.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ class _Nests(Exception):
 
 
 class _OfThread(threading.local):
-    source: torch.Tensor | None = None  # of the encoder that has not begun with its layers
+    source: torch.Tensor | None = None  # the input of an encoder that has not started its layers
 
 
 _of_thread = _OfThread()
 
 
 def forward(function: Callable[..., Any], find: Callable[[], Any]) -> Callable[..., Any]:
-    """`nn.TransformerEncoder.forward`, which in a block makes no nested tensors."""
+    """Replaces `nn.TransformerEncoder.forward`; in a block it makes no nested tensors."""
 
     def call(encoder: Any, src: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         if find() is None or not _casts_alike(encoder):
@@ -43,7 +43,7 @@ def forward(function: Callable[..., Any], find: Callable[[], Any]) -> Callable[.
 
 
 def nested_tensor_from_mask(function: Callable[..., Any], find: Callable[[], Any]) -> Callable[..., Any]:
-    """`torch._nested_tensor_from_mask`, which interrupts an encoder that is at it."""
+    """Replaces `torch._nested_tensor_from_mask`; it interrupts an encoder that is about to make a nested tensor."""
 
     def call(tensor: torch.Tensor, mask: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         if tensor is _of_thread.source:
@@ -54,7 +54,7 @@ def nested_tensor_from_mask(function: Callable[..., Any], find: Callable[[], Any
 
 
 def is_left_aligned(function: Callable[..., Any], find: Callable[[], Any]) -> Callable[..., Any]:
-    """`torch._nested_tensor_from_mask_left_aligned`, which an encoder asks of its input: it reads the mask alone."""
+    """Replaces `torch._nested_tensor_from_mask_left_aligned`, by which an encoder checks its mask; reads only that."""
 
     def call(tensor: torch.Tensor, mask: torch.Tensor) -> bool:
         if tensor is _of_thread.source:
@@ -65,7 +65,7 @@ def is_left_aligned(function: Callable[..., Any], find: Callable[[], Any]) -> Ca
 
 
 def _casts_alike(encoder: Any) -> bool:
-    """Whether nested tensors would not be normed in another dtype than the norm's own, which PyTorch refuses to do."""
+    """Whether the layers have autocast's dtype. Otherwise PyTorch refuses to run the norms of nested tensors."""
     if not torch.is_autocast_enabled("cpu"):
         return True
     return {parameter.dtype for parameter in encoder.layers.parameters()} == {torch.get_autocast_dtype("cpu")}

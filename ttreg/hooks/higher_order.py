@@ -1,4 +1,4 @@
-"""Higher-order operators, such as `torch.cond` and `while_loop`, which are given functions to run."""
+"""Higher-order operators, such as `torch.cond` and `while_loop`, which take functions and run them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import torch
 
 from ..pytorch_private import BaseHOP, DispatchKey, HigherOrderOperator, disable_current_modes, tree_map
 
-# What Python's own `if` and `for` would do. Autograd follows the calls inside, also to what the functions close over;
-# what only the other branch would use gets no gradient, where PyTorch's compiled operator gives zeros.
+# These run like Python's own `if` and `for`. Autograd follows the calls inside, also to tensors that the functions
+# close over. Tensors that only the other branch uses get no gradient; PyTorch's compiled operator gives them zeros.
 CONTROL_FLOW = frozenset(("associative_scan", "cond", "map_impl", "scan", "switch", "while_loop"))
 
-# These have a kernel that raises under any mode, so that only the functions they are given can run under it.
+# The kernels of these raise under any mode, so only the functions that they are given run under the modes.
 _WITHOUT_MODES = frozenset(("cond", "invoke_subgraph", "scan", "strict_mode", "switch"))
 
 
 def run(
     op: HigherOrderOperator, args: tuple, kwargs: dict[str, Any], modes: Callable[[], AbstractContextManager[Any]]
 ) -> Any:
-    """Run PyTorch's own kernel of `op`, whose aten calls are made under the `modes`."""
+    """Run PyTorch's own kernel of `op`, with its aten calls made under the `modes`."""
 
     def under_modes(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -35,6 +35,6 @@ def run(
         args, kwargs = tree_map(lambda leaf: under_modes(leaf) if callable(leaf) else leaf, (args, kwargs))
     else:
         kernel = under_modes(kernel)
-    # The operators call `torch.compile`, which would go on here, as soon as no mode keeps it from doing so.
+    # The operators call `torch.compile`. Without active modes it would compile, so it is kept from that here.
     with disable_current_modes():
         return torch.compiler.disable(kernel)(DispatchKey.CPU, *args, **kwargs)

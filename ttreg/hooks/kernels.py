@@ -1,4 +1,4 @@
-"""Kernels of PyTorch's that go wrong under a mode before any aten call shows it, and what is run in their place."""
+"""Replaces PyTorch kernels that go wrong under a mode, since they fail before an aten call reaches the mode."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..pytorch_private import DispatchKey, DispatchKeySet, tree_any
 aten = torch.ops.aten
 
 Kernel = Callable[..., Any]
-InBlock = Callable[[], Any]  # something, if this thread's calls are a block's, else None
+InBlock = Callable[[], Any]  # gives None if this thread is in no block
 Make = Callable[[Kernel, InBlock], Kernel]
 _CPU = DispatchKeySet(DispatchKey.CPU)
 
 
 def _split(original: Kernel, in_block: InBlock) -> Kernel:
     def kernel(self: Tensor, places: Tensor, dim: int = 0) -> Any:
-        """`tensor_split` at places, or into parts, that a tensor holds: it is read, so it has to have memory."""
+        """`tensor_split` by a tensor of places or sections. PyTorch reads it from memory, so it comes to the host."""
         return original(self, places.host() if isinstance(places, DeviceTensor) else places, dim)
 
     return kernel
@@ -34,7 +34,7 @@ def _rank(overload: str) -> Make:
 
     def make(original: Kernel, in_block: InBlock) -> Kernel:
         def kernel(*args: Any, out: Tensor, **kwargs: Any) -> Tensor:
-            """`matrix_rank` into `out`, which is left as it was under any mode: write to it as without one."""
+            """`matrix_rank` with `out`. Under any mode PyTorch's kernel does not write to `out`, so this does."""
             if (out.is_cpu and in_block() is not None) or tree_any(_on_device, (args, out, kwargs)):
                 return torch.sum(functional(*args, **kwargs).unsqueeze(-1), -1, out=out)
             return original(*args, out=out, **kwargs)
@@ -48,7 +48,8 @@ def _on_device(value: Any) -> bool:
     return isinstance(value, DeviceTensor)
 
 
-# From PyTorch's own kernel, which is run wherever it does right, what is run in its place.
+# For each op, a function that makes the replacement from PyTorch's own kernel. The replacement runs PyTorch's kernel
+# wherever that is correct.
 KERNELS: dict[str, Make] = {
     "tensor_split.tensor_indices_or_sections": _split,
     "linalg_matrix_rank.atol_rtol_tensor_out": _rank("atol_rtol_tensor"),
@@ -60,14 +61,14 @@ KERNELS: dict[str, Make] = {
 
 @cache
 def put_in_place(in_block: InBlock) -> torch.library.Library:
-    """Have PyTorch run these kernels from now on; outside of blocks they do the same, but for tensors of the device."""
+    """Register these kernels with PyTorch. Outside of blocks they change nothing, except for device tensors."""
     library = torch.library.Library("aten", "IMPL")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Oo]verrid", category=UserWarning)
         for name, make in KERNELS.items():
             kernel = make(_original(name), in_block)
             library.impl(name, kernel, "CompositeImplicitAutograd")
-    return library  # the kernels last as long as it does
+    return library  # the kernels stay registered while the library lives
 
 
 def _original(name: str) -> Kernel:

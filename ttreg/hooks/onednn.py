@@ -18,9 +18,9 @@ _enabled = True
 
 @contextmanager
 def without_onednn() -> Iterator[bool]:
-    """Switch oneDNN off while the context is open in any thread: the switch is the process's own.
+    """Switch oneDNN off while the context is open in any thread: there is one switch for the whole process.
 
-    Gives whether it was on.
+    The context gives whether it was on.
     """
     global _users, _enabled
     with _lock:
@@ -39,9 +39,9 @@ def without_onednn() -> Iterator[bool]:
 
 
 def in_autocasts_dtype(lstm: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
-    """`torch.lstm(...)`, whose results have autocast's dtype where oneDNN would have run the layer as a whole.
+    """`torch.lstm(...)` with results in autocast's dtype, in the cases where oneDNN would run the whole layer.
 
-    In steps, the cell's state would raise them to float32.
+    Run step by step, the layer would give float32, since the cell's state promotes the results.
     """
     if not torch.is_autocast_enabled("cpu") or not _is_onednns(*args):
         return lstm(*args, **kwargs)
@@ -52,7 +52,7 @@ def in_autocasts_dtype(lstm: Callable[..., Any], args: tuple, kwargs: dict[str, 
 
 
 def _is_onednns(data: torch.Tensor, states: Any, *more: Any) -> bool:
-    """Whether oneDNN takes a layer with these arguments: neither packed sequences nor projections."""
+    """Whether oneDNN takes a layer with these arguments. It takes no packed sequences and no projections."""
     if isinstance(states, torch.Tensor) or states[0].shape != states[1].shape:
         return False
     return all(

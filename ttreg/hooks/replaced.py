@@ -1,6 +1,6 @@
-"""Functions of PyTorch that are replaced while a block is open, since no aten call shows what they do.
+"""Replaces functions of PyTorch while a block is open, since no aten call shows what they do.
 
-A `TorchFunctionMode` would see them as well, and every other call, each of which it makes two microseconds slower.
+A `TorchFunctionMode` would see these functions too. But it sees every call, and makes each two microseconds slower.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from .onednn import in_autocasts_dtype, without_onednn
 
 
 class Block(Protocol):
-    """What handles the calls of a thread: the mode of a block, and its session."""
+    """The mode of a block, which handles the calls of a thread for its session."""
 
     session: Session
 
     def __call__(self) -> AbstractContextManager[Any]:
-        """A context whose calls it handles."""
+        """A context in which the block handles the calls."""
         ...
 
 
 Find = Callable[[], Block | None]  # the block that handles this thread's calls
-Make = Callable[[Callable[..., Any], Find], Callable[..., Any]]  # from the function itself, what stands in for it
+Make = Callable[[Callable[..., Any], Find], Callable[..., Any]]  # makes the replacement of a function
 
 
 def _untrusted(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
-    """The function gives a tensor's memory away, or writes to it without a dispatch: uploads of it may be stale."""
+    """For functions that expose a tensor's memory or write to it without a dispatch: its uploads may be stale."""
 
     def call(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(tensor, DeviceTensor) and tensor.layout is torch.strided:
@@ -47,7 +47,7 @@ def _untrusted(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
 
 
 def _in_steps(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
-    """oneDNN would run the layer as a whole, with the host's weights."""
+    """For layers that oneDNN would run as a whole on the host: run them step by step."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if find() is None:
@@ -59,7 +59,7 @@ def _in_steps(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
 
 
 def _control_flow(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
-    """Before autograd gets them, which would trace what they are given."""
+    """Handle control flow here, before autograd does: autograd would trace the functions that they take."""
 
     def call(op: HigherOrderOperator, /, *args: Any, **kwargs: Any) -> Any:
         block = find() if op.name() in higher_order.CONTROL_FLOW else None
@@ -87,7 +87,7 @@ def _plain_data(tensor: torch.Tensor, data: Any) -> None:
     """`tensor.data = data` copies the C++ side of `data` without a dispatch: a plain tensor gets plain memory."""
     if isinstance(data, DeviceTensor) and not isinstance(tensor, DeviceTensor):
         data = data.host()
-    watch.all_written((tensor, data))  # whose counters of versions now mean something else
+    watch.all_written((tensor, data))  # their version counters no longer tell of earlier writes
     _DATA.__set__(tensor, data)
 
 
@@ -100,7 +100,7 @@ _before: list[tuple[Any, str, Any, bool, Any]] = []
 
 @contextmanager
 def replaced(find: Find) -> Iterator[None]:
-    """Have the functions replaced while the context is open in any thread; `find` tells for each call whose it is."""
+    """Replace the functions while the context is open in any thread; `find` gives the block of the calling thread."""
     global _open
     with _lock:
         if not _open:
@@ -124,7 +124,7 @@ def _put_all(find: Find) -> None:
     subclasses.put_in_place()
     for owner, name, make in _REPLACED:
         function = getattr(owner, name)
-        if function not in _replacements:  # or another library has put one back after the block it was found in
+        if function not in _replacements:  # another library may have put back a replacement it found
             _put(owner, name, _replacement(owner, name, function, make, find))
     _replace_data()
 
@@ -136,22 +136,22 @@ def _put_all_back() -> None:
 
 @cache
 def _replace_data() -> None:
-    # For good: after the block too, a read of what `plain.data = tensor` made would end the process.
+    # This stays after the block. Without it, `plain.data = tensor` gives a tensor whose reading crashes the process.
     torch.Tensor.data = property(_DATA.__get__, _plain_data, doc=_DATA.__doc__)  # type: ignore[assignment]
 
 
 _replacements: set[Callable[..., Any]] = set()
 
 
-@cache  # for good, since what `torch.jit.script` knows of a function goes by its identity
+@cache  # kept for good, since `torch.jit.script` knows functions by identity
 def _replacement(owner: Any, name: str, function: Callable[..., Any], make: Make, find: Find) -> Callable[..., Any]:
     replacement: Any = wraps(function)(make(function, find))
-    # Where it stands, so that it can be pickled, as the function itself.
+    # These name the place where the replacement stands, so that it can be pickled like the function itself.
     replacement.__module__ = owner.__module__ if isinstance(owner, type) else owner.__name__
     replacement.__qualname__ = f"{owner.__qualname__}.{name}" if isinstance(owner, type) else name
     _replacements.add(replacement)
     operator = find_builtin(function)
-    if operator is not None:  # a call of the replacement is scripted as one of the built-in function
+    if operator is not None:  # TorchScript then treats the replacement as the built-in function
         register_builtin(replacement, operator)
     return replacement
 
@@ -163,7 +163,7 @@ def _put(owner: Any, name: str, value: Any) -> None:
 
 
 def _put_back(owner: Any, name: str, value: Any, was_own: bool, replacement: Any) -> None:
-    if vars(owner).get(name) is not replacement:  # another library has since put its own in the place
+    if vars(owner).get(name) is not replacement:  # another library has replaced it since
         return
     if was_own:
         setattr(owner, name, value)

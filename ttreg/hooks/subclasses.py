@@ -1,7 +1,7 @@
-"""Tensors of other types made of those of the device: they lie over the memory on the host, and autograd follows.
+"""Makes tensors of other subclasses from device tensors: over the memory on the host, with autograd intact.
 
-A tensor of the device has a type of its own, which PyTorch refuses to change. After a block, too, such tensors are
-made of what came out of it, so these functions are replaced for good.
+A device tensor has a type of its own, and PyTorch refuses to change that. Programs also make such tensors from the
+results of a block after it ends, so these functions stay replaced.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _new_parameter: Any = torch.nn.Parameter.__new__
 
 @cache
 def put_in_place() -> None:
-    """Replace the functions with which subclasses are made; they do the same for other tensors."""
+    """Replace the functions that make subclasses. For other tensors they work as before."""
     torch.Tensor.__new__ = staticmethod(_new)  # type: ignore[method-assign]
     torch.Tensor._make_subclass = staticmethod(_make_subclass)  # type: ignore[method-assign]
     torch.nn.Parameter.__new__ = staticmethod(_parameter)  # type: ignore[method-assign]
@@ -47,7 +47,7 @@ def _make_subclass(cls: Any, data: Any, *args: Any, **kwargs: Any) -> Any:
 
 @wraps(_new_parameter)
 def _parameter(cls: Any, data: Any = None, requires_grad: bool = True, **kwargs: Any) -> Any:
-    # A plain Parameter stays on the device, as a tensor that PyTorch takes for one.
+    # A plain Parameter stays on the device: PyTorch accepts a marked device tensor as one.
     if isinstance(data, DeviceTensor) and cls is not torch.nn.Parameter:
         data = data.host()
     return _new_parameter(cls, data, requires_grad, **kwargs)

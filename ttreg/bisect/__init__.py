@@ -1,1 +1,1 @@
-"""Where a model loses precision: every call on the device beside a reference, its own error apart from inherited."""
+"""Where a model loses precision: compares each call with a reference, and separates its own error from inherited error."""

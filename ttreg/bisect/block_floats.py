@@ -1,4 +1,4 @@
-"""Which weights can be carried in a block float, so that what a model returns stays within a budget."""
+"""Finds the weights that a block float can carry while the error of a model's output stays within a budget."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class WeightRow(BaseModel):
     shape: list[int]
     saved_bytes: int  # of the device's memory
     carried: bool = False
-    error: float | None = None  # of what the model returns, with it and those that were taken before
+    error: float | None = None  # of the model's output, with this weight and all that were accepted before it
 
 
 class Carried(BaseModel):
-    """The weights that a block float can carry, so that the error of what the model returns is within the budget.
+    """The weights that a block float can carry while the error of the model's output stays within the budget.
 
-    `call` is a line of Python that has them carried so, for `model`.
+    `call` is the line of Python that applies this to `model`.
     """
 
     dtype: str
-    error: float | None = None  # of what the model returns, with all of them
+    error: float | None = None  # of the model's output, with all of them
     saved_bytes: int = 0
     weights: list[str] = []  # most bytes saved first
     rows: list[WeightRow] = []  # of all that were tried, most bytes first
@@ -47,15 +47,15 @@ class Carried(BaseModel):
 
 @dataclass
 class _Search:
-    """Takes the weights one after another, as many at once as the budget allows."""
+    """Tries the weights in halves, and accepts as many at once as the budget allows."""
 
     budget: float
-    tries: Callable[[Sequence[int]], Errors | None]  # of what the model returns with these carried so
+    tries: Callable[[Sequence[int]], Errors | None]  # of the model's output, with these weights in block floats
     taken: list[int] = field(default_factory=list)
     errors: dict[int, Errors | None] = field(default_factory=dict)
 
     def take(self, numbers: Sequence[int], known: bool = False) -> None:
-        """Take of these what the budget allows; `known` says that it does not allow all of them."""
+        """Accept as many of these as the budget allows. `known` says that all together are too many."""
         if not numbers:
             return
         if not known:
@@ -70,7 +70,7 @@ class _Search:
         half = (len(numbers) + 1) // 2
         before = len(self.taken)
         self.take(numbers[:half])
-        # With the whole of the first half taken, the second is what was too much.
+        # If all of the first half is accepted, the second half as a whole must be too much.
         self.take(numbers[half:], known=len(self.taken) - before == half and len(numbers) - half > 1)
 
 
@@ -84,10 +84,10 @@ def try_block_float(
     budget: float,
     start: Start,
 ) -> Carried:
-    """Which of the `weights` (by `id`, with the ttnn dtype of each) the `dtype` can carry, where `wanted` is right.
+    """Find which of the `weights` (by `id`, with the ttnn dtype of each) `dtype` can carry; `wanted` is the reference.
 
-    Those that save most are taken first. The model is run again and again, from the same `start`; afterwards its
-    weights are carried as they were.
+    Weights that save most are tried first. The model runs many times, always from the same `start`. At the end its
+    weights are carried as before.
     """
     found = [(name, *weights[id(p)]) for name, p in model.named_parameters() if id(p) in weights]
     found = [each for each in found if block_float_of(each[1]) is None]

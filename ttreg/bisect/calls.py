@@ -1,4 +1,4 @@
-"""What the reference makes of a call, and tensors with the reference's values for the device to make it with."""
+"""Runs a call in the reference, and makes stand-in tensors with the reference's values for the device."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from .shadows import Shadows
 if TYPE_CHECKING:
     from ..runtime.session import Session
 
-# What makes memory without values, or only gives a tensor other memory.
+# Ops that allocate memory without values, or give a tensor other memory.
 _WITHOUT_VALUES = ("empty", "new_empty", "set_", "resize_", "resize_as_", "lift", "rename")
 
-# Sums, which may cancel: what is left then is held against what was added.
+# Sums may cancel. Their error is then compared with the terms, not with the small result.
 _SUMS = frozenset(("sum", "mean", "nansum", "add", "sub", "rsub", "add_", "sub_", "cumsum", "dot"))
 
 _WIDE = {torch.complex32: torch.complex128, torch.complex64: torch.complex128}
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of the same kind that a reference in float64 has."""
+    """The dtype that a reference in float64 uses in place of this one."""
     return torch.float64 if dtype.is_floating_point else _WIDE.get(dtype, dtype)
 
 
 def computes(op: OpOverload) -> bool:
-    """Whether the op's results have values of its own making."""
+    """Whether the op computes values."""
     name = op._schema.name.partition("::")[2].lstrip("_")
     return not (is_bookkeeping(op) or is_view(op) or name.startswith(_WITHOUT_VALUES))
 
@@ -58,7 +58,7 @@ def written_to(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> list[torc
 def reference_of(
     shadows: Shadows, in_double: bool, op: OpOverload, args: tuple, kwargs: dict[str, Any]
 ) -> tuple[Any, dict[int, torch.Tensor]]:
-    """What the reference gives for a call, and its tensors by the `id` of the program's; it writes where the call does.
+    """The reference's result of a call, and its tensors by the `id` of the program's. It writes where the call writes.
 
     Raises what PyTorch raises.
     """
@@ -71,7 +71,7 @@ def reference_of(
         return _made(op, args, kwargs), given
     if torch.Tag.nondeterministic_seeded not in op.tags:
         return _made(op, *_in_double(op, args, kwargs)), given
-    # A seed gives other numbers in float64, so these are drawn as the program draws them.
+    # A seed gives other random numbers in float64, so the reference draws them in the program's dtype.
     narrow = {id(given[key]): given[key].to(tensor.dtype) for key, tensor in plain.items()}
     result = _made(op, *tree_map_only(torch.Tensor, lambda t: narrow[id(t)], (args, kwargs)))
     for tensor in written.values():
@@ -80,7 +80,7 @@ def reference_of(
 
 
 def made_on_host(shadows: Shadows, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
-    """What the host makes of the reference's inputs in the program's dtypes: the results, and what it wrote to."""
+    """Run the call on the host, with the reference's inputs in the program's dtypes: results, and tensors written to."""
     given = {id(tensor): shadows.values(tensor).to(tensor.dtype, copy=True) for tensor in tensors_in((args, kwargs))}
     copied = tree_map_only(torch.Generator, torch.Generator.clone_state, (args, kwargs))
     result = _made(op, *tree_map_only(torch.Tensor, lambda t: given[id(t)], copied))
@@ -93,19 +93,19 @@ def _made(op: OpOverload, args: Any, kwargs: Any) -> Any:
 
 
 def _in_double(op: OpOverload, args: Any, kwargs: Any) -> Any:
-    """The arguments of a call with the dtypes that it asks for widened as well."""
+    """The arguments of a call, with dtype arguments widened too."""
     args, kwargs = tree_map_only(torch.dtype, wide, (args, kwargs))
     bound = bind_arguments(op, args, kwargs)
-    if bound.get("half_to_float"):  # which is for half precision alone
+    if bound.get("half_to_float"):  # which only takes half precision
         bound["half_to_float"] = False
         return (), bound
     return args, kwargs
 
 
 class StandIns:
-    """Tensors with the reference's values in the place of a call's own: the same metadata, on the same side.
+    """Tensors that replace a call's own and have the reference's values: the same metadata, on the same side.
 
-    What is the same on both sides, and not written to, stands for itself: a weight's upload is found again.
+    A tensor that is equal on both sides and not written to is used as it is, so that the upload of a weight is reused.
     """
 
     def __init__(self, session: Session, shadows: Shadows, written: list[torch.Tensor]):
@@ -157,7 +157,7 @@ class StandIns:
 
 @contextmanager
 def unseen() -> Iterator[None]:
-    """Work of ours: no mode sees it, and every tensor may be written to, whichever mode it was made in."""
+    """Internal work: no mode sees it, and it may write to every tensor, also to inference tensors."""
     with without_modes(), torch.inference_mode():
         yield
 
@@ -168,5 +168,5 @@ def tensors_in(value: Any) -> list[torch.Tensor]:
 
 
 def memory_of(tensor: torch.Tensor) -> Any:
-    """What is equal for tensors that share memory."""
+    """A key that is equal for tensors that share memory."""
     return tensor._cell if isinstance(tensor, DeviceTensor) else storage_of(tensor)._cdata

@@ -1,4 +1,4 @@
-"""Makes each call three times: for the program, in the reference, and on the reference's inputs."""
+"""Runs each call three times: for the program, in the reference, and on the device with the reference's inputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SideBySideDispatcher(Dispatcher):
 
     def __init__(self, session: SideBySide, reenter: Callable[[], AbstractContextManager[Any]]):
         super().__init__(session, reenter)
-        self._alone = Dispatcher(session, reenter)  # which makes calls that the program does not
+        self._alone = Dispatcher(session, reenter)  # which itself makes calls that are not the program's
         self._is_alone = False
         for placement in ("device", "host", "local"):
             self._runs[placement] = partial(self._run_compared, self._runs[placement])
@@ -65,7 +65,7 @@ class SideBySideDispatcher(Dispatcher):
         return result
 
     def alone(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """What the session makes of a call that is not the program's."""
+        """Run a call in the session that is not one of the program's."""
         args, kwargs = tree_map_only(torch.Generator, torch.Generator.clone_state, (args, kwargs))
         self._is_alone = True
         try:

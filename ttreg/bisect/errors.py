@@ -1,4 +1,4 @@
-"""The relative error of a call's results: the norm of what they are off over the norm of what they should be."""
+"""The relative error of a call's results: the norm of the difference, divided by the norm of the reference."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 import torch
 
-# Masks hold the largest numbers of a dtype, which bfloat16 may round; beside them nothing else would count.
+# Masks hold the largest numbers of a dtype, which bfloat16 may round. They would hide all other errors.
 _AS_GOOD_AS_INFINITE = torch.finfo(torch.bfloat16).max
 
 
 @dataclass(frozen=True)
 class Errors:
-    """How far the results of one call are off, all of them taken as one vector.
+    """The error of one call's results, with all results seen as one vector.
 
-    Of integers and bools, the share that differs. `own` is what the op adds when it is given the reference's inputs,
-    `inherited` the norm of the rest. Infinities and NaN that only one side has are counted, and not in the norms.
+    For integers and bools it is the share of elements that differ. `own` is the op's error on the reference's inputs,
+    `inherited` the norm of the rest. Infinities and NaN that only one side has are counted, and left out of the norms.
     """
 
     error: float
@@ -35,10 +35,10 @@ def errors(
     noise: Callable[[], float] = float,
     cancels: bool = False,
 ) -> Errors:
-    """The errors of results `got`, where the reference has `wanted`, and the op makes `alone` of its inputs.
+    """The errors of the results `got`. The reference has `wanted`; the op gives `alone` on the reference's inputs.
 
-    The norm of a sum that `cancels`, or of a result that is 0, counts as `noise()` if it is less. The tensors of each
-    place have one shape. Integers among floating-point results, such as indices of what was found, are not compared.
+    For a sum that `cancels`, or a result of 0, errors are relative to `noise()` if that is larger than the norm.
+    Tensors at the same place have the same shape. Integers among floating-point results, such as indices, are not compared.
     """
     triples = list(zip(got, wanted, alone, strict=True))
     floating = [triple for triple in triples if _is_floating(triple[1])]
@@ -66,7 +66,7 @@ def equal(got: torch.Tensor, wanted: torch.Tensor) -> bool:
 
 
 def same_number(got: Any, wanted: Any, budget: float) -> bool:
-    """Whether two numbers are the same: floating-point ones, within the budget."""
+    """Whether two numbers are equal; floating-point numbers may differ within the budget."""
     if (
         not isinstance(got, float)
         or not isinstance(wanted, float)
@@ -78,7 +78,7 @@ def same_number(got: Any, wanted: Any, budget: float) -> bool:
 
 
 def norm(tensors: Sequence[torch.Tensor]) -> float:
-    """The norm of the finite floating-point values, all taken as one vector."""
+    """The norm of all finite floating-point values, seen as one vector."""
     values = [_in_double(tensor) for tensor in tensors if _is_floating(tensor)]
     return math.sqrt(sum(float(v.where(v.isfinite(), 0).square().sum()) for v in values))
 
@@ -93,7 +93,7 @@ def _unequal(triples: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
 
 
 def _apart(x: torch.Tensor, y: torch.Tensor) -> tuple[float, int]:
-    """The sum of the squared differences of what is finite, and how many others are not the same."""
+    """The sum of the squared differences of finite values, and how many of the others differ."""
     finite = x.isfinite() & y.isfinite()
     same = (x == y) | (x.isnan() & y.isnan())
     return float((x - y).where(finite, 0).square().sum()), int((~finite & ~same).sum())

@@ -1,4 +1,4 @@
-"""Runs a program beside a reference, and says after which calls its error passes a budget, and what each call adds."""
+"""Runs a program and a reference, and says after which calls the error exceeds a budget, and what each call adds."""
 
 from __future__ import annotations
 
@@ -34,8 +34,7 @@ class Line(BaseModel):
 class CallRow(Line):
     """A call that computes something. Errors are relative to the norm of the reference's results.
 
-    `own` is what the op adds on the reference's inputs, `inherited` the norm of the rest of `error`; null where the two
-    sides cannot be compared. `passes` says that the error is above the budget, and that of no input was.
+    `own` is the op's error on the reference's inputs, `inherited` the norm of the rest of `error`. Both are null if the two sides cannot be compared. `passes` says that the error is above the budget while no input's error was.
     """
 
     number: int  # from 1, in the order of the program
@@ -51,7 +50,7 @@ class CallRow(Line):
 
 
 class Parting(Line):
-    """Where the program goes by a value that the reference has otherwise, or by one that cannot be followed."""
+    """Where the program depends on a value that differs in the reference, or that cannot be followed."""
 
     what: str
     device: str = ""
@@ -60,12 +59,12 @@ class Parting(Line):
 
 
 class Bisection(BaseModel):
-    """What `ttreg bisect` says; `error` is that of what the program returns, the worst tensor of it."""
+    """What `ttreg bisect` says. `error` is the error of the worst tensor that the program returns."""
 
     target: str
     device: str
     arch: str
-    settings: dict[str, str | int | float | bool | None] = {}  # those that are not the default
+    settings: dict[str, str | int | float | bool | None] = {}  # settings that differ from the default
     against: str
     budget: float
     error: float | None = None
@@ -77,23 +76,23 @@ class Bisection(BaseModel):
 
     @property
     def passing(self) -> list[CallRow]:
-        """The calls after which the error is above the budget, while that of no input was."""
+        """The calls after which the error is above the budget while no input's error was."""
         return [row for row in self.calls if row.passes]
 
     @property
     def worst(self) -> list[CallRow]:
-        """The calls by what they add themselves, most first."""
+        """The calls sorted by their own error, largest first."""
         known = [row for row in self.calls if row.own or row.own_non_finite]
         return sorted(known, key=lambda row: (-row.own_non_finite, -(row.own or 0.0)))
 
     @property
     def within(self) -> bool:
-        """Whether the program came to its end, and no error passed the budget."""
+        """Whether the program finished, and no error exceeded the budget."""
         return not self.failed and not self.passing and self.within_at_the_end
 
     @property
     def within_at_the_end(self) -> bool:
-        """Whether the error of what the program returns is within the budget."""
+        """Whether the error of the program's output is within the budget."""
         return (self.error is None or self.error <= self.budget) and not self.non_finite
 
 
@@ -106,10 +105,10 @@ def bisect(
     model: torch.nn.Module | None = None,
     block_float: str | None = None,
 ) -> Bisection:
-    """Run the program on the device of the settings, and beside it on the host: "cpu", or in "float64".
+    """Run the program on the device of the settings and compare it with the host: "cpu", or "float64".
 
-    With `block_float`, also run the `model` that it calls with weights in block floats. Raises SettingsError for a
-    device without values, DeviceUnavailableError if it cannot be opened.
+    With `block_float`, also try the weights of the `model` that it calls in block floats. Raises SettingsError for a
+    device that computes no values, and DeviceUnavailableError for one that cannot be opened.
     """
     if settings.device == "mock":
         raise SettingsError("device is 'mock', which has no values to compare; expected 'auto', 'ttnn' or 'emulated'")

@@ -1,4 +1,4 @@
-"""Runs of one program from the same start, and how far what they return is off."""
+"""Runs one program several times from the same start, and compares what the runs return."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ..runtime.dispatch import Dispatcher
 from ..runtime.session import Session
 from .errors import Errors, errors
 
-# Runs a program in a block; gives what it returned, and how it failed, if it did.
+# Runs a program in a block, and returns its result and, if it failed, the error.
 Runs = Callable[[AbstractContextManager[Any]], tuple[Any, str]]
 
 
 @dataclass
 class Start:
-    """What a run may change of what the next one sees: the random numbers, and a model's buffers."""
+    """The state that one run may change for the next: the random number generator, and a model's buffers."""
 
     random: torch.Tensor
     buffers: list[tuple[torch.Tensor, torch.Tensor]]  # and their content
 
     def again(self) -> None:
-        """Begin there again."""
+        """Restore the state."""
         torch.random.set_rng_state(self.random)
         with torch.no_grad():
             for buffer, content in self.buffers:
@@ -37,14 +37,14 @@ class Start:
 
 
 def start_of(model: torch.nn.Module | None) -> Start:
-    """What is there now."""
+    """The present state."""
     buffers = [] if model is None else [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     return Start(torch.random.get_rng_state(), buffers)
 
 
 @contextmanager
 def block(session: Session, kind: type[Dispatcher] | None = None) -> Iterator[Session]:
-    """A block whose calls are the session's, which is closed after it."""
+    """A block whose calls go to the session. The session is closed at its end."""
     registry.load()
     with ExitStack() as stack:
         stack.callback(session.close)
@@ -65,7 +65,7 @@ def returned_tensors(value: Any) -> list[torch.Tensor]:
 
 
 def worst_of(got: list[torch.Tensor], wanted: list[torch.Tensor]) -> Errors | None:
-    """The errors of the tensor that is farthest off; None if there is none, or if their shapes differ."""
+    """The errors of the worst tensor; None if there are no tensors, or if shapes differ."""
     if not got or [tensor.shape for tensor in got] != [tensor.shape for tensor in wanted]:
         return None
     pairs = zip(map(plain, got), wanted, strict=True)
@@ -73,5 +73,5 @@ def worst_of(got: list[torch.Tensor], wanted: list[torch.Tensor]) -> Errors | No
 
 
 def plain(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor of a session that has ended, as plain PyTorch has it."""
+    """A tensor of a session that has ended, as a plain PyTorch tensor."""
     return tensor.host() if isinstance(tensor, DeviceTensor) else tensor.detach()

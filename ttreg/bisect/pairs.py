@@ -1,4 +1,4 @@
-"""A call of the program's beside the reference's, and beside what the device alone makes of the reference's inputs."""
+"""Compares a call of the program with the reference's call, and with the op alone on the reference's inputs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .shadows import followed
 if TYPE_CHECKING:
     from .side_by_side import SideBySide
 
-# Makes a call that is not the program's.
+# Runs a call that is not one of the program's.
 Makes = Callable[[OpOverload, tuple, dict[str, Any]], Any]
-Read = list[torch.Tensor | None]  # None for what nobody has asked for yet
+Read = list[torch.Tensor | None]  # None for results that nobody has asked for yet
 
 
 class Pair:
-    """The reference's call, made before the program's own, which may write to its arguments."""
+    """The reference's call. It runs before the program's own call, which may write to its arguments."""
 
     def __init__(self, session: SideBySide, plan: Plan, args: tuple, kwargs: dict[str, Any], alone: Makes):
         self._session, self._plan = session, plan
@@ -49,7 +49,7 @@ class Pair:
             self._memories = {memory_of(tensor) for tensor in given}
             shadows = [found for tensor in given if (found := session.shadows.find(tensor)) is not None]
             self._was_off = any(shadow.passed for shadow in shadows)
-            # On the host, what is the same for both comes out the same.
+            # On the host, equal inputs give equal results.
             self._exact = not shadows and plan.placement != "device" and not session.in_double
         if self._exact:
             return
@@ -62,7 +62,7 @@ class Pair:
             self._make_alone(alone, *copied)
 
     def compare(self, result: Any, placement: str) -> None:
-        """Compare the result of the program's call, and keep the reference's where it is something else."""
+        """Compare the result of the program's call, and keep the reference's result if it differs."""
         self._row.placement = placement
         with unseen():
             if self._exact:
@@ -109,13 +109,13 @@ class Pair:
         session, op = self._session, self._plan.op
         try:
             self._result, inputs = reference_of(session.shadows, session.in_double, op, args, kwargs)
-        except Exception as error:  # of whatever type PyTorch chooses; the program's call may raise it as well
+        except Exception as error:  # PyTorch raises exceptions of any type; the program's call may raise the same one
             self._failures[0] = f"{type(error).__name__}: {first_line(error)}"
             return
         self._into = [inputs[id(tensor)] for tensor in self._written]
         dtype = next((t.dtype for t in tensors_in((args, kwargs)) if t.is_floating_point()), torch.float32)
         eps = torch.finfo(session.carriers.narrow.get(dtype, dtype)).eps
-        # The largest rounding of what goes in: of a sum that cancels no more is left.
+        # The largest rounding error of the inputs: the result of a sum that cancels may be no larger than this.
         self._noise = lambda: eps * norm(list(inputs.values()))
         if cancels(op):
             least = self._noise()
@@ -144,10 +144,10 @@ class Pair:
                 session.shadows.put(tensor, reference, off)
 
     def _errors(self, got: Read, wanted: list[torch.Tensor]) -> Errors | None:
-        """The errors of what has been made; outputs that nobody has asked for yet are not asked for."""
+        """The errors of results that exist. This does not compute outputs that nobody has asked for yet."""
         alone: Sequence[torch.Tensor | None] = got if self._alone is None else self._alone
         if self._row.placement != "device" and not self._session.in_double:
-            alone = wanted  # the host makes of the reference's inputs what the reference does
+            alone = wanted  # on the reference's inputs the host computes the same as the reference
         triples = [t for t in zip(got, wanted, alone, strict=True) if t[0] is not None]
         if not triples:
             return None
@@ -164,7 +164,7 @@ class Pair:
             self._session.differs(READS, shown(result), shown(self._result))
 
     def _keep_row(self) -> None:
-        """Have the call told of, unless it only fills memory, and rightly."""
+        """Record the call, unless it only fills memory with the right values."""
         if self._computes or self._row.errors != Errors(0.0, 0.0, 0.0):
             self._session.record.calls.append(self._row)
 

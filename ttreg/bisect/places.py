@@ -1,4 +1,4 @@
-"""Where in a model a call comes from: the line of Python, and the module."""
+"""Finds where in a model a call comes from: the line of Python, and the module."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 from ..pytorch_private import module_call
 
-# What runs a target: the frames below are the command line's.
+# The code that runs a target. All outer frames belong to the command line.
 _RUNNERS = frozenset(("ttreg.coverage.targets", "ttreg.cli.program", "ttreg.bisect.measure"))
 _CALL = module_call.__code__
 _GENERAL = frozenset(("torch.nn.modules.module", "torch.nn.modules.container"))
@@ -22,7 +22,7 @@ _GENERAL = frozenset(("torch.nn.modules.module", "torch.nn.modules.container"))
 
 @dataclass(frozen=True)
 class Place:
-    """File and line, what stands there, and the name of the innermost module that is at work."""
+    """File and line, the code there, and the name of the innermost module that is running."""
 
     where: str = ""
     code: str = ""
@@ -36,7 +36,7 @@ class Places:
         self._names: weakref.WeakKeyDictionary[torch.nn.Module, dict[int, str]] = weakref.WeakKeyDictionary()
 
     def here(self) -> Place:
-        """The innermost line that is neither PyTorch's nor ttreg's; that of PyTorch's layer where a model has none."""
+        """The innermost line outside PyTorch and ttreg; if a model has none, the line in PyTorch's layer."""
         line: FrameType | None = None
         layers: FrameType | None = None
         modules: list[torch.nn.Module] = []
@@ -69,7 +69,7 @@ class Places:
 
 
 def short(where: str) -> str:
-    """A place as people read it: from the working directory, or from where packages are installed."""
+    """A path for people to read: relative to the working directory, or to the folder of installed packages."""
     folders = [os.getcwd(), *site.getsitepackages()]
     inside = [folder for folder in folders if where.startswith(folder + os.sep)]
     return where[len(max(inside, key=len)) + 1 :] if inside else where

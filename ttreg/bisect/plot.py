@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..bench.plot import pyplot, save
 from .measure import Bisection
 
-_NAMED = 5  # calls that have their names there
+_NAMED = 5  # calls that the plot labels with their names
 
 
 def draw(made: Bisection, path: str) -> None:

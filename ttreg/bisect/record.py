@@ -1,4 +1,4 @@
-"""What is found of a program while it runs on both sides."""
+"""What the comparison finds while a program runs on both sides."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _SHOWN = 6  # values of a tensor
 
 @dataclass
 class Compared:
-    """A call, where it ran, and how far its results are off; None where the two sides cannot be compared."""
+    """A call, where it ran, and the errors of its results; None if the two sides cannot be compared."""
 
     op: str
     call: str
     placement: str
     place: Place
     errors: Errors | None = None
-    passes: bool = False  # whether the error is above the budget, and that of no input is
+    passes: bool = False  # whether the error is above the budget while no input's error is
 
 
 @dataclass
 class Difference:
-    """A place at which the program goes by a value that the reference has otherwise, or that cannot be followed."""
+    """A place where the program depends on a value that differs in the reference, or that cannot be followed."""
 
     place: Place
     what: str
@@ -39,13 +39,13 @@ class Difference:
 
 @dataclass
 class Record:
-    """The calls in the order that the program made them, and what else is to be told."""
+    """The calls in the order of the program, and all other findings."""
 
     budget: float
     calls: list[Compared] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
-    # Parameters that entered a matrix product of the device, where a block float may carry them: by `id`, with the name
-    # of the ttnn dtype that does now.
+    # Parameters in matrix products on the device that a block float may carry: by `id`, with the name of their present
+    # ttnn dtype.
     weights: dict[int, tuple[torch.nn.Parameter, str]] = field(default_factory=dict)
 
     def is_off(self, found: Errors) -> bool:
@@ -53,7 +53,7 @@ class Record:
         return found.error > self.budget or found.non_finite > 0
 
     def differs(self, new: Difference) -> None:
-        """Take note of a difference; one that comes again at the same place is counted."""
+        """Record a difference. One that occurs again at the same place is counted."""
         if self.differences[-1:] == [new]:  # `int(tensor)` reads the memory, and then a number from it
             return
         for before in self.differences:

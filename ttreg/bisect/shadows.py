@@ -1,4 +1,4 @@
-"""What the reference has in the memory of the program's tensors, where that is something else than the program has."""
+"""The reference's content of the program's tensors, kept only where it differs from the program's."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass
 class Shadow:
-    """One storage of the reference's: as many elements as the program's has, of a dtype that may be wider."""
+    """One storage of the reference: as many elements as the program's storage, in a dtype that may be wider."""
 
     dtype: torch.dtype  # the program's
-    elements: torch.Tensor  # in a row
-    passed: bool = False  # whether the error of what was last written there is above the budget
-    mark: Fingerprint | None = None  # of the program's memory, where that is the host's, which NumPy may write to
+    elements: torch.Tensor  # as one vector
+    passed: bool = False  # whether the error of the last write is above the budget
+    mark: Fingerprint | None = None  # of the program's memory if the host holds it, since NumPy may write there
 
 
 class Shadows:
-    """The shadows of one session's tensors, by storage; `wide` gives the reference's dtype for one of the program's.
+    """The shadows of one session's tensors, by storage. `wide` gives the reference's dtype for a dtype of the program.
 
-    A storage without a shadow is the same on both sides: weights and inputs, and what was computed exactly from them.
+    A storage without a shadow is equal on both sides: weights, inputs, and values that were computed exactly from them.
     """
 
     def __init__(self, session: Session, wide: Callable[[torch.dtype], torch.dtype]):
@@ -42,7 +42,7 @@ class Shadows:
         self._of_storages: dict[int, tuple[weakref.ref, Shadow]] = {}
 
     def find(self, tensor: torch.Tensor) -> Shadow | None:
-        """The shadow of the tensor's storage, unless the program has since written there in a way that no op shows."""
+        """The shadow of the tensor's storage, unless the program has written there since without an op."""
         shadow = self._found(tensor)
         if shadow is None:
             return None
@@ -53,14 +53,14 @@ class Shadows:
         return shadow
 
     def values(self, tensor: torch.Tensor) -> torch.Tensor:
-        """What the reference has of a tensor, in the reference's dtype. Only to be read."""
+        """The reference's values of a tensor, in the reference's dtype. Callers only read them."""
         shadow = self.find(tensor)
         if shadow is None:
             return self._session.peek(tensor).detach().to(self._wide(tensor.dtype))
         return _like(_seen(self._typed(shadow, tensor.dtype), metadata_of(tensor)), tensor)
 
     def writable(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The same over the shadow itself, which is made if there is none, for the reference's op to write to."""
+        """A view of the shadow itself, for the reference's op to write to. Makes the shadow if there is none."""
         shadow = self.find(tensor)
         if shadow is None:
             elements = self._elements(tensor)
@@ -72,7 +72,7 @@ class Shadows:
         return _like(_seen(shadow, metadata_of(tensor)), tensor)
 
     def narrow(self, tensor: torch.Tensor, meta: Meta) -> torch.Tensor:
-        """A copy in the program's dtype of what the reference has in the tensor's storage, seen under `meta`."""
+        """A copy of the reference's values of the tensor's storage, in the program's dtype and with metadata `meta`."""
         shadow = self.find(tensor)
         if shadow is None:
             elements = self._elements(tensor).clone()
@@ -81,7 +81,7 @@ class Shadows:
         return meta.like(tensor.dtype).on_storage(elements.untyped_storage())
 
     def put(self, tensor: torch.Tensor, reference: torch.Tensor, passed: bool) -> None:
-        """Keep what the reference has for a new tensor of the program's."""
+        """Keep the reference's values of a new tensor of the program."""
         meta = metadata_of(tensor)
         nbytes = tensor._cell.nbytes if isinstance(tensor, DeviceTensor) else storage_of(tensor).nbytes()
         if meta.covers(nbytes):
@@ -94,13 +94,13 @@ class Shadows:
         self.mark(tensor)
 
     def mark(self, tensor: torch.Tensor) -> None:
-        """Take note of what the program's memory holds, if that is on the host: someone may write there unseen."""
+        """Remember what the program's memory holds if it is on the host, since someone may write there without an op."""
         shadow = self._found(tensor)
         if shadow is not None and (not isinstance(tensor, DeviceTensor) or tensor._cell.storage is not None):
             shadow.mark = fingerprint(_memory(tensor))
 
     def drop(self, tensor: torch.Tensor) -> None:
-        """Take what the program has in the tensor's storage for the reference's as well."""
+        """Make the reference equal to the program in the tensor's storage."""
         if isinstance(tensor, DeviceTensor):
             self._of_cells.pop(tensor._cell, None)
             if tensor._cell.storage is not None:
@@ -127,7 +127,7 @@ class Shadows:
         return None if cell is None else self._of_cells.get(cell)
 
     def _cell_over(self, plain: torch.Tensor) -> Cell | None:
-        """The cell whose memory a plain tensor shares, that of one which the program asked for it."""
+        """The cell that a plain tensor shares memory with, if the program got it from a device tensor."""
         key = storage_of(plain)._cdata
         cells = (cell for cell in list(self._of_cells) if cell.storage is not None and cell.storage._cdata == key)
         return next(cells, None)
@@ -143,13 +143,13 @@ class Shadows:
         self._of_storages[key] = weakref.ref(storage, lambda _: self._of_storages.pop(key, None)), shadow
 
     def _elements(self, tensor: torch.Tensor) -> torch.Tensor:
-        """All elements of the tensor's storage as the program has them, in a row."""
+        """All elements of the tensor's storage on the program's side, as one vector."""
         if not isinstance(tensor, DeviceTensor):
             return _in_a_row(storage_of(tensor), tensor.dtype)
         return _in_a_row(tensor._cell.peek(tensor._cell.root).untyped_storage(), tensor.dtype)
 
     def _typed(self, shadow: Shadow, dtype: torch.dtype) -> Shadow:
-        """The shadow of a storage of which the program has a view with another dtype."""
+        """The shadow of a storage that the program views with another dtype."""
         if shadow.dtype is dtype:
             return shadow
         if shadow.dtype.to_real() is dtype.to_real() and shadow.elements.dtype.to_real() is self._wide(dtype).to_real():
@@ -159,7 +159,7 @@ class Shadows:
 
 
 def followed(tensor: torch.Tensor) -> bool:
-    """Whether the tensor is one whose memory can have a shadow: of a session, or an ordinary one on the host."""
+    """Whether the tensor's memory can have a shadow: it is a session's tensor, or an ordinary host tensor."""
     if isinstance(tensor, DeviceTensor) or is_plain(tensor):
         return True
     ordinary = type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.is_cpu and tensor.layout is torch.strided
@@ -182,6 +182,6 @@ def _in_a_row(storage: torch.UntypedStorage, dtype: torch.dtype) -> torch.Tensor
 
 
 def _memory(tensor: torch.Tensor) -> torch.Tensor:
-    """The bytes of the host's memory that the tensor lies in."""
+    """The bytes of the host storage behind the tensor."""
     storage = tensor._cell.storage if isinstance(tensor, DeviceTensor) else storage_of(tensor)
     return _in_a_row(storage, torch.uint8) if storage is not None else torch.empty(0, dtype=torch.uint8)

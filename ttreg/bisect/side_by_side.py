@@ -1,4 +1,4 @@
-"""A session that knows beside its tensors what a reference on the host has in their place."""
+"""A session that also keeps, for each of its tensors, the values of a reference on the host."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SideBySide(Session):
         self.watches = True  # what the program reads
 
     def new_tensor(self, meta: Meta, value: Any) -> torch.Tensor:
-        """As `Session.new_tensor`, of memory that tells when the program reads it."""
+        """As `Session.new_tensor`, with memory that reports when the program reads it."""
         if value is None:
             return super().new_tensor(meta, None)
         cell = ReadCell(self, meta, None if callable(value) else value)
@@ -41,11 +41,11 @@ class SideBySide(Session):
         return DeviceTensor.make(cell, meta)
 
     def differs(self, what: str, device: str = "", reference: str = "") -> None:
-        """Take note of where the two sides part."""
+        """Record where the two sides differ."""
         self.record.differs(Difference(self.places.here(), what, device, reference))
 
     def has_read(self, tensor: torch.Tensor, plain: torch.Tensor) -> None:
-        """Compare what the program reads, by which it may go on in another way than it would with the reference's."""
+        """Compare a value that the program reads, because its further course may depend on it."""
         shadow = self.shadows.find(tensor)
         if shadow is None:
             return
@@ -54,13 +54,13 @@ class SideBySide(Session):
             self.differs(READS, shown(plain), shown(wanted))
 
     def close(self) -> None:
-        """As `Session.close`, which is no reading of the program's."""
+        """As `Session.close`. What closing reads does not count as read by the program."""
         self.watches = False
         super().close()
 
 
 class ReadCell(Cell):
-    """A cell that tells its session when the program reads it."""
+    """A cell that informs its session when the program reads it."""
 
     def host_view(self, meta: Meta) -> torch.Tensor:
         """As `Cell.host_view`."""

@@ -1,1 +1,1 @@
-"""float32="exact": what stands in for the ttnn functions that keep three digits of float32."""
+"""float32="exact": replacements for the ttnn functions that keep only three digits of float32."""

@@ -1,4 +1,4 @@
-"""What lowerings are given under float32="exact" in place of the ttnn functions that keep three digits of float32."""
+"""The functions that lowerings get under float32="exact" instead of ttnn's, which keep only three digits of float32."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Value = Any
 
 
 class Exact:
-    """Part of a `tt`: products, softmax, layer_norm and convolutions of float32 values, within 1e-5.
+    """Mixed into `tt`: products, softmax, layer_norm and convolutions of float32 values, within 1e-5.
 
-    What lowerings, those of a user too, call by these names is as exact as that. Of other dtypes it is ttnn's own.
+    Every lowering gets these functions, also a user's own. For other dtypes they call ttnn's functions.
     """
 
     float32: Any
@@ -33,7 +33,7 @@ class Exact:
         return made if dtype == self.float32 else self.typecast(made, dtype)  # type: ignore[attr-defined]
 
     def linear(self, a: Value, b: Value, *, bias: Value | None = None, **options: Any) -> Value:
-        """`ttnn.linear`; the bias is added on its own, since the matrix unit would cut the sum with it."""
+        """`ttnn.linear`; the bias is added separately, because the matrix unit would truncate the sum."""
         if not self._of_float32(a, b):
             return self.plainly("linear")(a, b, bias=bias, **options)
         made = self.matmul(a, b, **options)

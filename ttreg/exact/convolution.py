@@ -1,7 +1,7 @@
 """conv2d of float32 values: the product of the image's patches with the kernel.
 
-ttnn.conv2d of parts that the matrix unit takes whole would not do: it reads its sums again through a register that has
-10 bits of mantissa.
+Splitting the factors, as for matrix products, does not help ttnn.conv2d: it reads its sums back through a register that
+has 10 bits of mantissa.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from .products import product, shaped
 
 Value = Any
 
-_ALIGNED = 8  # ttnn puts rows of so many float32 values, or of a multiple, behind each other
+_ALIGNED = 8  # ttnn can concatenate rows whose length is a multiple of this many float32 values
 
 
 class _Side(NamedTuple):
-    """Of the image's rows or columns: the kernel's size, and where it is laid on."""
+    """One dimension of the image, rows or columns: the kernel's size, and its positions."""
 
     kernel: int
     stride: int
@@ -62,7 +62,7 @@ def convolution(
 
 
 def _combined(tt: Any, taps: Value, weight: Value, channels: int, groups: int) -> Value:
-    """The sums over the taps (places, taps, channels), which may have more channels than the kernel, all of zeros."""
+    """The sums over the taps of (places, taps, channels). Channels that the kernel does not have are zeros."""
     places, count, held = taps.shape
     outs, each = weight.shape[0], channels // groups
     if groups == 1:
@@ -81,7 +81,7 @@ def _combined(tt: Any, taps: Value, weight: Value, channels: int, groups: int) -
 
 
 def _patches(tt: Any, x: Value, padding: tuple[tuple[int, int], ...], rows: _Side, columns: _Side) -> Value:
-    """What the kernel is laid on at each place, in row-major layout, its channels perhaps filled up with zeros."""
+    """The patch of the image at each place of the kernel, row-major, with its channels padded with zeros if needed."""
     n, *_, channels = x.shape
     x = tt.to_layout(x, tt.ROW_MAJOR_LAYOUT)
     one = rows.kernel == columns.kernel == 1
@@ -99,7 +99,7 @@ def _patches(tt: Any, x: Value, padding: tuple[tuple[int, int], ...], rows: _Sid
 
 
 def _behind_each_other(tt: Any, x: Value, dim: int, side: _Side) -> Value:
-    """What each place of the kernel along a dimension is laid on, behind each other as channels."""
+    """The patches along one dimension: the elements under the kernel are concatenated as channels."""
     shape = list(x.shape)
     if side.kernel == side.stride == 1:
         return x
@@ -121,7 +121,7 @@ def _kernel(tt: Any, weight: Value, shape: list[int], channels: int) -> Value:
 
 
 def _taps(tt: Any, weight: Value, count: int) -> Value:
-    """The kernel of one channel each as (1, taps, channels)."""
+    """A depthwise kernel as (1, taps, channels)."""
     weight = tt.permute(tt.to_layout(weight, tt.ROW_MAJOR_LAYOUT), [1, 2, 3, 0])
     return _in_tiles(tt, tt.reshape(weight, [1, count, weight.shape[3]]))
 

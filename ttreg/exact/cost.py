@@ -1,4 +1,4 @@
-"""What a call may cost under float32="exact", and how it is refused where it would cost more."""
+"""The limits on what a call may cost under float32="exact", and the refusal of calls that would cost more."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from math import prod
 
 from ..refusal import Refusal
 
-# Of one op, so many ttnn calls: attention of long sequences takes some 130, and the host has its product sooner than
-# this many more have been made.
+# The most ttnn calls for one op. Attention over long sequences takes some 130. Beyond this limit the host computes the
+# product sooner.
 MOST_CALLS = 256
 
-# Of what stands in for one ttnn call, as it is held at once, in tiles.
+# The most memory that the replacement of one ttnn call may hold at once, in tiles.
 MOST_BYTES = 2**31
 
 TOO_MANY_CALLS = Refusal(
@@ -24,7 +24,7 @@ OTHER_BATCH = Refusal('products of one batch under float32="exact"', "", "ttnn r
 
 
 class TooDear(Exception):
-    """A lowering would cost more than it may: the host runs the call, for the reason in `refusal`."""
+    """A lowering raises this if it would cost more than the limit. The host runs the call; `refusal` is the reason."""
 
     def __init__(self, refusal: Refusal):
         super().__init__(str(refusal))
@@ -32,7 +32,7 @@ class TooDear(Exception):
 
 
 def tiles(shape: Sequence[int]) -> int:
-    """The elements that a value of this shape takes with those of its padding."""
+    """How many elements a value of this shape has, with its padding."""
     *lead, rows, columns = (1, 1, *shape)
     return prod(lead) * in_tiles(rows) * in_tiles(columns)
 
@@ -43,6 +43,6 @@ def in_tiles(size: int) -> int:
 
 
 def require_room(elements: int) -> None:
-    """Raise TooDear if so many float32 elements, with their padding, are too many to hold."""
+    """Raise TooDear if this many float32 elements, padding included, do not fit."""
     if elements * 4 > MOST_BYTES:
         raise TooDear(TOO_MANY_BYTES.with_got(f"{elements * 4 >> 20} MiB"))

@@ -1,7 +1,7 @@
-"""Matrix products of float32 factors without the matrix unit, or with parts of the factors that it takes whole.
+"""Matrix products of float32 factors, without the matrix unit or with factors split into parts that it keeps exactly.
 
-The unit adds products in groups of eight, each on the grid of the group's largest, 2^-10 of it. Small products are made
-by multiplying and adding up, which is float32 throughout; larger ones of parts, see slices.py.
+The unit sums products in groups of eight. It rounds each to a grid of 2^-10 of the group's largest. Small matrix
+products are therefore multiplied and summed elementwise, in float32. slices.py has the larger ones.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from .slices import sliced_product
 
 Value = Any
 
-# How many products are held at once, with what tiles are padded by: more were not measured. And in how many steps.
+# How many products are held at once, tile padding included (larger sizes were not measured), and in how many steps.
 MOST_AT_ONCE = 2**25
 MOST_STEPS = 4
 
 
 class Sizes(NamedTuple):
-    """Of a product: that of a batch of [rows, inner] with [inner, columns], or with [columns, inner] turned round."""
+    """The sizes of a batched product: [rows, inner] times [inner, columns], or times a transposed [columns, inner]."""
 
     batch: int
     rows: int
@@ -36,7 +36,7 @@ def product(tt: Any, a: Value, b: Value, transpose_a: bool, transpose_b: bool) -
     if transpose_a and not vector:
         a = tt.transpose(a, -2, -1)
         first[-2:] = first[:-3:-1]
-    transpose_b |= column  # a vector is what a matrix of one column is turned round
+    transpose_b |= column  # a vector is a transposed matrix of one column
     first, second = [1] * vector + first, [1] * column + second
     rows, inner = first[-2:]
     columns = second[-2] if transpose_b else second[-1]
@@ -72,14 +72,15 @@ def _made(tt: Any, a: Value, b: Value, sizes: Sizes, batch: int, turned: bool) -
 
 
 def _added(tt: Any, a: Value, b: Value, dim: int) -> Value:
-    """The sums of products of what has at most one row or column: nothing is repeated for it."""
+    """The product where a factor has at most one row or column, so that nothing has to be repeated."""
     require_room(2 * max(tiles(list(a.shape)), tiles(list(b.shape))))
     return tt.sum(tt.multiply(a, b), dim=dim)
 
 
 def _steps(sizes: Sizes) -> tuple[int, int] | None:
-    """Along which dimension the products are made, the batch or the rows, and how many of it at once; None if there
-    are too many."""
+    """The dimension along which the product is split into steps, batch or rows, and the size of a step.
+
+    None if there would be too many steps."""
     each = sizes.rows * in_tiles(sizes.inner) * in_tiles(sizes.columns)
     if sizes.batch == 1:
         dim, count, at_once = 1, sizes.rows, MOST_AT_ONCE // (each // sizes.rows)
@@ -90,7 +91,7 @@ def _steps(sizes: Sizes) -> tuple[int, int] | None:
 
 
 def _part(tt: Any, x: Value, dim: int, start: int, size: int) -> Value:
-    """A part of a dimension; all of one that is repeated for the other factor."""
+    """A part of a dimension, or all of it if this factor is broadcast along it."""
     shape = list(x.shape)
     if size >= shape[dim] or shape[dim] == 1:
         return x
@@ -100,7 +101,7 @@ def _part(tt: Any, x: Value, dim: int, start: int, size: int) -> Value:
 
 
 def _weight(tt: Any, x: Value, shape: list[int]) -> Value:
-    """The second factor in a shape; of a weight, made once."""
+    """The second factor in a shape. For a weight, the result is kept."""
     return x if list(x.shape) == shape else tt.prepared(x, ("shape", *shape), lambda: tt.reshape(x, shape))
 
 

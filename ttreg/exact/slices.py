@@ -1,15 +1,15 @@
-"""Matrix products of large float32 factors, from parts of them that the matrix unit multiplies and adds up whole.
+"""Matrix products of large float32 factors, split into parts that the matrix unit multiplies and sums without rounding.
 
-Each row of the first factor is the sum of parts on grids of its own, powers of two: of 7 bits each, which is what the
-unit takes of a first operand at once; each column of the second one of parts of 5 bits. A product of two such parts has
-12 bits, and those along a row all lie on one grid, so that none is rounded. The parts go along K beside each other, and
-one call adds up the products of all pairs that matter.
+Each row of the first factor is split into parts of 7 bits, because the unit takes 7 bits of a first operand at once.
+Each column of the second factor is split into parts of 5 bits. All parts lie on grids of powers of two. A product of
+two parts has 12 bits, and all products along a row lie on one grid, so the unit rounds none. The parts are
+concatenated along K, and one call sums the products of all pairs that matter.
 
-How far off that is depends on the largest of a row and of a column: what is smaller by many powers of two has fewer
-bits in the parts. So what is left out is 2^-25 of these; it was measured with 9 pairs (2^-20: 9e-7 of abs(a) @ abs(b)
-of normal numbers, but 9e-5 of heavy-tailed ones), and each pair more is one more part along K, not a call.
-And first each row of the second factor is brought to one power of two, which the first factor's column takes on, so
-that features of very different sizes do not drown each other.
+The error is relative to the largest element of a row or column: much smaller elements keep fewer bits. So only pairs
+below 2^-25 of the largest are left out. With a limit of 2^-20 (9 pairs) the error was 9e-7 of
+abs(a) @ abs(b) for normal numbers, but 9e-5 for heavy-tailed ones. Another pair makes K longer, and adds no call.
+Before the split, each row of the second factor is scaled to one power of two, and the first factor's columns by its
+inverse, so that features of very different sizes do not hide each other.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Value = Any
 
 _FIRST_BITS, _SECOND_BITS = 7, 5
 _FIRST_PARTS, _SECOND_PARTS = 4, 5
-_LEAST = 24  # pairs of parts whose product is smaller than 2 to the minus this of the largest are left out
+_LEAST = 24  # pairs of parts are left out if their product is below 2 ** -this of the largest
 
-# Over a power of two, 31.5 / 16 is the least that rounds to 32 / 16 on a grid of 5 bits: from 2 / 1.016 on, the next
-# power counts.
+# On a grid of 5 bits, 31.5 / 16 times a power of two already rounds up to 32 / 16. So from 2 / 1.016 on, the next power
+# of two is used.
 _ROUNDS_UP = 1.016
 
 _EXPONENT = 0x7F800000  # the bits of a float32's exponent
-_TWICE_THE_BIAS = 0x7F000000  # less the bits of a power of two: those of its reciprocal
+_TWICE_THE_BIAS = 0x7F000000  # minus the bits of a power of two, this gives the bits of its reciprocal
 
-# The smallest products first, since the sum is one of float32.
+# The smallest products come first, because the sum is in float32.
 PAIRS = sorted(
     ((i, j) for i in range(_FIRST_PARTS) for j in range(_SECOND_PARTS) if _FIRST_BITS * i + _SECOND_BITS * j <= _LEAST),
     key=lambda pair: -(_FIRST_BITS * pair[0] + _SECOND_BITS * pair[1]),
@@ -39,7 +39,7 @@ PAIRS = sorted(
 
 
 def sliced_product(tt: Any, a: Value, b: Value, turned: bool) -> Value:
-    """float32 [batch, rows, inner] @ [batch, inner, columns], or [batch, columns, inner] if it is turned round."""
+    """float32 [batch, rows, inner] @ [batch, inner, columns], or a transposed [batch, columns, inner]."""
     inner = a.shape[2]
     along = in_tiles(inner)
     rows, columns = a.shape[1], b.shape[1 if turned else 2]
@@ -68,37 +68,38 @@ def sliced_product(tt: Any, a: Value, b: Value, turned: bool) -> Value:
 
 
 def low_fidelity(tt: Any) -> Any:
-    """The kernel settings under which the matrix unit takes the high bits of its operands alone, in one pass."""
+    """The kernel settings for one pass of the matrix unit, which uses only the high bits of its operands."""
     return tt.WormholeComputeKernelConfig(
         math_fidelity=tt.MathFidelity.LoFi, math_approx_mode=False, fp32_dest_acc_en=True, packer_l1_acc=True
     )
 
 
 def _padded(tt: Any, x: Value, dim: int, size: int) -> Value:
-    """`x` with zeros behind, so that no group of eight has numbers of two parts in it."""
+    """`x` padded with zeros, so that no group of eight mixes two parts."""
     missing = size - x.shape[dim]
     return tt.pad(x, [(0, missing if d == dim else 0) for d in range(3)], 0) if missing else x
 
 
 def _powers(tt: Any, x: Value, dim: int) -> Value:
-    """The power of two below the largest along a dimension, or that above it if a first part would round up to it."""
+    """The power of two below the largest along a dimension, or above it if the first part would round up to that."""
     largest = tt.max(tt.abs(x), dim=dim, keepdim=True)
     bits = tt.bitcast(tt.multiply(largest, _ROUNDS_UP), tt.int32)
     return tt.bitcast(tt.bitwise_and(bits, _EXPONENT), tt.float32)
 
 
 def _reciprocals(tt: Any, powers: Value) -> Value:
-    """The reciprocals of powers of two; of 0, a number."""
+    """The reciprocals of powers of two. For 0 it is some finite number."""
     return tt.bitcast(tt.rsub(tt.bitcast(powers, tt.int32), _TWICE_THE_BIAS), tt.float32)
 
 
 def _parts(tt: Any, x: Value, dim: int, bits: int, count: int) -> list[Value]:
-    """What adds up to `x`: parts of so many bits, the first on a grid of the power of two of the largest along `dim`,
-    each other on one that much finer; the last one is the rest."""
+    """`x` split into parts of so many bits, whose sum is `x`; the last part is the rest.
+
+    The first grid follows from the largest element along `dim`. Each next grid is finer by that many bits."""
     powers = _powers(tt, x, dim)
     parts = []
     for n in range(1, count):
-        # Added and taken away again, it rounds to its own last bit.
+        # Adding and then subtracting this number rounds to its last bit.
         shift = tt.multiply(powers, 1.5 * 2.0 ** (24 - n * bits))
         part = tt.subtract(tt.add(x, shift), shift)
         x = tt.subtract(x, part)

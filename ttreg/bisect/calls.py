@@ -80,7 +80,7 @@ def reference_of(
 
 
 def made_on_host(shadows: Shadows, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
-    """Run the call on the host, with the reference's inputs in the program's dtypes: results, and tensors written to."""
+    """Run the call on the host, on the reference's inputs in the program's dtypes: results, and what it wrote to."""
     given = {id(tensor): shadows.values(tensor).to(tensor.dtype, copy=True) for tensor in tensors_in((args, kwargs))}
     copied = tree_map_only(torch.Generator, torch.Generator.clone_state, (args, kwargs))
     result = _made(op, *tree_map_only(torch.Tensor, lambda t: given[id(t)], copied))

@@ -38,7 +38,8 @@ def errors(
     """The errors of the results `got`. The reference has `wanted`; the op gives `alone` on the reference's inputs.
 
     For a sum that `cancels`, or a result of 0, errors are relative to `noise()` if that is larger than the norm.
-    Tensors at the same place have the same shape. Integers among floating-point results, such as indices, are not compared.
+    Tensors at the same place have the same shape. Integers among floating-point results, such as indices, are not
+    compared.
     """
     triples = list(zip(got, wanted, alone, strict=True))
     floating = [triple for triple in triples if _is_floating(triple[1])]

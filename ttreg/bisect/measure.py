@@ -34,7 +34,8 @@ class Line(BaseModel):
 class CallRow(Line):
     """A call that computes something. Errors are relative to the norm of the reference's results.
 
-    `own` is the op's error on the reference's inputs, `inherited` the norm of the rest of `error`. Both are null if the two sides cannot be compared. `passes` says that the error is above the budget while no input's error was.
+    `own` is the op's error on the reference's inputs, `inherited` the norm of the rest of `error`. Both are null if the
+    two sides cannot be compared. `passes` says that the error is above the budget while no input's error was.
     """
 
     number: int  # from 1, in the order of the program

@@ -94,7 +94,7 @@ class Shadows:
         self.mark(tensor)
 
     def mark(self, tensor: torch.Tensor) -> None:
-        """Remember what the program's memory holds if it is on the host, since someone may write there without an op."""
+        """Remember what the program's memory holds if it is on the host, as someone may write there without an op."""
         shadow = self._found(tensor)
         if shadow is not None and (not isinstance(tensor, DeviceTensor) or tensor._cell.storage is not None):
             shadow.mark = fingerprint(_memory(tensor))

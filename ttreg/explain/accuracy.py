@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ..measured import Figures, Measured, packaged
 from ..notation import dtype_of, short_dtype
 from ..registry import Entry
 from .limits import escaped, own_entries, short_name
+
+if TYPE_CHECKING:  # it brings pydantic, which `ttreg list` does without
+    from ..measured import Figures, Measured
 
 NOT_MEASURED, CHANGED = "not measured", "measured before its lowering changed"
 
@@ -50,6 +53,8 @@ class Accuracy:
 
 def accuracy(op: str, measured: Measured | None = None) -> tuple[Accuracy, ...]:
     """What was measured of the op, a dtype each, floating-point ones first."""
+    from ..measured import packaged
+
     known = measured or packaged()
     found = [figures for figures in known.figures.values() if figures.op == op]
     return tuple(_accuracy(figures, known) for figures in sorted(found, key=_order))
@@ -77,6 +82,8 @@ def in_words(one: Accuracy) -> Iterator[str]:
 
 def accuracy_page(entries: Iterable[Entry] | None = None, measured: Measured | None = None) -> str:
     """The text of docs/accuracy.md; without `entries`, of ttreg's own for aten."""
+    from ..measured import packaged
+
     families: dict[str, list[Entry]] = {}
     for entry in own_entries() if entries is None else entries:
         if entry.kind == "device":

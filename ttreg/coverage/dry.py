@@ -19,14 +19,14 @@ from ..runtime.dispatch import Dispatcher
 from ..runtime.session import Session
 from ..settings import Settings
 
-# Stands for a value that no lowering will be given; zeros, so that an index would be within bounds.
+# A placeholder for values that no lowering uses. It holds zeros, so that an index is within bounds.
 NO_VALUE: Value = torch.zeros(())
 
 AnySession = TypeVar("AnySession", bound="DrySession")
 
 
 class _Unmoved:
-    """In place of ttnn's conversions: what is given to them stays as it is."""
+    """Replaces ttnn's conversions. Values stay as they are."""
 
     device = None
 
@@ -35,7 +35,7 @@ class _Unmoved:
 
 
 class Nowhere:
-    """In place of a device: its values are plain tensors, and there is no ttnn."""
+    """Replaces a device. Its values are plain tensors, and it needs no ttnn."""
 
     name, arch, ttnn_version, validated, chip_numerics = "none", "", "", False, True
 
@@ -52,16 +52,16 @@ class Nowhere:
 
 
 class DrySession(Session):
-    """A session whose device computes nothing: subclasses say what stands for its values."""
+    """A session whose device computes nothing. Subclasses define what replaces its values."""
 
     dispatcher: ClassVar[type[Dispatcher]]
 
     def __init__(self, settings: Settings):
-        # There is nothing to compare or to trace, and what falls back is what this is about.
+        # There is nothing to compare or trace, and fallbacks are what a dry run looks for.
         super().__init__(replace(settings, check=None, trace=None, on_fallback="allow"), cast(Device, Nowhere()))
 
     def watch(self) -> TorchFunctionMode | None:
-        """What has to see the program's calls of Python functions."""
+        """Modes that have to see the program's calls of Python functions."""
         return None
 
     def _uploaded(
@@ -73,7 +73,7 @@ class DrySession(Session):
         shared: bool = True,
         bits: int = 0,
     ) -> Value:
-        # For a lowering, which is not run; int64 is looked at all the same, for whether the device can carry it.
+        # No lowering runs. int64 values are still checked, because the device may not be able to carry them.
         return self._upload(plain, carrier, False) if dtype is plain.dtype is torch.int64 else NO_VALUE
 
 
@@ -94,7 +94,7 @@ def dry_run(session: AnySession) -> Iterator[AnySession]:
 
 @contextmanager
 def _unnoticed() -> Iterator[None]:
-    """Keep `torch.nn` from noticing what watches: under a function mode it runs no attention layer as one op."""
+    """Hide the watching modes from `torch.nn`, which does not run attention layers as one op under a function mode."""
     noticed = torch.overrides.has_torch_function
 
     def unnoticed(args: Iterable[Any]) -> bool:

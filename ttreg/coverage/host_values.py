@@ -28,7 +28,7 @@ class HostDispatcher(Dispatcher):
 
 
 class HostSession(DrySession):
-    """A session whose tensors of the device have the values that PyTorch's own kernels give."""
+    """A session whose device tensors have values from PyTorch's own kernels."""
 
     dispatcher = HostDispatcher
     call: tuple[tuple, dict[str, Any]] = (), {}  # the one at work
@@ -44,7 +44,7 @@ class HostSession(DrySession):
 
         results = plan.op(*tree_map_only(torch.Tensor, plain, args), **tree_map_only(torch.Tensor, plain, kwargs))
         made = [result for result in tree_leaves(results) if isinstance(result, torch.Tensor)]
-        # Copies: a result may be memory of an argument's, which is written to later.
+        # Copies, because a result may share memory with an argument that is written to later.
         return [r.clone() if meta.numel else None for r, meta in zip(made, plan.outputs, strict=True)]
 
     def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:

@@ -21,7 +21,7 @@ from .shapes import ShapeSession
 from .unknown import ValuesNeeded
 from .variations import Skipped, Variation
 
-# Runs a program in a block, and says how it failed; nothing if it did not.
+# Runs a program in a block, and returns the error if it failed, else nothing.
 Runs = Callable[[AbstractContextManager[Any]], str]
 
 
@@ -43,14 +43,14 @@ class Refused(BaseModel):
 
 
 class Stopped(BaseModel):
-    """Where the program needed a value that is not computed: what follows is not covered."""
+    """The place where the program needed a value that is not computed. Later calls are not covered."""
 
     reason: str
     where: str  # file and line
 
 
 class Coverage(BaseModel):
-    """What `ttreg coverage` says; `share` is that of the totals, the device's of the floating-point calls."""
+    """What `ttreg coverage` says. `share` is the device's share of the floating-point calls, as in the totals."""
 
     target: str
     with_values: bool
@@ -64,7 +64,7 @@ class Coverage(BaseModel):
 
     @property
     def whole(self) -> bool:
-        """Whether the program was followed to its end."""
+        """Whether the run reached the program's end."""
         return self.stopped is None and not self.failed
 
 
@@ -102,7 +102,7 @@ class _Counts:
 def cover(
     name: str, runs: Runs, settings: Settings, unknown: Iterable[torch.Tensor] = (), values: bool = False
 ) -> Coverage:
-    """What the program would do, whose tensors in `unknown` count as having no values.
+    """What the program would do. The values of the tensors in `unknown` count as unknown.
 
     With `values`, the host computes what the device would; else the program is followed to the first place at which it
     needs such a value.
@@ -133,7 +133,7 @@ def cover_calls(name: str, calls: Iterable[Variation | Skipped], settings: Setti
         try:
             with torch.inference_mode(), dry_run(session):  # under which composite ops arrive whole
                 call.op(**arguments)
-        except ValuesNeeded:  # by what it is for, so it has been counted
+        except ValuesNeeded:  # the call itself reads the value, and has been counted
             pass
         except Exception as error:  # of whatever type PyTorch chooses
             skipped.append(Skipped(line=call.line, reason=f"{call.op}: {first_line(error)}"))

@@ -1,4 +1,4 @@
-"""A dry run without values, but for those that are known beforehand and cheap: masks, positions, token ids."""
+"""A dry run without values, except known and cheap ones: masks, positions, token ids."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ShapeDispatcher(HostDispatcher):
         return result
 
     def _without_values(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """What the host gives for known arguments, and unknown tensors like it for others."""
+        """The host's results for known arguments; for others, unknown tensors with the same metadata."""
         op, unknown = plan.op, self.session.unknown
         arguments = bind_arguments(op, args, kwargs)
         depends_on = arguments[_SHAPE_FROM[op]] if op in _SHAPE_FROM else arguments
@@ -88,7 +88,7 @@ class ShapeDispatcher(HostDispatcher):
             results = run_on_fakes(op, args, kwargs)
         except _NEEDS_VALUES:
             self.session.stop(f"{op} reads values")
-        except Exception:  # whatever it is, the host raises it again, in PyTorch's own words
+        except Exception:  # any error: the host raises it again, with PyTorch's own message
             return False, None
         return True, tree_map_only(torch.Tensor, self._like, results)
 
@@ -127,7 +127,7 @@ class ShapeSession(HostSession):
         raise needed
 
     def stand_in(self, meta: Meta) -> torch.Tensor:
-        """An unknown tensor, of the device if that can hold it."""
+        """An unknown tensor, on the device if the device can hold it."""
         if meta.dtype not in self.carriers or not meta.numel:
             plain = torch.zeros(max(meta.end // meta.dtype.itemsize, 1), dtype=meta.dtype)
             plain = plain.as_strided(meta.shape, meta.stride, meta.offset)
@@ -143,7 +143,7 @@ class ShapeSession(HostSession):
         return DeviceTensor.make(WatchedCell(self, meta, value), meta)
 
     def lower(self, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
-        """What the host gives, if that is known and no floating-point number goes into it; else as many of no value."""
+        """The host's results, if all inputs are known and none is floating-point; else as many unknown values."""
         if not plan.floating and not self.unknown.any_of(self.call):
             return super().lower(plan, arguments)
         return [NO_VALUE if meta.numel else None for meta in plan.outputs]
@@ -164,5 +164,5 @@ class ShapeSession(HostSession):
         return NO_VALUE if self.unknown.any_of(argument) else super().indices(argument, ready, row_major)
 
     def watch(self) -> TorchFunctionMode:
-        """What notices that the program reads values."""
+        """The mode that notices when the program reads values."""
         return Reads(self)

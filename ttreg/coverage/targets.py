@@ -113,7 +113,7 @@ def _module(name: str) -> Any:
         sys.path.insert(0, os.getcwd())
     try:
         found = importlib.util.find_spec(name)
-    except (ImportError, ValueError):  # of a package that is none, or a name that is none
+    except (ImportError, ValueError):  # the package or the name is not valid
         found = None
     if found is None:
         raise TargetError(f"there is no module {name} (in {os.getcwd()}); a target is {FORMS}")
@@ -134,10 +134,10 @@ def _script(place: str) -> Any:
 
 
 def _theirs(what: str, run: Callable[[], Any]) -> Any:
-    """`run()`, code of the user's, whose exception becomes the cause of a TargetError."""
+    """Call `run()`, which is user code. Its exception becomes the cause of a TargetError."""
     try:
         return run()
-    except Exception as error:  # theirs, whatever it is
+    except Exception as error:  # user code raises anything
         raise TargetError(f"{what} raised {type(error).__name__}: {first_line(error)}") from error
 
 

@@ -1,4 +1,4 @@
-"""Tensors whose values are not computed: which they are, and what ends a program that asks for one of these values."""
+"""Keeps track of tensors whose values are not computed, and ends a program that asks for such a value."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Unknown:
         self._storages: dict[int, weakref.ref] = {}
 
     def add(self, tensor: torch.Tensor) -> None:
-        """Take note that nothing is known of this tensor's values, nor of its storage's."""
+        """Mark the values of this tensor, and of its whole storage, as unknown."""
         storage = _storage(tensor)
         if storage is not None:
             key = storage._cdata
@@ -53,7 +53,7 @@ class Unknown:
 
 
 class Stops(Protocol):
-    """What is asked of a session that knows of unknown tensors."""
+    """The session's part in handling unknown tensors."""
 
     unknown: Unknown
 
@@ -63,18 +63,18 @@ class Stops(Protocol):
 
 
 class WatchedCell(Cell):
-    """A cell that knows whether its content is unknown, and says so of the memory that it comes to have."""
+    """A cell that knows whether its content is unknown, and marks its host memory accordingly."""
 
     __slots__ = ()
 
     @property
     def unknown(self) -> bool:
-        """Whether a part of what the device holds has no value, while the host holds nothing."""
+        """Whether part of the device's content has no value, while the host has no copy."""
         whole = self.values.get(self.root) if self.before is None else self.before
         return self.storage is None and any(v is NO_VALUE for v in (whole, *(self.values[p] for p in self.parts)))
 
     def host_view(self, meta: Meta) -> torch.Tensor:
-        """A plain CPU tensor, which is unknown if what it is made from is."""
+        """A plain CPU tensor, which is unknown if its source is."""
         unknown = self.unknown
         plain = super().host_view(meta)
         if unknown:
@@ -110,7 +110,7 @@ class Reads(TorchFunctionMode):
     def _reads(self, func: Any) -> bool:
         if func in _NUMBERS:
             return not in_block()  # else it arrives as an aten call, which is counted
-        return func not in _MEMORY or not dispatching()  # which looks at what tensors share
+        return func not in _MEMORY or not dispatching()  # dispatch itself looks at shared memory
 
 
 _NUMBERS = dict.fromkeys(

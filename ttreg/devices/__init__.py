@@ -103,7 +103,7 @@ def import_ttnn() -> Any:
 def require_ttnn() -> None:
     """Silence ttnn, and raise DeviceUnavailableError if it is missing or untested."""
     os.environ.setdefault("LOGURU_LEVEL", "ERROR")  # ttnn logs its configuration when it is imported
-    # It logs each refusal as "critical", which then comes as an exception.
+    # It logs each refusal as "critical" and raises an exception for it too.
     os.environ.setdefault("TT_METAL_LOGGER_LEVEL", "OFF")
     if importlib.util.find_spec("ttnn") is None:
         if sys.version_info[:2] not in ((3, 10), (3, 12)):
@@ -119,7 +119,7 @@ def require_ttnn() -> None:
 
 
 def _forked() -> None:
-    _parents.update(_open)  # kept, since they are the parent's to close
+    _parents.update(_open)  # kept alive, because only the parent may close them
     _open.clear()
 
 
@@ -134,4 +134,4 @@ def _close_all() -> None:
         if close is not None:
             close()
     _open.clear()
-    _references.clear()  # what holds ttnn when Python ends has it complain
+    _references.clear()  # ttnn complains at exit if something still refers to it

@@ -1,4 +1,4 @@
-"""What ttreg asks of a device, whichever it is."""
+"""The interface of all devices."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def ttnn_dtype_name(value: Value) -> str:
 
 
 class KeptWeights:
-    """The forms in which `ttnn.conv2d` left one kernel and bias, by the rest of the call; the oldest give way.
+    """Prepared kernels and biases of `ttnn.conv2d`, by the rest of the call; the oldest are dropped first.
 
-    Given a kernel as PyTorch has it, ttnn brings it to the host and back at every call.
+    Without preparation, ttnn moves the kernel to the host and back at every call.
     """
 
     LIMIT = 8
@@ -54,7 +54,7 @@ class Device(Protocol):
     arch: str
     ttnn_version: str
     validated: bool
-    chip_numerics: bool  # whether it computes what a chip's kernels do, or stands for one that does
+    chip_numerics: bool  # whether its values are those of a chip's kernels, or a model of them
     lock: threading.RLock
     tt: Any  # the ttnn API that lowerings are given; `tt.device` is what ttnn calls take as their device
 

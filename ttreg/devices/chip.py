@@ -21,7 +21,7 @@ def open_chip(settings: Settings, ttnn_version: str) -> Chip:
 
 
 def open_mock(settings: Settings, ttnn_version: str) -> Chip:
-    """Open a mocked chip, on which everything of ttnn's host side is real and nothing has values.
+    """Open a mocked chip: ttnn's host side is real, and tensors have no values.
 
     A process has one mocked chip: raises DeviceUnavailableError if another arch is open.
     """
@@ -62,8 +62,8 @@ def _forked() -> None:
 os.register_at_fork(after_in_child=_forked)
 
 
-# ttnn notes down each read in a queue of 8192 that nobody empties on a mocked chip, and then waits forever. The rest is
-# left to ttnn's own reads, as of the kernels that it prepares.
+# ttnn records each read in a queue of 8192, which nobody empties on a mocked chip, and waits forever once it is full.
+# The rest of the queue is reserved for ttnn's own reads, such as those of kernels that it prepares.
 _MOST_READS_OF_A_MOCK = 7000
 
 # What ttnn gives for its dtypes; float32 for block floats.
@@ -98,7 +98,7 @@ class Chip:
         return self.tt.from_torch(plain, dtype=getattr(self.tt, dtype), layout=layout, device=self._device)
 
     def download(self, value: Value) -> torch.Tensor:
-        """See `Device.download`; a mocked chip, which has no values, gives zeros without asking ttnn in the end."""
+        """See `Device.download`; a mocked chip gives zeros, and after many reads no longer asks ttnn."""
         if self.name == "mock":
             self._reads += 1
             if self._reads > _MOST_READS_OF_A_MOCK:
@@ -123,7 +123,7 @@ class TtnnApi:
         self.device = device
 
     def conv2d(self, *, kept: base.KeptWeights, weight_tensor: Value, bias_tensor: Value | None, **call: Any) -> Value:
-        """`ttnn.conv2d`, given the kernel as it left it at an earlier call like this one."""
+        """`ttnn.conv2d` with the kernel that an earlier call of the same form has prepared."""
         import ttnn
 
         convolve = guarded("conv2d", ttnn.conv2d)
@@ -150,7 +150,7 @@ class TtnnApi:
 
 
 def guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The ttnn function, whose refusals come as `RefusedByDevice`."""
+    """The ttnn function, which raises `RefusedByDevice` for refused calls."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         try:

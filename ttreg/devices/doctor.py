@@ -1,4 +1,4 @@
-"""Looks at what ttreg needs on this machine, and says what to do about what it does not find."""
+"""Checks what ttreg needs on this machine, and gives advice where something is missing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ with ttreg.device_mode(device="mock", arch=sys.argv[1]) as session:
 
 
 class Line(BaseModel):
-    """One thing looked at; `advice` says what to do where it is not ok."""
+    """One check. `advice` says what to do if it fails."""
 
     name: str
     status: Literal["ok", "warn", "fail"]
@@ -42,7 +42,7 @@ class Line(BaseModel):
 
 
 def examine() -> Iterator[Line]:
-    """Look at one thing after the other; the mocked chips are really opened, each in a process of its own."""
+    """Run the checks one by one. The mocked chips are really opened, each in a process of its own."""
     yield _python()
     yield _torch()
     yield _ttnn()
@@ -152,5 +152,5 @@ def _cache() -> Line:
 
 
 def _needed() -> Literal["warn", "fail"]:
-    """How bad it is to lack what only a card needs."""
+    """The severity of a missing part that only a card needs."""
     return "fail" if chip_present() and not os.environ.get("TT_METAL_SIMULATOR") else "warn"

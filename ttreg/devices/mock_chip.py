@@ -16,7 +16,7 @@ from ..errors import DeviceUnavailableError
 from .null_kernel import stand_in_compiler
 from .runtime_root import RuntimeRoot, drop_damaged_kernels, make_folder
 
-# The card that stands for each architecture: its description lies beside this file.
+# The card that represents each architecture. Its description lies next to this file.
 CARDS = {"wormhole_b0": "n150.yaml", "blackhole": "p150.yaml"}
 
 # Where ttnn looks for its compiler, below its root.

@@ -1,10 +1,10 @@
-"""Stands in for ttnn's RISC-V compiler on a mocked chip: that runs no kernel, so one does for all."""
+"""Replaces ttnn's RISC-V compiler on a mocked chip, which runs no kernels: one empty kernel serves for all."""
 
 from __future__ import annotations
 
 import struct
 
-# Where the text is said to be. It does not matter: ttnn puts kernels wherever it has room.
+# The address of the text segment. Any address works: ttnn puts kernels wherever it has room.
 _TEXT_ADDRESS = 0x4000
 _RET = 0x00008067  # jalr zero, 0(ra)
 

@@ -1,4 +1,4 @@
-"""What was measured of the entries on a chip, as data of the package: how far their values are from the CPU's."""
+"""The measured accuracy of the entries on a chip, as data of the package: how far values are from the CPU's."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Part(BaseModel):
 
     call: str  # a digest of the aten call's text
     calls: str  # of the ttnn calls that were made for it
-    changed: bool = False  # whether the lowering makes other ones now
+    changed: bool = False  # whether the lowering makes other calls now
 
 
 class SampleFigures(Part, Errors):
@@ -54,7 +54,7 @@ class SampleFigures(Part, Errors):
 
 
 class SpecialValue(BaseModel):
-    """Inputs for which the chip gives another value than the CPU: as texts, for there are NaN and infinities."""
+    """Inputs for which the chip gives another value than the CPU, as text because of NaN and infinities."""
 
     inputs: list[str]
     cpu: str
@@ -65,7 +65,7 @@ class SpecialValue(BaseModel):
 
 
 class SweepFigures(Part):
-    """An elementwise op on [-10, 10], if that was measured, and the special values for which the chip gives others."""
+    """An elementwise op on [-10, 10], if that was measured, and the special values where chip and CPU differ."""
 
     usual: Errors | None = None
     tried: int = 0
@@ -84,7 +84,7 @@ class Figures(BaseModel):
     sweep: SweepFigures | None = None
 
     def of_now(self) -> list[SampleFigures]:
-        """The samples for which the lowering makes the ttnn calls that it made when they were measured."""
+        """The samples whose ttnn calls are still those that were measured."""
         return [sample for sample in self.samples if not sample.changed and not sample.failed]
 
     def of_samples(self) -> Errors | None:
@@ -93,11 +93,11 @@ class Figures(BaseModel):
         return largest(now) if now else None
 
     def of_sweep(self) -> SweepFigures | None:
-        """What was found on [-10, 10] and of special values, if the lowering makes those calls still."""
+        """The results on [-10, 10] and for special values, if the lowering still makes the same calls."""
         return self.sweep if self.sweep is not None and not self.sweep.changed else None
 
     def worst_relative(self) -> float | None:
-        """The worst relative error over the samples and on [-10, 10]; None where nothing holds any more."""
+        """The worst relative error over the samples and on [-10, 10]; None if no figure is valid any more."""
         sweep = self.of_sweep()
         found = self.of_samples(), sweep.usual if sweep is not None else None
         return max((errors.max_rel for errors in found if errors is not None), default=None)

@@ -1,1 +1,1 @@
-"""Entries tried with their samples: ttnn calls in real ttnn, values of a chip, and the figures kept of these."""
+"""Runs the samples of entries in real ttnn or on a chip, and makes the package's figures of accuracy."""

@@ -1,4 +1,4 @@
-"""A digest of the ttnn calls that a session makes, which tells whether a lowering does what it did when measured."""
+"""A digest of the ttnn calls of a session. It shows whether a lowering has changed since it was measured."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Calls:
     """The ttnn calls of a session, as text: the same on each device, in each process and on each machine."""
 
     def __init__(self, session: Session):
-        """Note down what the session's lowerings call from now on; it may not have called anything yet."""
+        """Record all ttnn calls of the session's lowerings. The session must be new."""
         self.lines: list[str] = []
-        self._tensors: list[Any] = []  # kept, so that no other takes their identities
+        self._tensors: list[Any] = []  # kept alive, so that no other object gets the same id
         self._names: dict[int, str] = {}
         self._numbers = count()
         session.tt._device = _Noted(session.device, self)
@@ -33,7 +33,7 @@ class Calls:
         return hashlib.sha256("\n".join(self.lines).encode()).hexdigest()[:12]
 
     def noted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, whose calls are noted down."""
+        """The function, with its calls recorded."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
             given = [*map(self._text, args), *(f"{key}={self._text(value)}" for key, value in sorted(kwargs.items()))]
@@ -62,7 +62,7 @@ class Calls:
         return _setting(value)
 
     def _same(self, made: Any, given: Any) -> None:
-        """Have a tensor go by the name of another."""
+        """Give a tensor the name of another one."""
         self._tensors.append(made)
         self._names[id(made)] = self._names[id(given)]
 
@@ -79,7 +79,7 @@ def _alike(made: Any, given: Any) -> bool:
 
 
 class _Noted:
-    """A device whose ttnn calls are noted down."""
+    """A device that records its ttnn calls."""
 
     def __init__(self, device: Any, calls: Calls):
         self._device, self.tt = device, _NotedApi(device.tt, calls)
@@ -89,7 +89,7 @@ class _Noted:
 
 
 class _NotedApi:
-    """A device's ttnn API whose calls are noted down."""
+    """A ttnn API that records its calls."""
 
     def __init__(self, tt: Any, calls: Calls):
         self._tt, self._calls = tt, calls

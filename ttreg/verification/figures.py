@@ -1,4 +1,4 @@
-"""Makes the package's figures from the values of a run, and finds which of them the lowerings have outgrown."""
+"""Makes the package's figures from the values of a run, and marks figures of lowerings that have changed since."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def digest_of(call: str) -> str:
 
 
 def merged(before: Measured, run: Run, verdicts: Sequence[Verdict]) -> Measured:
-    """The figures with those of a run, which take the place of earlier ones of the same entries and dtypes.
+    """The figures, updated with those of a run. These replace earlier figures of the same entries and dtypes.
 
-    Raises TtregError for a run with other settings than the usual ones, which is none of the entries as users run them.
+    Raises TtregError for a run with unusual settings, because the figures describe entries under the default settings.
     """
     if run.settings:
         said = ", ".join(f"{name}={value}" for name, value in run.settings.items())
@@ -86,7 +86,7 @@ def _rounded(errors: Errors) -> Errors:
 
 
 def marked(measured: Measured) -> Iterator[Figures]:
-    """The figures, each with a mark on those of other ttnn calls than the lowering makes now.
+    """The figures, marked where the lowering now makes other ttnn calls than those that were measured.
 
     The calls are found on the emulated device, which takes a fraction of a second for each op.
     """
@@ -104,12 +104,12 @@ def marked(measured: Measured) -> Iterator[Figures]:
 
 def _mark(parts: Iterable[Part], now: dict[str, str]) -> None:
     for part in parts:
-        part.calls = part.calls or now.get(part.call, "")  # a sample without an answer tells of none
+        part.calls = part.calls or now.get(part.call, "")  # a sample without an answer has no calls
         part.changed = now.get(part.call) != part.calls
 
 
 def _calls(entry: Entry, figures: Figures, arch: str) -> dict[str, str]:
-    """Digests of the ttnn calls that the measured samples make now, by those of the aten calls."""
+    """Digests of the ttnn calls that the measured samples make now, by the digests of their aten calls."""
     wanted = {sample.call for sample in figures.samples}
     found = {}
     for sample in entry.samples():

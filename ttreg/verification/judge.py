@@ -1,4 +1,4 @@
-"""Says where a chip's values are worse than what the package states of the entry."""
+"""Says where a chip's values are worse than the package's figures for the entry."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ..measured import Errors, Figures
 from .values import Values
 from .verify import Verdict
 
-# A card may round otherwise than what the figures are of: twice the stated error, and a few roundings, are no news.
+# A card may round differently from the simulator: up to twice the stated error, plus a few roundings, is accepted.
 _FACTOR, _ROUNDINGS = 2.0, 4
 
 
 def judged(verdict: Verdict, figures: Figures | None) -> Verdict:
-    """The verdict, whose `error` says how it is worse than stated, if it is.
+    """The verdict. If it is worse than the figures, `error` says how.
 
-    Of what has no figure, or one of another lowering, it says if it is outside of the dtype's tolerance.
+    Without a figure for this lowering, `error` says whether values are outside the dtype's tolerance.
     """
     values = verdict.values
     if verdict.error or values is None or not verdict.accepted:

@@ -1,4 +1,4 @@
-"""Measures what a chip computes: every accepted sample of the entries in a process of its own, beside the CPU."""
+"""Measures a chip: runs every accepted sample of the entries in a worker process and compares it with the CPU."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .workers import Lost, done
 
 _OF_THE_CHIP = ("device_id", "l1_small_size", "trace_region_size")
 
-# Samples in a row for which there was no chip, after which the others are not tried.
+# After this many samples in a row without a chip, the others are not tried.
 _PATIENCE = 3
 
 
@@ -50,12 +50,12 @@ class Task:
 
     @property
     def key(self) -> tuple[str, int | None, str, str]:
-        """What makes it the same task in another run."""
+        """Identifies the same task in another run."""
         return self.op, self.sample, self.dtype, self.call
 
 
 def tasks(patterns: Sequence[str] = (), special: bool = False) -> Iterator[Task]:
-    """The samples of the entries with a lowering that the patterns name, and their sweeps; accepted ones or not."""
+    """All samples and sweeps of the entries that the patterns name and that have a lowering, also refused samples."""
     for entry in registry.matching(patterns, "device"):
         for number, sample in enumerate(entry.samples()):
             yield Task(str(entry.op), entry.family, number, _dtype(entry, sample), written(entry, sample))
@@ -67,7 +67,7 @@ def tasks(patterns: Sequence[str] = (), special: bool = False) -> Iterator[Task]
 def measure(
     todo: Sequence[Task], settings: dict[str, Any], limit: float, workers: int = 1, module: Path | None = None
 ) -> Iterator[Verdict]:
-    """A verdict on each task, as they come; `module` is a Python file that the processes run first.
+    """Yield a verdict on each task as it is done. `module` is a Python file that the worker processes run first.
 
     `settings` are keywords of `device_mode`; a task may take `limit` seconds.
     """
@@ -89,7 +89,7 @@ def measure(
 
 
 def chosen(keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run: the keywords, and what the environment says, of what values or the chip depend on.
+    """The settings that values or the chip depend on, from the keywords and the environment.
 
     Raises SettingsError for unknown ones.
     """
@@ -104,13 +104,13 @@ def key_of(verdict: Verdict) -> tuple[str, int | None, str, str]:
 
 
 def not_in(found: Collection[Verdict], wanted: Iterable[Task]) -> list[Task]:
-    """The tasks on which there is no verdict yet."""
+    """The tasks that have no verdict yet."""
     have = set(map(key_of, found))
     return [task for task in wanted if task.key not in have]
 
 
 def _work(connection: Connection, settings: dict[str, Any], module: Path | None) -> None:
-    """In a process of its own: answer with the verdict on each task that comes."""
+    """Run in a worker process: answer each task with a verdict."""
     torch.set_num_threads(1)
     if module is not None:
         spec = importlib.util.spec_from_file_location(module.stem, module)
@@ -145,7 +145,7 @@ def _verdict(task: Task, entry: Entry, settings: dict[str, Any]) -> Verdict:
             values.outputs = _compared(result)
         if error or any(not output.close for output in values.outputs):
             values.status = "differs"
-    except Exception as raised:  # whatever it is, it is said of this sample, and the others are measured
+    except Exception as raised:  # any error belongs to this sample, and the others are still measured
         values.status, error = _status(raised), f"{type(raised).__name__}: {first_line(raised)}"
     values.seconds = round(time.monotonic() - start, 3)
     return Verdict(
@@ -160,7 +160,7 @@ def _block(settings: Mapping[str, Any]) -> device_mode:
 def _status(raised: Exception) -> Status:
     if (
         isinstance(raised, DeviceUnavailableError) or not devices.chip_present()
-    ):  # it may have gone in the middle of a call
+    ):  # the chip may have failed in the middle of a call
         return "unavailable"
     return "refused" if isinstance(raised, DeviceError) else "raised"
 

@@ -42,13 +42,13 @@ _MAGNITUDES = (
 _VALUES = (nan, inf, -inf, 0.0, -0.0, *(sign * value for value in _MAGNITUDES for sign in (1.0, -1.0)))
 _USUAL, _WIDE = 2048, 1024  # values on [-10, 10] and of the wide range
 
-# Elementwise too, though PyTorch does not tag them so.
+# These are elementwise too, though PyTorch does not tag them.
 _UNTAGGED = ("aten.hardswish.default", "aten.rsub.Tensor", "aten.floor_divide.default", "aten._prelu_kernel.default")
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """A call of an op on all values of a sweep, a vector of each tensor: first the special ones, then the others."""
+    """A call of an op on all values of a sweep. Each tensor is a vector: first special values, then the others."""
 
     sample: Sample
     tensors: list[torch.Tensor]
@@ -56,7 +56,7 @@ class Inputs:
 
 
 def sweeps(entry: Entry, dtype: torch.dtype) -> Iterator[Inputs]:
-    """The call of the sweep in that dtype: none if the op is not elementwise, or has no sample that can be swept.
+    """The sweep's call in that dtype. None if the op is not elementwise, or if no sample can be swept.
 
     It is the first such sample that has one or two tensors, all of that dtype; its other arguments stay.
     """

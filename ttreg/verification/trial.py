@@ -1,4 +1,4 @@
-"""Tries an entry with one of its samples: what it decides, and the device's result beside the host's."""
+"""Tries an entry with one of its samples: the decision, and the results of device and host."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Trial:
                 return f"output {number} is {output.meta}, the CPU gives {expected.meta}"
             given, wanted = self._carried(output), self._carried(expected)
             if self.in_narrow:
-                # Both are right: to round once, at the end, and to round in between as CPU does in the narrower dtype.
+                # Both are right: rounding once at the end, and rounding in between as CPU does in the narrower dtype.
                 other = self._carried(self.in_narrow[number])
                 wanted = torch.where(differences(given, other) < differences(given, wanted), other, wanted)
             if not close(given, wanted):
@@ -86,7 +86,7 @@ def trial(session: Session, entry: Entry, sample: Sample) -> Trial:
     def to_device(tensor: torch.Tensor) -> torch.Tensor:
         movable = tensor.dtype in session.carriers and tensor.dtype is not torch.int64 and tensor.numel()
         if session.device.name == "mock" and not tensor.is_floating_point() and entry.checked:
-            return tensor  # a mocked chip would not give the indices back, and others may be wrong
+            return tensor  # a mocked chip has no values, so it returns no valid indices
         return session.to_device(tensor) if movable else tensor
 
     with without_modes():
@@ -119,7 +119,7 @@ def _outputs(session: Session, result: Any) -> list[Output]:
 def _read(session: Session, tensor: torch.Tensor) -> Output:
     if not isinstance(tensor, DeviceTensor) or not session.holds(tensor):
         return Output(meta_of(tensor), session.read(tensor).contiguous().clone())
-    # By its device value, so that a view's lowering makes it.
+    # Ask for the device value, so that a view's lowering runs.
     values = session.download(session.value(tensor))
     if tensor.dtype is torch.bool and not bool(((values == 0) | (values == 1)).all()):
         raise LoweringError(f"a bool is carried by other numbers than 0 and 1: {values.unique()[:5].tolist()}")

@@ -1,4 +1,4 @@
-"""What a chip computed of a call beside what the CPU does: the measures that `ttreg verify --values` takes."""
+"""Compares a chip's results with the CPU's: the measures of `ttreg verify --values`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Status = Literal["ok", "differs", "refused", "raised", "hung", "vanished", "unav
 
 
 class Compared(Errors):
-    """One output beside the CPU's."""
+    """One output, compared with the CPU's."""
 
     dtype: str
     shape: list[int]
@@ -39,10 +39,10 @@ class Sweep(BaseModel):
 
 
 class Values(BaseModel):
-    """What became of a sample on a chip: its values beside the CPU's."""
+    """The outcome of a sample on a chip: its values, compared with the CPU's."""
 
     call: str
-    dtype: str  # that of the call's first floating-point tensor, else of its first tensor, else of its result
+    dtype: str  # the dtype of the first floating-point tensor, else of the first tensor, else of the result
     status: Status
     calls: str = ""  # a digest of the ttnn calls that were made
     seconds: float = 0.0
@@ -50,7 +50,7 @@ class Values(BaseModel):
     sweep: Sweep | None = None
 
     def worst(self) -> Errors:
-        """The largest of each measure over the outputs; of a sweep, those on [-10, 10]."""
+        """The largest of each measure over the outputs. For a sweep, the measures on [-10, 10]."""
         return self.sweep.usual or Errors() if self.sweep is not None else largest(self.outputs)
 
     def pcc(self) -> float | None:
@@ -78,7 +78,7 @@ def errors(given: torch.Tensor, wanted: torch.Tensor) -> Errors:
 
 
 def compared(output: Output, expected: Output) -> Compared:
-    """An output of the chip beside the CPU's, which has the same metadata."""
+    """Compare an output of the chip with the CPU's, which has the same metadata."""
     given, wanted = output.values, expected.values
     found = errors(given, wanted)
     return Compared(

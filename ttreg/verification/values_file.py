@@ -21,7 +21,7 @@ OF_VALUES = ("precision", "float32", "attention")
 
 
 def as_usual(**keywords: Any) -> dict[str, Any]:
-    """The keywords for a block in which everything else is as by default, whatever the environment says."""
+    """The keywords, completed with the defaults of all others, so that the environment has no effect."""
     return {**asdict(Settings()), "min_upload_numel": 0, **keywords}
 
 
@@ -39,7 +39,7 @@ class Run(BaseModel):
 
     @classmethod
     def of_here(cls, settings: Mapping[str, Any]) -> Run:
-        """A run that begins now, in this environment."""
+        """A new run in this environment."""
         simulator = os.environ.get("TT_METAL_SIMULATOR", "")
         return cls(
             ttnn=importlib.metadata.version("ttnn"),
@@ -52,7 +52,7 @@ class Run(BaseModel):
 
 
 def read(path: Path) -> tuple[Run, list[Verdict]]:
-    """The run and its verdicts; a last line that was cut off when the run was ended is left out.
+    """The run and its verdicts. An incomplete last line, left by a run that was interrupted, is ignored.
 
     Raises TtregError where the file cannot be read or is something else, with the line, and for another ttnn's values.
     """
@@ -86,7 +86,7 @@ def read(path: Path) -> tuple[Run, list[Verdict]]:
 
 
 def resume(path: Path, run: Run) -> list[Verdict]:
-    """The verdicts that the file has; it is made if there is none, and what was cut off is removed.
+    """The verdicts in the file. Makes the file if there is none, and removes an incomplete last line.
 
     Raises TtregError where it cannot be continued: it was measured on something else, or with other settings.
     """

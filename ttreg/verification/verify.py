@@ -18,7 +18,7 @@ from .workers import interrupts_held
 
 
 class Verdict(BaseModel):
-    """What became of a sample of an entry on a chip; `error` is empty where ttnn took it and gave the CPU's result.
+    """The outcome of a sample on a chip. `error` is empty if ttnn took the calls and the result is the CPU's.
 
     `sample` is its number, or None for the sweep of special values. A mocked chip gives no `values`.
     """
@@ -49,7 +49,7 @@ def verify(
     context = multiprocessing.get_context("spawn")
     queue: multiprocessing.Queue = context.Queue()
     worker = context.Process(target=_work, args=(arch, tuple(patterns), module, given, queue), daemon=True)
-    with interrupts_held():  # and for good by the worker: Ctrl-C is for this process, which ends it
+    with interrupts_held():  # the worker ignores it for good: Ctrl-C goes to this process, which ends the worker
         worker.start()
     try:
         while (verdict := queue.get()) is not None:

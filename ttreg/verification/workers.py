@@ -1,4 +1,4 @@
-"""Processes that do tasks one after the other, each within a time limit; one that hangs or ends is replaced."""
+"""Worker processes that run tasks one by one, each with a time limit. A worker that hangs or dies is replaced."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 START = 600.0  # seconds that a process may take to import what it needs
 _END = 30.0  # seconds in which it closes its device
 
-# What a process does: given the connection on which tasks come and answers go, and what it is told at the start.
+# The work of a process. It is given the connection for tasks and answers, and arguments from the start.
 Work = Callable[..., None]
 
 
@@ -41,7 +41,7 @@ class _Worker:
 def done(
     work: Work, told: tuple, tasks: Iterable[Any], limit: float, workers: int = 1
 ) -> Iterator[tuple[Any, Any] | Lost]:
-    """Each task with its answer, as they come.
+    """Yield each task with its answer as it is done.
 
     `work(connection, *told)` runs in the process: it sends one object when it is ready, and an answer for each task.
     """
@@ -66,7 +66,7 @@ def done(
 
 
 def _answers(busy: list[_Worker], limit: float) -> Iterator[tuple[Any, Any] | Lost]:
-    """What came of the tasks of some processes, after a wait for the first of them."""
+    """Wait for the first process that is ready, and return all answers that have come."""
     if not busy:
         return
     soonest = min(worker.deadline for worker in busy)
@@ -97,7 +97,7 @@ def _started(work: Work, told: tuple) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_run, args=(work, theirs, told), daemon=True)
-    with interrupts_held():  # and for good by the process: Ctrl-C is for this one, which ends it
+    with interrupts_held():  # the worker ignores it for good: Ctrl-C goes to this process, which ends the worker
         process.start()
     theirs.close()
     return _Worker(process, ours)
@@ -105,20 +105,20 @@ def _started(work: Work, told: tuple) -> _Worker:
 
 def _given(worker: _Worker, task: Any, limit: float) -> _Worker:
     worker.task, worker.deadline = task, time.monotonic() + (limit if worker.ready else START)
-    with suppress(OSError):  # a process that is gone shows when its answer is waited for
+    with suppress(OSError):  # if the process has ended, waiting for its answer shows it
         worker.connection.send(task)
     return worker
 
 
 def _run(work: Work, connection: Connection, told: tuple) -> None:
     os.setpgrp()  # so that what it starts can be ended with it
-    os.dup2(2, 1)  # stdout is for the answers of the command
+    os.dup2(2, 1)  # the command alone writes to stdout
     with suppress(EOFError, BrokenPipeError):
         work(connection, *told)
 
 
 def _end(worker: _Worker) -> None:
-    """Let an idle process close its device; end one that is at work, or does not end."""
+    """Let an idle process close its device. Kill a process that is busy, or does not stop."""
     if worker.task is None and not worker.connection.closed:
         worker.connection.close()
         worker.process.join(_END)

@@ -1,4 +1,4 @@
-"""One emulated ttnn operation: the golden function's values, with the dtype and layout that ttnn would report."""
+"""One emulated ttnn operation: values of the golden function, with ttnn's dtype and layout."""
 
 from __future__ import annotations
 

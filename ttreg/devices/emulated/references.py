@@ -1,4 +1,4 @@
-"""References of our own where ttnn's golden function is missing, cannot run, or takes other arguments, and why."""
+"""ttreg's own references, where ttnn's golden function is missing, does not run, or takes other arguments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def reference(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 @reference("linear")
 def _linear(a: torch.Tensor, b: torch.Tensor, *, bias: torch.Tensor | None = None, **rest: Any) -> torch.Tensor:
-    """ttnn's takes a bias of two elements for a matrix of two rows, and refuses it."""
+    """ttnn's golden function takes a bias of two elements for a matrix of two rows, and refuses it."""
     product = _matmul(a, b, **rest)
     return product if bias is None else product + bias
 
@@ -37,7 +37,7 @@ def _matmul(
     dtype: Any = None,
     compute_kernel_config: Any = None,
 ) -> torch.Tensor:
-    """ttnn's rounds to the dtype of the factors, whatever `dtype` is asked for; the device adds up in float32."""
+    """ttnn's golden function always rounds to the factors' dtype; the device sums in float32, and heeds `dtype`."""
     a, b = a.mT if transpose_a else a, b.mT if transpose_b else b
     return a.float() @ b.float()
 
@@ -58,7 +58,7 @@ def _to_layout(values: torch.Tensor, layout: Any = None, **_: Any) -> torch.Tens
 def _scatter(
     values: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor, *, reduce: str | None = None
 ) -> torch.Tensor:
-    """ttnn's passes over `reduce`."""
+    """ttnn's golden function ignores `reduce`."""
     index = index.to(torch.int64)
     if reduce is None:
         return values.scatter(dim, index, source)

@@ -1,4 +1,4 @@
-"""Which dtype and layout ttnn gives an operation's results, where it is not that of the first tensor."""
+"""The dtype and layout of an operation's results in ttnn, where they differ from the first tensor's."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def result_layout(name: str, args: Any, kwargs: Any) -> Any:
 
 
 def _place_dtype(values: EmulatedTensor, dim: int) -> Any:
-    """Places in a dimension of more than 65536 elements, padded to tiles, need 32 bits; those of float32 have them."""
+    """Indices have 32 bits for float32, or if the dimension, with padding, has more than 65536 elements."""
     wide = values.dtype == ttnn.float32 or (values.shape and values.shape[dim] > 2**16)
     return ttnn.uint32 if wide else ttnn.uint16
 

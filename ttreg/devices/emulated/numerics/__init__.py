@@ -1,4 +1,4 @@
-"""What the chip's kernels were seen to compute where that differs from ttnn's golden functions, by kind of kernel."""
+"""A model of the chip's kernels, by kind of kernel, where their values differ from ttnn's golden functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions whose kernels are approximations of float32 too, far from its last place, and the products of `prod`.
+"""Functions whose kernels approximate in float32 too, with large errors, and the products of `prod`.
 
 The coefficients are those of ttnn's kernels, which cut results of bfloat16.
 """

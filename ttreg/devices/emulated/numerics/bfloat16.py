@@ -19,7 +19,7 @@ CUT = 7  # explicit bits of mantissa of bfloat16
 
 
 def polynomial(x: torch.Tensor, *coefficients: float) -> torch.Tensor:
-    """That of the coefficients, the constant one first."""
+    """The value of the polynomial; the constant coefficient comes first."""
     made = torch.full_like(x, coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
         made = made * x + coefficient
@@ -27,7 +27,7 @@ def polynomial(x: torch.Tensor, *coefficients: float) -> torch.Tensor:
 
 
 def of_bfloat16(*names: str) -> Callable[[OfFloat32], OfFloat32]:
-    """Use the decorated function of float32 in the place of `ttnn.<name>` of bfloat16."""
+    """Use the decorated float32 function in place of `ttnn.<name>` for bfloat16."""
 
     def decorate(function: OfFloat32) -> OfFloat32:
         def make(golden: Values) -> Values:

@@ -1,4 +1,4 @@
-"""add, subtract and rsub, which the matrix unit computes but for two tensors of float32."""
+"""add, subtract and rsub. The matrix unit computes them, except for two float32 tensors."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def cut(values: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def powers_of_two(values: torch.Tensor) -> torch.Tensor:
-    """The powers of two that float32 values are multiples of between 1 and 2; of a zero or a denormal, 0."""
+    """The power of two just below each float32 value, in magnitude; 0 for zeros and denormals."""
     return (as_bits(values) & _EXPONENT).view(torch.float32)
 
 
@@ -31,8 +31,8 @@ def without_denormals(values: torch.Tensor) -> torch.Tensor:
 def to_bfloat16(values: torch.Tensor, halves_to_even: bool = False) -> torch.Tensor:
     """float32 values as they are packed in bfloat16.
 
-    An infinity comes of a NaN, and +0 of what is smaller than the least normal number. The packer rounds halves away
-    from 0, kernels that round before it to even numbers.
+    NaN becomes an infinity. Magnitudes below the smallest normal number become +0. The packer rounds halves away from
+    0; kernels that round by themselves round halves to even.
     """
     bits = as_bits(values)
     magnitude = (bits & _MAGNITUDE).clamp(max=_EXPONENT)

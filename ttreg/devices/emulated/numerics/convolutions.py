@@ -1,4 +1,4 @@
-"""conv2d, as the product of the image's patches with the kernel that ttnn makes of it."""
+"""conv2d, which ttnn computes as the product of the image's patches with the kernel."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def _of_one_group(
 ) -> torch.Tensor:
     """The convolution of images (N, H, W, C) with a weight (O, C, rows, columns), a row of the kernel at a time.
 
-    The rows are added up in memory, in float32. If no bias follows, the sum is read again through a register for the
-    last row.
+    The rows are summed in memory, in float32. If there is no bias, the sum passes through a register before the last
+    row is added.
     """
     fill = -images.shape[3] % GROUP
     images = pad(images, (0, fill))

@@ -1,4 +1,4 @@
-"""Sums and products of single elements on the matrix unit, which adds and multiplies what its registers keep."""
+"""Elementwise sums and products on the matrix unit, whose registers truncate the operands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ KEPT = 10  # explicit bits of mantissa of a register; a product leaves out the l
 
 
 def added(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """`a + b` of float32 values: both are cut, and the smaller one is rounded to the grid of the larger one."""
+    """`a + b` of float32 values: both are truncated, and the smaller one is rounded to the grid of the larger one."""
     a, b = torch.broadcast_tensors(as_number(cut(a, KEPT)), as_number(cut(b, KEPT)))
     first_is_larger = a.abs() >= b.abs()
     larger, smaller = torch.where(first_is_larger, a, b), torch.where(first_is_larger, b, a)
@@ -33,7 +33,7 @@ def multiplied(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def as_number(values: torch.Tensor) -> torch.Tensor:
-    """float32 values in float64; to the unit an infinity or a NaN is a number of the exponent 128, a denormal is 0."""
+    """float32 values in float64. The unit reads infinities and NaN as numbers with exponent 128, and denormals as 0."""
     wide = values.double()
     if not bool(values.isfinite().all()):
         mantissa = (values.contiguous().view(torch.int32) & 0x7FFFFF).double() * 2.0**-23 + 1

@@ -1,4 +1,4 @@
-"""softmax and the norms that ttnn has as one kernel each, step by step with what its registers keep."""
+"""softmax and norms, which are one kernel each in ttnn, step by step with the precision of the registers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _softmax(_: Values) -> Values:
     def softmax(
         values: torch.Tensor, dim: int = -1, *, compute_kernel_config: Any = None, numeric_stable: bool = False
     ) -> torch.Tensor:
-        del numeric_stable  # without it ttnn's own values are others where exponentials overflow
+        del numeric_stable  # without it, ttnn gives other values where exponentials overflow
         rows = values.float().movedim(dim, -1) if values.ndim else values.float().reshape(1)
         exponentials = subtracted(rows, rows.amax(-1, keepdim=True)).exp()
         total = _sums(exponentials, compute_kernel_config)
@@ -51,7 +51,7 @@ def _layer_norm(_: Values) -> Values:
 
 @kernel("batch_norm")
 def _batch_norm(golden: Values) -> Values:
-    """That of float32 does not use the matrix unit."""
+    """In float32 this kernel does not use the matrix unit."""
 
     def batch_norm(values: torch.Tensor, **given: Any) -> torch.Tensor:
         return golden(values, **given) if values.dtype is torch.float32 else of_bfloat16(values, **given)
@@ -76,6 +76,6 @@ def _batch_norm(golden: Values) -> Values:
 
 
 def _sums(rows: torch.Tensor, config: Any) -> torch.Tensor:
-    """The sum of each row, which is its product with ones."""
+    """The sum of each row, computed as a product with ones."""
     ones = rows.new_ones(rows.shape[-1], 1)
     return matrix_product(rows.reshape(-1, rows.shape[-1]), ones, phases(config, True)).reshape(*rows.shape[:-1], 1)

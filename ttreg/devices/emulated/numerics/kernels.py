@@ -1,4 +1,4 @@
-"""All kernels of the table, and what they make of a golden function."""
+"""All kernels of the table, and how they replace golden functions."""
 
 from __future__ import annotations
 

@@ -35,6 +35,6 @@ def matmul(
     compute_kernel_config: Any = None,
 ) -> torch.Tensor:
     """The product in float32."""
-    del dtype  # of the result, which is cast when it is packed
+    del dtype  # the result's dtype; the packer casts to it
     a, b = a.mT if transpose_a else a, b.mT if transpose_b else b
     return product(a.float(), b.float(), phases(compute_kernel_config, float32(a, b)))

@@ -1,4 +1,4 @@
-"""What kernels of one operand make of NaN, and the sign of a NaN that they make: bfloat16 shows it as an infinity."""
+"""How unary kernels treat NaN, and the sign of the NaN that they return: in bfloat16 it becomes an infinity."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 from .bits import without_denormals
 from .table import Compute, Values, of_floats
 
-# To these a NaN is an infinity of its sign, in both dtypes.
+# These treat a NaN as an infinity of the same sign, in both dtypes.
 _INFINITY = ("erf", "hardsigmoid", "hardtanh", "clamp", "sign", "clip")
-# To these too where the result is bfloat16, or where the NaN is negative.
+# These do the same if the result is bfloat16, or if the NaN is negative.
 _INFINITY_OF_BFLOAT16 = ("tanh", "exp", "exp2", "softplus")
 _NEGATIVE_INFINITY = ("relu", "elu", "celu")
-# A number comes of it.
+# These return a number for NaN.
 _NUMBERS = {"reciprocal": 0.0, "sigmoid": -0.0}
 _NUMBERS_OF_BFLOAT16 = {"gelu": 0.0, "hardswish": 0.0, "tan": 0.0}
-# They make a NaN of their own, which is positive; the others keep the sign, or give that of their argument.
+# These return a positive NaN of their own. The others keep the sign, or use the sign of their argument.
 _POSITIVE = (
     *("acos", "acosh", "asin", "atan", "atanh", "cos", "cosh", "erfc", "expm1"),
     *("log", "log10", "log1p", "log2", "rsqrt", "sin", "sqrt"),

@@ -1,4 +1,4 @@
-"""What becomes of a kernel's results on their way from the registers of a core to its memory."""
+"""How the packer changes a kernel's results on their way from a core's registers to its memory."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import ttnn
 from ..tensor import stored
 from .bits import to_bfloat16
 
-# They copy what they are given, bit by bit, without the packer.
+# These copy their input bit by bit, without the packer.
 _COPIES = frozenset(("reshape", "slice", "concat", "gather", "embedding"))
-# Their results come to the packer in float32, and it rounds halves away from 0. Others round before, to even numbers.
+# The packer gets their results in float32 and rounds halves away from 0. Other kernels round before, halves to even.
 _ROUNDED_BY_THE_PACKER = frozenset(
     ("matmul", "linear", "conv2d", "softmax", "layer_norm", "batch_norm", "add", "subtract", "rsub")
 )

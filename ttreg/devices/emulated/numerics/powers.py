@@ -1,4 +1,4 @@
-"""pow, by the logarithm of the base: exponents past 32767 are no integers to it, and infinities are numbers."""
+"""pow, by the logarithm of the base. It treats no exponent above 32767 as an integer, and infinities as numbers."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Products as the matrix unit makes them of operands that it cuts, in groups on a common grid.
+"""Matrix products with the rounding of the matrix unit, which truncates operands and sums in groups on a common grid.
 
-The first operand arrives in a register whose mantissas are taken in parts of 7 and 4 bits, the second in one of 5 and
-5, each counted with the leading 1. A fidelity says which products of parts are made: LoFi that of the high ones, and
-each further one another. Products are added in groups of eight along K: each is rounded to the grid of the group's
-largest exponent, 2^-10 of it. Sums of groups are kept in float32.
+The unit splits the first operand's mantissa into parts of 7 and 4 bits, and the second operand's into 5 and 5, each
+with the leading 1. The fidelity says which parts are multiplied: LoFi only the high ones, and each higher fidelity one
+pair more. Products are summed in groups of eight along K. Each is rounded to a grid of 2^-10 of the group's largest
+exponent. Sums of groups are kept in float32.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from .bits import cut, powers_of_two
 from .elements import as_number
 
 GROUP = 8
-# Products of one call that are rounded one by one, some 0.4 s of work; of larger ones, the rounding of every n-th group
-# stands for that of its neighbours.
+# Up to this many products of one call are rounded one by one, in some 0.4 s. In larger calls, only every n-th group is
+# rounded, and its error stands for the error of its neighbours.
 MOST_ROUNDED = 2**28
-_AT_ONCE = 2**18  # elements that stay in a processor's cache
+_AT_ONCE = 2**18  # elements that fit into a processor's cache
 
 _HIGH = {"first": 6, "second": 4}  # explicit bits of mantissa
 _ALL = {"first": 10, "second": 9}
@@ -28,7 +28,7 @@ _PHASES = {"LoFi": 1, "HiFi2": 2, "HiFi3": 3, "HiFi4": 4}
 
 
 def phases(config: Any, of_float32: bool) -> int:
-    """How many of the four products of parts are made under ttnn's compute kernel config."""
+    """How many of the four products of parts ttnn's compute kernel config asks for."""
     if config is None:
         return 4 if of_float32 else 2
     return _PHASES[config.math_fidelity.name]
@@ -56,7 +56,7 @@ def matrix_product(a: torch.Tensor, b: torch.Tensor, phases: int) -> torch.Tenso
     a_high, b_high = cut(a, _HIGH["first"]), cut(b, _HIGH["second"])
     made = _rounded_sums(a_high, powers_of_two(a), b_high, powers_of_two(b))
     a_low, b_low = cut(a, _ALL["first"]) - a_high, cut(b, _ALL["second"]) - b_high
-    # The rounding of these is 2^-5 and 2^-7 of that above.
+    # These roundings are 2^-5 and 2^-7 times the rounding above.
     if phases == 2:
         made += a_high @ b_low
     elif phases == 3:
@@ -67,7 +67,7 @@ def matrix_product(a: torch.Tensor, b: torch.Tensor, phases: int) -> torch.Tenso
 
 
 def _scaled(values: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The values over the power of two of the largest along `dim`, so that products stay in float32; that power."""
+    """The values, divided by the power of two of the largest along `dim` so that float32 holds products; that power."""
     wide = as_number(values)
     largest = wide.abs().amax(dim, keepdim=True) if values.numel() else wide.new_ones(())
     power = torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent)
@@ -102,6 +102,6 @@ def _rounded_sums(a: torch.Tensor, a_powers: torch.Tensor, b: torch.Tensor, b_po
         # Added to this and taken from it again, a product is rounded to the grid.
         shift = (first_powers[part] * second_powers).amax(2, keepdim=True) * (1.5 * 2.0**13)
         rounded = (firsts[part] * beyond).add_(shift).sub_(shift)
-        # Of the groups that stand for others, what they are rounded by: nothing, where all products lie on the grid.
+        # The rounding error of the groups that stand for others; 0 if all products lie on the grid.
         made[part] = (rounded if step == 1 else rounded.sub_(firsts[part] * seconds)).sum((1, 2))
     return made if step == 1 else a @ b + made * step**0.5

@@ -1,4 +1,4 @@
-"""The table of the ttnn functions that are computed in a way of the chip's own, and how a kernel gets into it."""
+"""The table of ttnn functions whose values on the chip differ, and the decorators that add kernels to it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ KERNELS: dict[str, list[Callable[[Values], Values]]] = {}
 
 
 def kernel(*names: str) -> Callable[[Callable[[Values], Values]], Callable[[Values], Values]]:
-    """Use what the decorated function makes of a golden function in the place of `ttnn.<name>`'s.
+    """Let the decorated function wrap the golden function of `ttnn.<name>`.
 
-    Of several for one name, each is given what the one before has made.
+    If there are several for one name, each wraps the result of the one before.
     """
 
     def decorate(make: Callable[[Values], Values]) -> Callable[[Values], Values]:
@@ -29,7 +29,7 @@ def kernel(*names: str) -> Callable[[Callable[[Values], Values]], Callable[[Valu
 
 
 def of_floats(*names: str) -> Callable[[Compute], Compute]:
-    """Use the decorated function, which is given the golden one first, in the place of `ttnn.<name>` of floats."""
+    """Use the decorated function in place of `ttnn.<name>` for floats. Its first argument is the golden function."""
 
     def decorate(compute: Compute) -> Compute:
         def make(golden: Values) -> Values:
@@ -47,5 +47,5 @@ def of_floats(*names: str) -> Callable[[Compute], Compute]:
 
 
 def float32(*tensors: torch.Tensor) -> bool:
-    """Whether all are float32."""
+    """Whether all dtypes are float32."""
     return all(tensor.dtype is torch.float32 for tensor in tensors)

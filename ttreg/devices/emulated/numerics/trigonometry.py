@@ -1,4 +1,4 @@
-"""sin, cos and tan, which take multiples of pi from their argument in four parts: too few for large ones."""
+"""sin, cos and tan. They subtract multiples of pi in four parts, which is too inaccurate for large arguments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .table import Values, kernel
 
 Compute = Callable[[torch.Tensor, bool], torch.Tensor]
 
-_ROUNDING = 1.5 * 2.0**23  # added to a number and taken from it again, it leaves an integer
+_ROUNDING = 1.5 * 2.0**23  # adding and then subtracting this number rounds to an integer
 _PER_PI, _PER_HALF_PI = 0.31830987334251404, 0.6366197466850281
 _PI = (-3.140625, -float.fromhex("0x1.fbp-11"), -float.fromhex("0x1.51p-21"), -float.fromhex("0x1.0b4612p-33"))
 _HALF_PI = tuple(part / 2 for part in _PI)
@@ -27,8 +27,8 @@ _TANGENT_OF_BFLOAT16 = tuple(map(float.fromhex, ("0x1.55953p-2", "0x1.02b98p-3",
 def _fused(a: torch.Tensor, b: float | torch.Tensor, c: float | torch.Tensor) -> torch.Tensor:
     """`a * b + c` of float32 as the vector unit computes it.
 
-    Of the product, and then of both terms on the larger one's grid, three bits more than float32 has remain; the last
-    of them stands for all that are cut.
+    The product, and then both terms on the grid of the larger one, keep three bits more than float32. The last of
+    these bits is set if any lower bit was.
     """
     b, c = (torch.as_tensor(value, dtype=torch.float32) for value in (b, c))
     plain = a.double() * b.double() + c.double()

@@ -1,4 +1,4 @@
-"""Arithmetic and comparisons of two operands in the vector unit: of float32, without denormals."""
+"""Arithmetic and comparisons of two operands in the vector unit, which computes in float32 without denormals."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def _without_denormals(golden: Values) -> Values:
 
 @of_two_floats("multiply")
 def multiplied(a: torch.Tensor, b: torch.Tensor, narrow: bool) -> torch.Tensor:
-    """The product; what is not a number has the product's sign. That of bfloat16 is 0 where a factor is +0."""
+    """The product; a NaN has the product's sign. In bfloat16 it is 0 if a factor is +0."""
     made = signed(without_denormals(a) * without_denormals(b), a, b)
     return torch.where((as_bits(a) == 0) | (as_bits(b) == 0), 0.0, made) if narrow else made
 
 
 @of_two_floats("divide")
 def divided(a: torch.Tensor, b: torch.Tensor, narrow: bool) -> torch.Tensor:
-    """The quotient; that of bfloat16 is the product with a reciprocal, and so 0 where the divisor is not a number."""
+    """The quotient. In bfloat16 it is a product with the reciprocal, and so 0 if the divisor is NaN."""
     made = signed(without_denormals(a) / without_denormals(b), a, b)
     if not narrow:
         return made
@@ -83,13 +83,13 @@ def _rounded_quotient(unrounded: Values) -> Values:
 
 
 def signed(made: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """With the sign of a product where it is not a number."""
+    """The values, with NaN given the sign of the product."""
     is_negative = a.signbit() ^ b.signbit()
     return torch.where(made.isnan(), torch.where(is_negative, -torch.nan, torch.nan), made)
 
 
 def ordered(values: torch.Tensor) -> torch.Tensor:
-    """The place of float32 values among all, where what is not a number comes first or last by its sign."""
+    """The rank of float32 values among all; NaN comes first or last, by its sign."""
     bits = as_bits(values)
     return torch.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
 
@@ -111,7 +111,7 @@ def _hypot(a: torch.Tensor, b: torch.Tensor, narrow: bool) -> torch.Tensor:
 
 @of_two_floats("atan2")
 def _atan2(y: torch.Tensor, x: torch.Tensor, narrow: bool) -> torch.Tensor:
-    """Not a number where only denormals make y or x other than 0."""
+    """The angle; NaN where one operand is 0 and the other a denormal."""
     nothing = (without_denormals(y) == 0) & (without_denormals(x) == 0) & ((y == 0) ^ (x == 0))
     made = torch.where(nothing, torch.full_like(y, torch.nan).copysign(y), torch.atan2(y, x))
     return torch.where(y.isnan() | x.isnan(), torch.nan, made)
@@ -119,7 +119,7 @@ def _atan2(y: torch.Tensor, x: torch.Tensor, narrow: bool) -> torch.Tensor:
 
 @of_two_floats("fmod")
 def _fmod(a: torch.Tensor, b: torch.Tensor, narrow: bool) -> torch.Tensor:
-    """What is left of a quotient that is rounded to float32, put right by one divisor at most."""
+    """The remainder of a quotient that is rounded to float32, corrected by at most one divisor."""
     a, b = without_denormals(a), without_denormals(b)
     size = b.abs()
     made = _left(a, b, (a * b.reciprocal()).trunc())

@@ -1,7 +1,7 @@
-"""The vocabulary in which an entry says what the device can do: data that prints, refuses, and reads no values.
+"""The conditions by which an entry says what the device can do. They are data, and they read no tensor values.
 
-Every condition has the same three views: `str(condition)` for people, `refuse(call)` for dispatch, and the `Refusal`
-that it returns for the report.
+Every condition has three uses: `str(condition)` for people, `refuse(call)` for dispatch, and the `Refusal` that it
+returns for the report.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The base of all conditions, and those that are no more than a text or a function."""
+"""The base of all conditions, and the conditions that consist of a text and a function."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Condition:
 
     because: str = ""
 
-    # Whether it is about the program's own dtypes; other conditions see those that the device carries.
+    # Whether it sees the program's own dtypes. Other conditions see the dtypes that the device carries.
     sees_program_dtype: ClassVar[bool] = False
 
     def arguments(self) -> tuple[str, ...]:
@@ -24,7 +24,7 @@ class Condition:
         return ()
 
     def got(self, call: Call) -> str | None:
-        """What a refused call has instead, or None if the call is accepted."""
+        """What the call has that the condition refuses, or None if the call is accepted."""
         raise NotImplementedError
 
     def refuse(self, call: Call) -> Refusal | None:
@@ -51,7 +51,7 @@ class Never(Condition):
 
 @dataclass(frozen=True)
 class Check(Condition):
-    """What the vocabulary cannot say: a text, and a named function that returns what it got if it refuses, or None."""
+    """For all that other conditions cannot say: a text, and a named function that returns `got`, or None to accept."""
 
     text: str
     function: Callable[[Call], str | None]
@@ -65,6 +65,6 @@ class Check(Condition):
 
 @dataclass(frozen=True)
 class ProgramCheck(Check):
-    """As `Check`, of the program's own dtypes, in whichever the device carries them."""
+    """As `Check`, but it sees the program's own dtypes, not the dtypes that carry them."""
 
     sees_program_dtype: ClassVar[bool] = True

@@ -42,14 +42,14 @@ class Dtype(Condition):
 
 @dataclass(frozen=True)
 class ProgramDtype(Dtype):
-    """As `Dtype`, of the program's own dtypes: what PyTorch itself takes, in whichever dtype the device carries it."""
+    """As `Dtype`, but for the program's own dtypes, not the dtypes that carry them: what PyTorch itself takes."""
 
     sees_program_dtype: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
 class SameDtype(Condition):
-    """All tensors in the named arguments have one dtype, as PyTorch itself asks for."""
+    """All tensors in the named arguments have the same dtype, as PyTorch itself requires."""
 
     names: tuple[str, ...]
     sees_program_dtype: ClassVar[bool] = True
@@ -67,7 +67,7 @@ class SameDtype(Condition):
 
 @dataclass(frozen=True)
 class Rank(Condition):
-    """Each tensor in the argument has one of the numbers of dimensions."""
+    """Each tensor in the argument has one of the listed ranks (numbers of dimensions)."""
 
     name: str
     allowed: tuple[int, ...] | range
@@ -134,7 +134,7 @@ class MultipleOf(Condition):
 
 @dataclass(frozen=True)
 class SameShape(Condition):
-    """All tensors in the named arguments have one shape."""
+    """All tensors in the named arguments have the same shape."""
 
     names: tuple[str, ...]
 

@@ -1,4 +1,4 @@
-"""Conditions on what is no tensor: numbers, lists of numbers, flags."""
+"""Conditions on arguments that are not tensors: numbers, lists of numbers, flags."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .condition import Condition
 
 @dataclass(frozen=True)
 class Is(Condition):
-    """The argument equals the value; `[2, 2]` equals 2 throughout, as aten's own expansion has it."""
+    """The argument equals the value. A list `[2, 2]` equals 2, since aten expands numbers to lists so."""
 
     name: str
     value: Any
@@ -64,7 +64,7 @@ class Given(Condition):
 
 @dataclass(frozen=True)
 class AtMost(Condition):
-    """The argument, a number or a list of numbers, is nowhere larger than the limit."""
+    """No number in the argument, a number or a list of numbers, is larger than the limit."""
 
     name: str
     limit: float
@@ -81,7 +81,7 @@ class AtMost(Condition):
 
 @dataclass(frozen=True)
 class AtLeast(Condition):
-    """The argument, a number or a list of numbers, is nowhere smaller than the limit."""
+    """No number in the argument, a number or a list of numbers, is smaller than the limit."""
 
     name: str
     limit: float
@@ -97,7 +97,7 @@ class AtLeast(Condition):
 
 
 def _numbers(call: Call, name: str) -> list[Any]:
-    """The number that an argument is, or those of a list; None is none."""
+    """The argument's numbers: itself, or the items of its list. None gives no numbers."""
     value = call[name]
     return [number for number in (value if isinstance(value, (list, tuple)) else (value,)) if number is not None]
 
@@ -109,5 +109,5 @@ def _equal(value: Any, wanted: Any) -> bool:
         return all(_equal(item, wanted) for item in value)
     if isinstance(value, (list, tuple)):
         return list(value) == list(wanted)
-    # True == 1 in Python, but not to someone who reads a condition; 1.0 == 1 is meant.
+    # In Python True == 1, but a reader of the condition does not expect that. 1.0 == 1 is intended.
     return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)

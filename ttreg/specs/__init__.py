@@ -1,4 +1,4 @@
-"""What a lowering takes for each argument, in one object: dtypes, how the value arrives, and how both are shown."""
+"""Argument specs. One object per argument says its dtypes, how its value arrives, and how both are shown."""
 
 from .entry import Taken, Takes, conditions_of, specs_of
 from .indices import Ignoring, Index, Indices, Places, Rows, Segments

@@ -1,4 +1,4 @@
-"""What an entry says of all its arguments, as mappings of specs and the conditions that follow from them."""
+"""Turns what an entry says about its arguments into specs, and specs into conditions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .tensor import Tensor
 
 # A spec, or dtypes that stand for `Tensor(dtypes)`.
 Taken = Spec | tuple[torch.dtype, ...]
-# By argument, or one for every tensor argument.
+# One for each argument name, or a single one for every tensor argument.
 Takes = Mapping[str, Taken] | Taken
 
 
 def specs_of(op: OpOverload, takes: Takes) -> dict[str, Spec]:
-    """The spec of each argument for which there is one.
+    """The specs by argument name.
 
-    Raises RegistryError for what is none.
+    Raises RegistryError for a value that is not a spec.
     """
     if not isinstance(takes, Mapping):
         takes = dict.fromkeys(tensor_arguments(op), takes) if takes else {}
@@ -40,10 +40,10 @@ def _spec_of(op: OpOverload, name: str, taken: Taken) -> Spec:
 
 
 def conditions_of(op: OpOverload, specs: Mapping[str, Spec]) -> Iterator[Condition]:
-    """What the specs ask of a call: dtypes, in one condition where they are the same, and what else each asks."""
+    """The conditions that follow from the specs. Arguments with the same dtypes share one dtype condition."""
     alike: dict[tuple[bool, tuple[torch.dtype, ...], str], list[str]] = {}
     for name, spec in specs.items():
-        if spec.dtypes is not None and name in tensor_arguments(op):  # a number has none
+        if spec.dtypes is not None and name in tensor_arguments(op):  # numbers have no dtype
             alike.setdefault((spec.program_dtype, spec.dtypes, spec.because_of_dtypes), []).append(name)
     for (program_dtype, dtypes, because), names in alike.items():
         asked = ProgramDtype if program_dtype else Dtype

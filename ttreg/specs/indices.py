@@ -1,4 +1,4 @@
-"""Tensors of indices: the host checks them against their bounds, and what it makes of them arrives as uint32."""
+"""Specs for tensors of indices. The host checks them against their bounds; what it makes of them arrives as uint32."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Checked(Arrival):
 
 @dataclass(frozen=True)
 class _Bounded(Spec):
-    """The base of these specs. A subclass's `ready` takes the plain indices, and what `bound` says of the call.
+    """The base of these specs. A subclass's `ready` takes the plain indices, and the result of `bound` for the call.
 
     If an index is out of bounds, `ready` gives None: then the host runs the call, and raises what PyTorch raises.
     """
@@ -40,11 +40,11 @@ class _Bounded(Spec):
     checked: ClassVar[bool] = True
 
     def bound(self, call: Call) -> Any:
-        """What the call bounds the indices by."""
+        """The bounds that the call sets for the indices."""
         raise NotImplementedError
 
     def ready(self, index: Any, bound: Any) -> torch.Tensor | None:
-        """What arrives, still on the host; None if an index is out of bounds."""
+        """The tensor to upload; None if an index is out of bounds."""
         raise NotImplementedError
 
     def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
@@ -53,7 +53,7 @@ class _Bounded(Spec):
 
 @dataclass(frozen=True)
 class Index(_Bounded):
-    """Indices that are not negative and `below` a number that the call gives."""
+    """Indices from 0 up to, but without, the number that `below` gives for the call."""
 
     below: Callable[[Call], int] = field(kw_only=True)
 
@@ -69,10 +69,10 @@ class Index(_Bounded):
 
 @dataclass(frozen=True)
 class Indices(_Bounded):
-    """A list of indices into dimensions with the sizes that `into` gives; None leaves a dimension whole.
+    """A list of indices, one for each dimension. `into` gives the sizes; None in the list leaves a dimension whole.
 
-    They are flattened to one index into all those dimensions, in which a negative index counts from the end. That one
-    arrives in place of each.
+    Negative indices count from the end. The list is flattened to one index into all indexed dimensions, and that one
+    arrives in place of each index of the list.
     """
 
     into: Callable[[Call], Sequence[int]] = field(kw_only=True)
@@ -98,9 +98,9 @@ class Indices(_Bounded):
 
 @dataclass(frozen=True)
 class Ignoring(_Bounded):
-    """Indices below a number, of which one value stands for no element: it arrives as that number.
+    """Indices below a number, with one ignored value that stands for no element. It arrives as that number.
 
-    `below` gives the number and the ignored value, which may lie within the bounds or not.
+    `below` gives the number and the ignored value. That value may lie within the bounds or outside of them.
     """
 
     below: Callable[[Call], tuple[int, int]] = field(kw_only=True)
@@ -119,10 +119,11 @@ class Ignoring(_Bounded):
 
 @dataclass(frozen=True)
 class Places(_Bounded):
-    """Where each element goes. Which element goes to each place arrives, in the shape (images, places).
+    """For each element, the place where it goes. The inverse arrives: for each place, the element that goes there.
 
-    `into` gives how many places an image has, and how many of the index's last dimensions make an image. Of several
-    elements for a place, the last counts; a place without one gets the number of elements.
+    The inverse has the shape (images, places). `into` gives how many places an image has, and how many of the index's
+    last dimensions make an image. If several elements go to one place, the last one counts. A place without an element
+    gets the number of elements as its index.
     """
 
     into: Callable[[Call], tuple[int, int]] = field(kw_only=True)
@@ -147,9 +148,9 @@ class Places(_Bounded):
 
 @dataclass(frozen=True)
 class Rows(_Bounded):
-    """An index for each element, along a dimension. A matrix with that dimension last arrives.
+    """For each element, an index along one dimension. The indices arrive as a matrix with that dimension last.
 
-    `along` gives the size of the dimension, and the dimension.
+    `along` gives the size of the dimension, then the dimension itself.
     """
 
     along: Callable[[Call], tuple[int, int]] = field(kw_only=True)
@@ -170,10 +171,10 @@ class Rows(_Bounded):
 
 @dataclass(frozen=True)
 class Segments(_Bounded):
-    """The lengths or the offsets of segments of elements; the offsets arrive.
+    """The lengths or offsets of segments of elements. The offsets arrive in both cases.
 
-    `of` gives the number of elements. `offsets` says that they are offsets. Lengths have to add up to all elements
-    where `exact` says so of the call.
+    `of` gives the number of elements. `offsets` says that the argument holds offsets. If `exact` is true for the call,
+    the lengths have to add up to all elements.
     """
 
     of: Callable[[Call], int] = field(kw_only=True)

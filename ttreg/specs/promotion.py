@@ -15,10 +15,10 @@ from ..meta import Meta
 
 @dataclass(frozen=True)
 class Common:
-    """The common dtype of the arguments that share this.
+    """The common dtype of all arguments whose specs share this object.
 
-    `int_to_float` tells of a call whether that is PyTorch's default dtype where all of them are integers or bools, as
-    in `3 / 2`.
+    If all of them are integers or bools, and `int_to_float` is true for the call, the common dtype is PyTorch's default
+    dtype, as in `3 / 2`.
     """
 
     int_to_float: Callable[[Call], bool] | None = None
@@ -40,8 +40,8 @@ COMMON = Common()
 def promoted(operands: Iterable[Any]) -> torch.dtype:
     """The common dtype of tensors (as `Meta`) and Python numbers.
 
-    As https://docs.pytorch.org/docs/stable/tensor_attributes.html says: tensors with dimensions decide; one without
-    any, or a number, only raises the result to its own kind: integer, floating point, complex.
+    As https://docs.pytorch.org/docs/stable/tensor_attributes.html says, tensors with dimensions decide. A tensor
+    without dimensions, or a number, only raises the result to its own kind: integer, floating point or complex.
     """
     dimensioned: list[torch.dtype] = []
     scalars: list[torch.dtype] = []
@@ -65,7 +65,7 @@ def _of_number(number: complex) -> torch.dtype:
 
 
 def _raised(higher: torch.dtype, lower: torch.dtype) -> torch.dtype:
-    """`higher`, or what the kind of `lower` makes of it."""
+    """`higher`, raised to the kind of `lower` if that is the higher kind."""
     if _kind(lower) <= _kind(higher):
         return higher
     return higher.to_complex() if higher.is_floating_point else torch.promote_types(higher, lower)

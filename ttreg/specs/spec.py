@@ -1,4 +1,4 @@
-"""The base of what an entry says of one argument, and of how that argument's value reaches the lowering."""
+"""The base classes: `Spec` says what an entry takes for one argument, `Arrival` how its value reaches the lowering."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class Source(Protocol):
         """The device value of a tensor."""
 
     def indices(self, argument: Any, ready: Callable[[Any], torch.Tensor | None], row_major: bool = False) -> Any:
-        """The device value, as uint32, of what `ready` makes of the indices on the host; None if it makes None."""
+        """Upload, as uint32, what `ready` makes from the indices on the host; None if `ready` gives None."""
 
 
 class Arrival:
-    """How an argument's value reaches the lowering, in the calls of one signature."""
+    """How an argument's value reaches the lowering, for all calls of one signature."""
 
     row_major = False
     block_float = False
-    checked = False  # whether the host reads the values first, and what arrives does not tell what they were
+    checked = False  # whether the host reads the values first; the device value does not show them
 
     def value(self, source: Source, argument: Any) -> Any:
-        """What the lowering gets; None if the host finds the argument wrong and is to run the call."""
+        """What the lowering gets; None if the host finds the argument wrong, so that the call falls back."""
         raise NotImplementedError
 
     def carrier(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> str:
@@ -47,7 +47,7 @@ class Arrival:
         raise NotImplementedError
 
     def is_as_held(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> bool:
-        """Whether a tensor of this dtype that the device holds arrives as it is."""
+        """Whether a device tensor of this dtype arrives without conversion."""
         return False
 
 
@@ -55,13 +55,13 @@ class Arrival:
 class Spec:
     """What an entry takes for one argument. A subclass says how it arrives.
 
-    `dtypes` are those that the device takes, with the reason `because`; None leaves that to the entry's conditions.
+    `dtypes` are the dtypes that the device takes, with the reason `because`. None leaves that to the entry's conditions.
     """
 
     dtypes: tuple[torch.dtype, ...] | None = None
     because: str = field(default="", kw_only=True)
 
-    # Whether the dtype is the program's own, in whichever the device carries it.
+    # Whether `dtypes` speaks of the program's own dtype, and not of the dtype that carries it.
     program_dtype: bool = field(default=False, kw_only=True)
     # Whether the argument's values reach the lowering; if not, its metadata does.
     arrives: ClassVar[bool] = True
@@ -69,12 +69,12 @@ class Spec:
     checked: ClassVar[bool] = False
     # Whether a tensor without elements arrives, as None.
     may_be_empty: bool = field(default=False, kw_only=True)
-    # Where the argument is brought to one dtype together with others.
+    # The common dtype to which this argument is cast, together with others.
     promoted: Common | None = field(default=None, kw_only=True)
 
     @property
     def because_of_dtypes(self) -> str:
-        """Why it takes these dtypes."""
+        """Why the argument takes these dtypes."""
         return self.because
 
     def arguments(self) -> tuple[str, ...]:
@@ -82,12 +82,14 @@ class Spec:
         return ()
 
     def conditions(self, name: str) -> tuple[Condition, ...]:
-        """What the spec asks of the argument, beside its dtypes."""
+        """The spec's conditions on the argument, beside its dtypes."""
         return ()
 
     def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
-        """How the argument arrives in such a call; `dtype` is the common one if it is promoted, and then `exact` tells
-        whether the device has to carry that dtype whole."""
+        """How the argument arrives in such a call.
+
+        If it is promoted, `dtype` is the common dtype, and `exact` tells whether the device must not narrow that dtype.
+        """
         raise NotImplementedError
 
     def says(self) -> str:

@@ -1,4 +1,4 @@
-"""Tensors of values: as they are, promoted, in row-major layout, as weights; or their metadata alone."""
+"""Specs for tensors of values: as they are, promoted, in row-major layout, as weights, or as metadata alone."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .spec import Arrival, Source, Spec
 
 @dataclass(frozen=True)
 class _Values(Arrival):
-    dtype: torch.dtype | None = None  # to bring it to; None leaves each tensor's own
+    dtype: torch.dtype | None = None  # the dtype to cast to; None keeps each tensor's own
     exact: bool = False  # whether it arrives as wide as its dtype, whatever `precision` says
     row_major: bool = False
     block_float: bool = False
-    bits: int = 0  # of a weight's mantissa that a product keeps; 0 where it is needed whole
+    bits: int = 0  # mantissa bits that a product keeps of a weight; 0 keeps all
 
     def value(self, source: Source, argument: Any) -> Any:
         if isinstance(argument, (list, tuple)):
-            # One without elements is here only where the entry takes it as None.
+            # A tensor without elements gets here only if the entry takes it as None.
             return [
                 source.value(t, self.dtype, self.row_major, False, self.exact) if t is not None and t.numel() else None
                 for t in argument
@@ -44,8 +44,9 @@ class _Values(Arrival):
 class Tensor(Spec):
     """A tensor, or a list of them, in tile layout.
 
-    `rank`: the numbers of dimensions that it may have, for the reason `because`. `row_major`: it arrives in that
-    layout, for what tiles would blow up, as a 3 × 3 kernel. `cast_to`: the argument with the dtype in which it arrives.
+    `rank`: how many dimensions it may have, with the reason `because`. `row_major`: it arrives in row-major layout, for
+    tensors that tiles would make much larger, such as a 3 × 3 kernel. `cast_to`: the name of the argument that gives
+    the dtype in which it arrives.
     """
 
     rank: tuple[int, ...] | range | None = field(default=None, kw_only=True)
@@ -82,15 +83,15 @@ class Tensor(Spec):
 PLAIN: Arrival = _Values()
 
 
-# Explicit bits of float32's mantissa that the chip's matrix unit keeps of the first and of the second factor.
+# Explicit float32 mantissa bits that the chip's matrix unit keeps of the first factor and of the second.
 _FIRST_BITS, _SECOND_BITS = 10, 9
 
 
 @dataclass(frozen=True)
 class Multiplied(Tensor):
-    """A factor of matrix products, which the lowering does nothing else with; `first` if it is the first one.
+    """A factor that the lowering uses in matrix products only; `first` marks the first factor.
 
-    A float32 parameter arrives rounded to what the matrix unit keeps of it, which would cut it otherwise.
+    A float32 parameter arrives rounded to the mantissa bits that the matrix unit keeps. The unit itself would cut them.
     """
 
     first: bool = field(default=False, kw_only=True)
@@ -109,7 +110,7 @@ class Multiplied(Tensor):
 
 @dataclass(frozen=True)
 class Weight(Multiplied):
-    """Such a factor of which a parameter arrives in the block float that the user asks for (`ttreg.carry_in`)."""
+    """A factor as above. A parameter arrives in the block float that the user chose for it (`ttreg.carry_in`)."""
 
     def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
         return _Values(dtype, exact, self.row_major, block_float=not self.row_major, bits=self._bits)
@@ -121,9 +122,9 @@ class Weight(Multiplied):
 
 @dataclass(frozen=True)
 class Factor(Tensor):
-    """A promoted tensor that PyTorch's kernel reads as a number where it has no dimensions.
+    """A promoted tensor. If it has no dimensions, PyTorch's kernel reads it as a number.
 
-    Such a one arrives in float32 beside bfloat16. `name`: the argument's own.
+    Such a tensor arrives in float32 if the common dtype is bfloat16. `name`: the argument's own name.
     """
 
     name: str = field(kw_only=True)
@@ -159,8 +160,10 @@ def together(
     may_be_empty: bool = False,
     factor: str = "",
 ) -> dict[str, Spec]:
-    """The specs of arguments, tensors or numbers, that are brought to their common dtype; see `Common`, and `Factor`
-    for the one that `factor` names."""
+    """The specs of arguments, tensors or numbers, that are cast to their common dtype; see `Common`.
+
+    The argument that `factor` names gets the spec `Factor`.
+    """
     common = Common(int_to_float) if int_to_float is not None else COMMON
 
     def spec(name: str) -> Spec:

@@ -55,7 +55,7 @@ class Arrival:
 class Spec:
     """What an entry takes for one argument. A subclass says how it arrives.
 
-    `dtypes` are the dtypes that the device takes, with the reason `because`. None leaves that to the entry's conditions.
+    `dtypes` are the dtypes that the device takes, for the reason `because`. None leaves that to the entry's conditions.
     """
 
     dtypes: tuple[torch.dtype, ...] | None = None

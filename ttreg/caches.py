@@ -1,4 +1,4 @@
-"""Where ttreg keeps what can be made again."""
+"""The folder for ttreg's caches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .errors import DeviceUnavailableError
 
 
 def cache_home() -> Path:
-    """The folder that ttreg keeps caches in: TTREG_CACHE_DIR, else `ttreg` in XDG_CACHE_HOME or ~/.cache.
+    """The folder for caches: TTREG_CACHE_DIR, or else `ttreg` in XDG_CACHE_HOME or ~/.cache.
 
     Raises DeviceUnavailableError where the user has no home folder.
     """

@@ -1,4 +1,4 @@
-"""A call of an aten op as conditions see it: every argument by its schema name, tensors as metadata."""
+"""A call of an aten op as conditions see it: arguments by their schema names, tensors as metadata."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .pytorch_private import OpOverload
 
 @dataclass(frozen=True)
 class Call:
-    """An op and its arguments by schema name; defaults are filled in and every tensor is its `Meta`."""
+    """An op and its arguments by schema name. Defaults are filled in; each tensor is replaced by its `Meta`."""
 
     op: OpOverload
     arguments: Mapping[str, Any]
-    passed: Mapping[str, Any] = field(default_factory=dict)  # as the user passes them, where promotion changed them
+    passed: Mapping[str, Any] = field(default_factory=dict)  # the user's own arguments, if promotion changed them
 
     @classmethod
     def bind(cls, op: OpOverload, args: tuple, kwargs: Mapping[str, Any]) -> Call:
@@ -30,14 +30,14 @@ class Call:
 
     @classmethod
     def of(cls, op: OpOverload, bound: Mapping[str, Any]) -> Call:
-        """The call with these arguments, tensors among them."""
+        """The call with these bound arguments, which may be tensors."""
         return cls(op, {name: _as_meta(value) for name, value in bound.items()})
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
 
     def tensors(self, *names: str) -> Iterator[tuple[str, Meta]]:
-        """Name and metadata of each tensor in the named arguments (of all, if none is named), lists flattened."""
+        """Yield name and metadata of each tensor in the named arguments and their lists; without names, in all."""
         for name in names or self.arguments:
             value = self.arguments[name]
             for item in value if isinstance(value, (list, tuple)) else (value,):
@@ -45,7 +45,7 @@ class Call:
                     yield name, item
 
     def carried(self, narrow: Mapping[torch.dtype, torch.dtype]) -> Call:
-        """The same call with the dtypes that the device carries (float32 as bfloat16, say)."""
+        """The same call with the dtypes that the device carries, for example bfloat16 for float32."""
         return replace(self, arguments={k: _map_dtype(v, narrow) for k, v in self.arguments.items()})
 
     def __str__(self) -> str:
@@ -53,7 +53,7 @@ class Call:
 
 
 def bind_arguments(op: OpOverload, args: tuple, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments by schema name, defaults filled in, values untouched.
+    """Arguments by schema name, with defaults filled in and values unchanged.
 
     Raises TypeError for too many, unknown or missing arguments.
     """

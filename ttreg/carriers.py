@@ -1,4 +1,4 @@
-"""In which ttnn dtype the device carries each torch dtype."""
+"""The ttnn dtype in which the device carries each torch dtype."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _DEVICE_DTYPES = {
 
 
 def narrowed(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The tensor in a dtype that the program did not ask for: what is finite stays so, as the least float32 of masks.
+    """The tensor in a narrower dtype. Finite values stay finite, such as the least float32 that masks are filled with.
 
-    Of infinities a softmax would make NaN.
+    Otherwise such masks would get infinities, and a softmax would turn these into NaN.
     """
     narrow = tensor.to(dtype)
     infinite = narrow.isinf()

@@ -1,16 +1,16 @@
-"""The exceptions that ttreg raises of its own."""
+"""The exceptions that ttreg itself raises."""
 
 
 class TtregError(Exception):
-    """Base of every exception that ttreg raises of its own."""
+    """The base of all exceptions that ttreg itself raises."""
 
 
 class SettingsError(TtregError, ValueError):
-    """A keyword of `device_mode`, or its environment variable, is unknown or has a value that is not."""
+    """A keyword of `device_mode`, its environment variable, or its line in pyproject.toml is unknown or invalid."""
 
 
 class RegistryError(TtregError):
-    """An entry is wrong in itself: it repeats another, names a packet, or names an argument that is not there."""
+    """An entry is invalid: the op already has one, or it names a packet or an argument that the op lacks."""
 
 
 class PyTorchError(TtregError, ImportError):
@@ -26,7 +26,7 @@ class DeviceError(TtregError, RuntimeError):
 
 
 class LoweringError(TtregError, RuntimeError):
-    """A lowering raised something of its own, or returned what the op's metadata does not say."""
+    """A lowering raised an error of its own, or its result does not match the op's metadata."""
 
 
 class FallbackError(TtregError):
@@ -36,10 +36,11 @@ class FallbackError(TtregError):
 class AccuracyError(TtregError):
     """A device op differs from the host's result by more than `check` allows.
 
-    Beside the text it has the name of the `op` and of its `lowering`, the `pcc`, the largest differences `max_abs` and
+    Its attributes are the names of the `op` and of its `lowering`, the `pcc`, the largest differences `max_abs` and
     `max_ulp` (units in the last place of the dtype that the device carries), and a `snippet`: a program that repeats
-    the call. Values that are not finite count apart: `pcc` is 0 if one side alone has some, `finite_pcc` is that of all
-    others, `nans` and `infinities` say how many places have a NaN on one side only, or else an infinity.
+    the call. Values that are not finite count separately. If one side alone has some, `pcc` is 0; `finite_pcc` is the
+    PCC of the finite values. `nans` counts the places where only one side has a NaN; `infinities`, the other places
+    where only one side has an infinity.
     """
 
     op = ""
@@ -54,5 +55,5 @@ class ValidationError(TtregError):
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in a line; its type if it says nothing."""
+    """The first line of an error's text, or its type if it has no text."""
     return str(error).partition("\n")[0] or type(error).__name__

@@ -1,4 +1,4 @@
-"""What a forked process does with what it inherits: locks are free, and objects that need more are told."""
+"""Prepares a forked process: the locks that it inherits are free, and registered objects learn of the fork."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 class Heir(Protocol):
-    """What has to know that it is in a forked process."""
+    """An object that has to know that it is in a forked process."""
 
     def forked(self) -> None:
         """Called in the forked process, before anything else runs there."""
@@ -24,21 +24,21 @@ _heirs: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def new_lock() -> threading.Lock:
-    """A lock that is free in a forked process, also if another thread of its parent held it."""
+    """A lock that is free in a forked process, even if a thread of the parent held it."""
     lock = threading.Lock()
     _locks.add(lock)
     return lock
 
 
 def new_rlock() -> threading.RLock:
-    """As `new_lock`, one that its holder can take again."""
+    """As `new_lock`, but its holder can take it again."""
     lock = threading.RLock()
     _locks.add(lock)
     return lock
 
 
 def tell(heir: Heir) -> None:
-    """Have the object told in forked processes, as long as it lives."""
+    """Call the object's `forked` in each forked process, as long as the object lives."""
     _heirs.add(heir)
 
 
@@ -48,7 +48,7 @@ def _forked() -> None:
     for heir in list(_heirs):
         try:
             heir.forked()
-        except Exception:  # the others have to know all the same
+        except Exception:  # the other objects still have to know
             _log.exception("%r could not be told that it is in a forked process", heir)
 
 

@@ -1,4 +1,4 @@
-"""The metadata of a tensor, kept once per distinct value so that a signature is made of identities."""
+"""The metadata of a tensor. Equal metadata is one object, so signatures compare it by identity."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 
 from .pytorch_private import dispatch_keys
 
-# Said wherever a tensor is made: without it, a default device of the program's would be taken.
+# Passed wherever ttreg makes a tensor: otherwise the program's default device would apply.
 CPU = torch.device("cpu")
 
 
 class Meta:
-    """dtype, shape, strides and storage offset (both in elements) of a tensor; made by `intern` only.
+    """The dtype, shape, strides and storage offset of a tensor, the last two in elements. Only `intern` makes one.
 
     Two tensors with equal metadata share one `Meta`, so comparing and hashing go by identity.
     """
@@ -60,7 +60,7 @@ class Meta:
 
     @property
     def end(self) -> int:
-        """How many bytes of a storage there have to be for the tensor to lie in it."""
+        """How many bytes a storage must have for the tensor to lie in it."""
         if not self.numel:
             return 0
         last = sum((size - 1) * stride for size, stride in zip(self.shape, self.stride, strict=True))
@@ -100,7 +100,7 @@ def intern(dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], 
     key = (dtype, shape, stride, offset)
     meta = _INTERNED.get(key)
     if meta is None:
-        if len(_INTERNED) >= _LIMIT:  # forgetting costs new decisions, never a wrong one
+        if len(_INTERNED) >= _LIMIT:  # clearing costs new decisions, but makes none wrong
             _INTERNED.clear()
         meta = _INTERNED.setdefault(key, Meta(dtype, tuple(shape), stride, offset))
     return meta
@@ -121,7 +121,7 @@ def _keys_of_plain_tensors() -> frozenset[int]:
         return frozenset((made(), inference))
 
 
-# A tensor with exactly these dispatch keys is dense, on the CPU, not conjugated, not fake and nobody's subclass.
+# A tensor with exactly these dispatch keys is dense, on the CPU, not conjugated, not fake, and not a subclass.
 PLAIN_KEYS = _keys_of_plain_tensors()
 
 

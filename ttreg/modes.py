@@ -1,7 +1,7 @@
-"""Host work of ttreg's own: no mode that the program has open sees it, or changes what it makes.
+"""Hides ttreg's own host work from all modes of the program, so that none sees it or changes its results.
 
-A default device (`with torch.device(...)`, `torch.set_default_device`) is such a mode, of the kind that overrides
-functions; a block of `device_mode` is one of the kind that dispatches ops.
+There are two kinds of modes. A default device (`with torch.device(...)`, `torch.set_default_device`) overrides
+functions; a block of `device_mode` dispatches ops.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from .pytorch_private import (
 )
 
 without_overrides = DisableTorchFunction
-overrides_are_active = count_of_function_modes  # how many modes override functions, so 0 if none does
+overrides_are_active = count_of_function_modes  # how many modes override functions; 0 is false
 _dispatches = count_of_dispatch_modes
 _nothing = nullcontext()
 
 
 @contextmanager
 def without_modes() -> Iterator[None]:
-    """Neither dispatch ops nor override functions."""
+    """While open, no mode dispatches ops or overrides functions."""
     with disable_current_modes(), without_overrides():
         yield
 
 
 def without_any_modes() -> AbstractContextManager[Any]:
-    """The same, faster where there are none: where a mode is handling a call, the commonest place."""
+    """As `without_modes`, but faster without active modes. Most uses are inside a mode's own work, where none is."""
     return without_modes() if _dispatches() or overrides_are_active() else _nothing

@@ -1,4 +1,4 @@
-"""Reads and writes the arguments of a call as text: `f32[1, 64, 56, 56], dim=[1], dtype=float32`. Evaluates nothing."""
+"""Reads and writes a call's arguments as text: `f32[1, 64, 56, 56], dim=[1], dtype=float32`. No code is evaluated."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ArgumentsError(TtregError, ValueError):
 
 
 def read(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The positional and keyword arguments that the text says, with a `Meta` for each tensor.
+    """Parse positional and keyword arguments from the text, with a `Meta` for each tensor.
 
     Raises ArgumentsError, saying which part cannot be read.
     """
@@ -62,7 +62,7 @@ def read(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def write(value: Any) -> str:
-    """A value of an argument as `read` takes it."""
+    """Write an argument's value in the form that `read` takes."""
     if isinstance(value, Meta):
         return _written_tensor(value)
     if isinstance(value, (list, tuple)):
@@ -77,12 +77,12 @@ def write(value: Any) -> str:
 
 
 def write_call(arguments: Mapping[str, Any]) -> str:
-    """Arguments by name as `read` takes them."""
+    """Write named arguments in the form that `read` takes."""
     return ", ".join(f"{name}={write(value)}" for name, value in arguments.items())
 
 
 def dtype_of(name: str) -> torch.dtype | None:
-    """The dtype that is called so: `float32`, `f32`, `bf16`, `i64`, `u8`, `c64`, `bool`."""
+    """The dtype with this name: `float32`, `f32`, `bf16`, `i64`, `u8`, `c64`, `bool`."""
     match = re.fullmatch(r"([a-z]+)(\d+)", name)
     if match is not None and match[1] in _PREFIXES:
         name = _PREFIXES[match[1]] + match[2]

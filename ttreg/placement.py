@@ -1,4 +1,4 @@
-"""Where a call can go."""
+"""The places where a call can run."""
 
 from __future__ import annotations
 

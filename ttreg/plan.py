@@ -1,4 +1,4 @@
-"""The decision for one signature: where its calls go, why, and all that does not change from call to call."""
+"""The plan for one signature: where its calls run, why, and everything that is the same for each call."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .specs import PLAIN, Arrival
 
 @dataclass
 class Slot:
-    """A tensor argument: its schema name and where a call has it."""
+    """A tensor argument: its schema name, and its position or keyword in a call."""
 
     name: str
     where: int | str
     arrival: Arrival = PLAIN
-    as_held: bool = False  # whether the session has it as the lowering takes it
+    as_held: bool = False  # whether the session's value goes to the lowering without conversion
 
     def of(self, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """The argument in a call."""
+        """The argument's value in a call."""
         return args[self.where] if isinstance(self.where, int) else kwargs[self.where]
 
     def tensors(self, args: tuple, kwargs: dict[str, Any]) -> list[torch.Tensor]:
@@ -43,7 +43,8 @@ class Plan:
     refusal: Refusal | None = None
     entry: Entry | None = None
     constants: dict[str, Any] = field(default_factory=dict)
-    # Every argument that holds tensors; of these, the ones that the lowering takes, and the ones that the op writes to.
+    # `tensors` are all arguments that hold tensors. The lowering takes those in `slots`; the op writes to those in
+    # `written`.
     tensors: list[Slot] = field(default_factory=list)
     slots: list[Slot] = field(default_factory=list)
     written: list[Slot] = field(default_factory=list)
@@ -54,25 +55,26 @@ class Plan:
     returns_list: bool = False
     # PyTorch does not count the op's writes for autograd, so the host runtime does.
     uncounted: bool = False
-    # Which of the lowering's results need no finishing, as the first call has shown.
+    # For each result of the lowering, whether it needs no conversion. The first call finds this out.
     as_made: tuple[bool, ...] = ()
     # The result is cast to the dtype that carries the output.
     casts: bool = False
     # The op is elementwise: it may write to a tensor that it also reads.
     elementwise: bool = False
-    # For an op that changes a tensor's geometry in place, as `t_`: the op that returns the view, as `t`.
+    # For an op that changes a tensor's geometry in place, such as `t_`: the op that returns the view (`t`).
     view_form: OpOverload | None = None
-    # The last byte of the storage, plus one, that the outputs of a view show.
+    # How many bytes the storage must have for the outputs of a view to lie in it.
     view_end: int = 0
     # The op reads a floating-point tensor.
     floating: bool = False
-    # It reads or makes a floating-point dtype that ttnn lacks.
+    # The op reads or returns a floating-point dtype that ttnn lacks.
     no_dtype: bool = False
     # No argument is a DeviceTensor.
     plain: bool = False
     # An argument is complex.
     complex: bool = False
-    # Bytes of the inputs; counters of the calls; bytes that calls on the host downloaded, and that went up again after.
+    # `nbytes` are the bytes of the inputs. `count` and `seconds` count the calls. `bytes_down` were downloaded for
+    # fallbacks, and `bytes_up` were uploaded again afterwards.
     nbytes: int = 0
     count: int = 0
     seconds: float = 0.0
@@ -81,7 +83,7 @@ class Plan:
 
     @property
     def host_float(self) -> bool:
-        """Whether the host runs what a better registry could bring to the device."""
+        """Whether this is a floating-point fallback that a better registry could avoid."""
         in_host_memory = self.plain and self.refusal is HOST_MEMORY
         return self.floating and self.placement == "host" and not in_host_memory
 

@@ -1,4 +1,4 @@
-"""All that a user finds in `ttreg`, which imports this module when the first of the names is asked for."""
+"""All public names of `ttreg`. The package imports this module when a program first uses one of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ aten = torch.ops.aten
 
 
 def __getattr__(name: str) -> Any:
-    # The report brings pydantic and rich, and the backend AOTAutograd, which a program may do without.
+    # The report imports pydantic and rich, and the backend imports AOTAutograd. Many programs need neither.
     if name == "Report":
         from .report import Report
 

@@ -1,7 +1,7 @@
-"""All that ttreg uses of PyTorch's private names: what each is for, and an error that names the one that is missing.
+"""All private names of PyTorch that ttreg uses, with what each is for. If one is missing, an error names it.
 
-PyTorch promises nothing of them, so each is looked up when this module is imported, before anything depends on it.
-What takes long to import is looked up by a function, at the first use.
+PyTorch may change them at any time. So each is looked up when this module is imported, before anything depends on it.
+Names that are slow to import are looked up by a function, at the first use.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ KNOWN_TO_WORK = ("2.14", "2.15")
 
 
 def _find(path: str) -> Any:
-    """What stands at a dotted path, such as `torch._C._dispatch_keys`; raises PyTorchError if nothing does."""
+    """The object at a dotted path, such as `torch._C._dispatch_keys`; raises PyTorchError if there is none."""
     parts = path.split(".")
     found: Any = importlib.import_module(parts[0])
     for end, part in enumerate(parts[1:], 2):
@@ -60,14 +60,14 @@ else:
     tree_leaves = _find("torch.utils._pytree.tree_leaves")
     tree_map = _find("torch.utils._pytree.tree_map")
     tree_map_only = _find("torch.utils._pytree.tree_map_only")
-BaseHOP: Any = _find("torch._higher_order_ops.base_hop.BaseHOP")  # operators that are told apart by their class
+BaseHOP: Any = _find("torch._higher_order_ops.base_hop.BaseHOP")  # the base class of some operators
 
-# Which kernels an op has: whether PyTorch composes it of others, whether autograd or autocast know it; typed names.
+# Which kernels an op has: whether PyTorch composes it from other ops, and whether autograd or autocast handles it.
 has_kernel = _find("torch._C._dispatch_has_kernel")
 has_kernel_for = _find("torch._C._dispatch_has_kernel_for_dispatch_key")
 all_op_names = _find("torch._C._dispatch_get_all_op_names")
 
-# What tells an ordinary CPU tensor from all others; and which of PyTorch's layers a call goes through.
+# Dispatch keys: they tell an ordinary CPU tensor from others, and decide which layers of PyTorch a call passes.
 dispatch_keys = _find("torch._C._dispatch_keys")
 DispatchKey = _find("torch._C.DispatchKey")
 DispatchKeySet = _find("torch._C.DispatchKeySet")
@@ -77,7 +77,7 @@ force_keys = _find("torch._C._ForceDispatchKeyGuard")
 set_key_excluded = _find("torch._C._SetExcludeDispatchKeyGuard")
 as_the_op_was_called = _find("torch._C._RestorePythonTLSSnapshot")
 
-# Modes: which are active, and to be without them.
+# Modes: which are active, and how to switch them off.
 disable_current_modes = _find("torch.utils._python_dispatch._disable_current_modes")
 dispatch_modes = _find("torch.utils._python_dispatch._get_current_dispatch_mode_stack")
 pop_mode = _find("torch.utils._python_dispatch._pop_mode")
@@ -93,13 +93,13 @@ DisableTorchDispatch = _find("torch._C._DisableTorchDispatch")
 disabled_torch_function = _find("torch._C._disabled_torch_function_impl")
 clear_transforms = _find("torch._functorch.pyfunctorch.temporarily_clear_interpreter_stack")
 
-# What decides a call's result beside its arguments.
+# Global switches that affect a call's result.
 deterministic = _find("torch._C._get_deterministic_algorithms")
 get_mkldnn_enabled = _find("torch._C._get_mkldnn_enabled")
 set_mkldnn_enabled = _find("torch._C._set_mkldnn_enabled")
 
-# Tensors: their `data` as C++ has it, an error for C++ that wants memory which they lack, how they are shown, and views
-# that are negated lazily.
+# Tensors: their C++ `data`, an error for C++ code that needs memory they do not have, how they print, lazily negated
+# views, and how many hold a storage.
 TensorBase: Any = _find("torch._C.TensorBase")
 tensor_data: Any = _find("torch._C.TensorBase.data")
 throw_on_mutable_data_ptr = _find("torch._C._set_throw_on_mutable_data_ptr")
@@ -108,17 +108,17 @@ neg_view = _find("torch._neg_view")
 suggest_memory_format = _find("torch._prims_common.suggest_memory_format")
 storage_use_count = _find("torch._C._storage_Use_Count")
 
-# The frame by which a module's call is known.
+# The stack frame that shows a call of a module.
 module_call: Any = _find("torch.nn.Module._call_impl")
 
-# What is replaced while a block is open.
+# Functions that are replaced while a block is open, and TorchScript's table of built-in functions.
 layers: Any = _find("torch._VF")
 find_builtin = _find("torch.jit._builtins._find_builtin")
 register_builtin = _find("torch.jit._builtins._register_builtin")
 
 
 def _holders() -> tuple[int, int]:
-    """How many hold the storage of a parameter that no one else has a hand on, and of one with a view."""
+    """How many holders a parameter's storage has without aliases, and how many it has with one view."""
     parameter = torch.nn.Parameter(torch.zeros(2, dtype=torch.float32, device="cpu"))
     storage = parameter.untyped_storage()
     alone = storage_use_count(storage._cdata)
@@ -134,7 +134,7 @@ PARAMETERS_HOLDERS, VIEWS_HOLDERS = _holders()
 
 
 def skip_frames_of(function: Any) -> None:
-    """Have Dynamo leave a function alone, and all that it calls."""
+    """Make Dynamo skip a function and everything that it calls."""
     eval_frame = _find("torch._C._dynamo.eval_frame")
     skip = _find("torch._C._dynamo.eval_frame._FrameAction").SKIP
     strategy = _find("torch._C._dynamo.eval_frame._FrameExecStrategy")
@@ -144,8 +144,8 @@ def skip_frames_of(function: Any) -> None:
 def uncompiled() -> AbstractContextManager[None]:
     """Let functions made by `torch.compile` run the code that they were made from.
 
-    Dynamo skips a frame that runs under a dispatch mode, and each frame that it calls, which makes a model some four
-    times slower; and it raises under `fullgraph=True`. Without PyTorch's own way to say so beforehand, all else works.
+    Under a dispatch mode, Dynamo looks at each frame only to skip it. That makes a model about four times slower, and
+    raises under `fullgraph=True`. If PyTorch lacks this switch, everything else still works.
     """
     return getattr(importlib.import_module("torch._dynamo.eval_frame"), "_use_eager_on_nested_compile", nullcontext)()
 
@@ -156,12 +156,12 @@ def decompositions() -> Any:
 
 
 def fakes() -> Any:
-    """The module of fake tensors, which have no values; it takes a while to import."""
+    """The module of fake tensors, which have no values. It is slow to import."""
     return _find("torch._subclasses.fake_tensor")
 
 
 def compiler() -> tuple[Any, Any, Any]:
-    """`aot_autograd`, `make_boxed_func` and `TracingContext`, of which a backend of `torch.compile` is made."""
+    """`aot_autograd`, `make_boxed_func` and `TracingContext`, which a backend of `torch.compile` needs."""
     return (
         _find("torch._dynamo.backends.common.aot_autograd"),
         _find("torch._functorch.aot_autograd.make_boxed_func"),

@@ -1,4 +1,4 @@
-"""Why a call is not for the device: what a refusal says, and all of them that stand in no entry."""
+"""Refusals: why the device does not run a call. The refusals that belong to no entry are listed here."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from .errors import first_line
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a call is not for the device: the condition that failed and what it met."""
+    """Why the device does not run a call: the condition that failed, and what the call had instead."""
 
     condition: str
     got: str = ""
     because: str = ""
 
     def with_got(self, got: str) -> Refusal:
-        """The same refusal, naming what it met."""
+        """The same refusal, naming what the call had instead."""
         return replace(self, got=got)
 
     def __str__(self) -> str:
@@ -28,11 +28,11 @@ UNJUDGED = "asking raised that, so the host takes the call"
 
 
 def unjudged(error: Exception, asked: str = "the entry can judge the call") -> Refusal:
-    """The refusal of a call about which something in the registry raises when it is `asked`: PyTorch may as well."""
+    """The refusal of a call for which the registry raised an error while it was `asked`. PyTorch may raise one too."""
     return Refusal(asked, f"{type(error).__name__}: {first_line(error)}", UNJUDGED)
 
 
-# What the op itself, its outputs and its arguments have to be.
+# Requirements on the op itself, its outputs and its arguments.
 NO_ENTRY = Refusal("no entry", "", "the registry does not have this op")
 NO_DECOMPOSITION = Refusal("PyTorch has a decomposition", "", "it has one of the functional form only")
 EMPTY = Refusal("no empty tensor", "", "there is nothing to compute")
@@ -54,7 +54,7 @@ FOREIGN = Refusal(
     "only ordinary CPU tensors and plain numbers", "", "symbolic and foreign calls pass through untouched"
 )
 
-# What the constants among the arguments have to be.
+# Requirements on the constants among the arguments.
 NUMBERS = Refusal("numbers are real and within float32's range", "", "ttnn takes no others")
 BESIDE_BFLOAT16 = Refusal("numbers beside bfloat16 are within its range", "", "PyTorch overflows or raises by others")
 LARGE = Refusal("sizes within int32's range", "", "PyTorch refuses most others, and ttnn all")
@@ -62,7 +62,7 @@ FACTORS = Refusal("alpha and beta are finite", "", "times what is left out or ze
 NO_SUCH_DIMENSION = Refusal("dimensions that the tensor has", "", "the host raises what PyTorch raises")
 TWICE = Refusal("each dimension once", "", "the host raises what PyTorch raises")
 
-# What only a call itself shows, whose plan is the device.
+# Reasons that show only when a call runs, after its plan chose the device.
 INDEX_OUT_OF_RANGE = Refusal("indices within bounds", "", "the host raises what PyTorch raises")
 TOO_LARGE = Refusal("int64 values within int32's range", "", "the device carries no larger ones")
 OUT_OF_BOUNDS = Refusal("a view within its storage", "", "the host raises what PyTorch raises")
@@ -71,7 +71,7 @@ OVERLAPPING = Refusal(
 )
 REBUILT = Refusal("the storage was written under the shape it was made with", "", "the host takes the view instead")
 
-# What ttnn or the lowering refuses, where the session is to go on.
+# Failures of ttnn or a lowering, under on_device_error="fallback".
 _WANTED = 'on_device_error="fallback" has the host take the call'
 REFUSED_BY_TTNN = Refusal("ttnn accepts the call", "", _WANTED)
 LOWERING_FAILED = Refusal("the lowering does not fail", "", _WANTED)

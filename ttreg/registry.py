@@ -1,4 +1,4 @@
-"""The registry: one entry per aten op, saying when the device runs it, how, and why not otherwise."""
+"""The registry: one entry per aten op. It says when the device runs the op, how, and otherwise why not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 # ops/for_torchvision.py has the entries of torchvision's ops, which exist only where torchvision is imported.
 _FOR_LIBRARY = "for_"
 
-# What a lowering may take beside the op's arguments: the metadata of the output.
+# The name of an extra argument that a lowering may take: the metadata of the output.
 OUT = "out"
 
 Kind = Literal["device", "host", "decomposed"]
@@ -50,11 +50,11 @@ class Entry:
     outputs: Callable[[Call, list[Meta]], list[Meta]] | None = None
     module: str = ""
     decomposition: Callable[..., Any] | None = None  # ours, where PyTorch has none
-    chip: str = ""  # what a chip gives of float32 numbers that PyTorch does not
+    chip: str = ""  # how a chip's float32 results differ from PyTorch's
 
     @cached_property
     def promoted(self) -> tuple[str, ...]:
-        """The arguments that are brought to one dtype before the lowering gets them."""
+        """The arguments that are cast to one common dtype before the lowering gets them."""
         return tuple(name for name, spec in self.takes.items() if spec.promoted is not None)
 
     @cached_property
@@ -63,7 +63,7 @@ class Entry:
         return tuple(name for name, spec in self.takes.items() if spec.checked)
 
     def common_dtype(self, call: Call) -> torch.dtype | None:
-        """The dtype to which the call's promoted arguments are brought; None if there are none."""
+        """The dtype to which the call's promoted arguments are cast; None if no argument is promoted."""
         promoted = next((spec.promoted for spec in self.takes.values() if spec.promoted is not None), None)
         return None if promoted is None else promoted.dtype(call, self.promoted)
 
@@ -77,12 +77,12 @@ class Entry:
 
     @property
     def family(self) -> str:
-        """The module that holds the entry, which names its op family."""
+        """The op family: the name of the module that holds the entry."""
         return self.module.rpartition(".")[2]
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
-        """What the lowering takes, `tt` first; empty without a lowering."""
+        """The names of the lowering's parameters, `tt` first; empty without a lowering."""
         return tuple(inspect.signature(self.function).parameters) if self.function is not None else ()
 
     def refuse(self, call: Call, narrow: Mapping[torch.dtype, torch.dtype] | None = None) -> Refusal | None:
@@ -99,7 +99,7 @@ class Entry:
         return seeded(self.samples_of)
 
     def named_by(self, pattern: str) -> bool:
-        """Whether the pattern is the family, a part of the op's name, or the whole name with `*` and `?`."""
+        """Whether the pattern is the family, is part of the op's name, or matches the whole name with `*` and `?`."""
         name = str(self.op)
         short = name.removeprefix("aten.")
         if any(sign in pattern for sign in "*?["):
@@ -108,7 +108,7 @@ class Entry:
 
 
 class Registry:
-    """Entries by op. Reading loads `ttreg.ops` and the packages under the entry-point group `ttreg.ops` first."""
+    """Entries by op. The first read loads `ttreg.ops` and the packages of the entry-point group `ttreg.ops`."""
 
     def __init__(self) -> None:
         self._entries: dict[OpOverload, Entry] = {}
@@ -117,7 +117,7 @@ class Registry:
         self._lock = new_rlock()
 
     def add(self, entry: Entry) -> None:
-        """Add an entry; raises RegistryError if it is wrong in itself or the op has one already."""
+        """Add an entry. Raises RegistryError if the entry is invalid, or if the op already has one."""
         _check(entry)
         if entry.op in self._entries:
             first = self._entries[entry.op].module
@@ -125,7 +125,7 @@ class Registry:
         self._entries[entry.op] = entry
 
     def find(self, op: OpOverload) -> Entry | None:
-        """The entry of `op`, or of the functional form of an in-place or `out=` overload."""
+        """The entry of `op`. For an in-place or `out=` overload, this may be the entry of its functional form."""
         self.load()
         self._load_namespace(op.namespace)
         entry = self._entries.get(op)
@@ -135,7 +135,7 @@ class Registry:
         return entry
 
     def matching(self, patterns: Iterable[str], kind: Kind | None = None) -> list[Entry]:
-        """The entries, of one kind if it is given, that one of the patterns names; all if there is no pattern."""
+        """The entries that match one of the patterns; all if there is no pattern. `kind` limits them to one kind."""
         patterns = tuple(patterns)
         of_kind = (entry for entry in self if kind in (None, entry.kind))
         return [entry for entry in of_kind if not patterns or any(map(entry.named_by, patterns))]
@@ -162,7 +162,7 @@ class Registry:
             self._loaded = True
 
     def _load_namespace(self, namespace: str) -> None:
-        """Import the entries for another library's ops as soon as one of them arrives: then the library is there."""
+        """Import the entries for another library's ops when the first such op arrives. The library is loaded then."""
         if namespace not in self._namespaces:
             self._namespaces.add(namespace)
             module = f"ttreg.ops.{_FOR_LIBRARY}{namespace}"
@@ -184,17 +184,17 @@ def lower(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give `op` a lowering: the decorated function runs on the device whenever every condition of the entry holds.
 
-    The function takes `tt` (the ttnn API) and every argument of the op by its schema name, tensors as `takes` says; an
-    argument may be left out only if an `Is` condition leaves it one value. If it takes `out`, that is the metadata of
-    the output, or a list of them if the op has several. It returns a device tensor, or as many as the op has outputs;
-    None stands for one without elements, and one that is rarely read may be a function without arguments that makes it.
+    The function takes `tt` (the ttnn API) and every argument of the op by its schema name, tensors as `takes` says. It
+    may leave out an argument only if an `Is` condition fixes it to one value. If it takes `out`, it gets the metadata
+    of the output, or a list of them if the op has several. It returns one device tensor for each output of the op. None
+    stands for an output without elements. A rarely read output may be a function without arguments that makes it.
 
-    `takes` says per argument what the device takes, and how it arrives: see `ttreg.specs`. Dtypes alone stand for
-    `Tensor(dtypes)`, and in place of the mapping for that of every tensor argument.
-    `when` has what the device needs beside that, above all conditions on several arguments.
-    `outputs` corrects the outputs' metadata where PyTorch's shape function does not say what the CPU gives.
-    `chip` says what a chip is known to give of float32 numbers that PyTorch does not, where a repair would cost more
-    ttnn calls than it is worth to others.
+    `takes` says for each argument what the device takes and how it arrives: see `ttreg.specs`. Dtypes alone stand for
+    `Tensor(dtypes)`; in place of the mapping, they hold for every tensor argument.
+    `when` has the other conditions, above all those on several arguments.
+    `outputs` corrects the outputs' metadata where PyTorch's shape function differs from its CPU kernel.
+    `chip` says how a chip's float32 results are known to differ from PyTorch's, where avoiding the difference would
+    cost too many ttnn calls.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -213,7 +213,7 @@ def cpu_only(*ops: OpOverload, because: str, samples: Samples) -> None:
 
 
 def decomposed(*ops: OpOverload, because: str, samples: Samples, into: Callable[..., Any] | None = None) -> None:
-    """Say that the ops are replaced by other aten ops, and why: as `into` calls them, or as PyTorch decomposes them."""
+    """Say that the ops decompose into other aten ops, and why: by `into`, or else by PyTorch's own decomposition."""
     never = Never("is replaced by its parts", because=because)
     for op in ops:
         registry.add(Entry(op, "decomposed", (never,), samples, module=_caller(), decomposition=into))

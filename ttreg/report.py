@@ -1,4 +1,4 @@
-"""`Report`: what a session's `report()` gives, and what is read back from a file of one."""
+"""`Report`, which a session's `report()` returns, and reading one back from a file."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class Report(models.Report):
         return capture.get()
 
     def _repr_html_(self) -> str:
-        from .reporting.page import compact  # which takes long to import
+        from .reporting.page import compact  # slow to import
 
         return compact(self)
 
 
 class Shown(BaseModel):
-    """What `ttreg report --json` prints: the report, or of two the newer one, the older one and the difference."""
+    """What `ttreg report --json` prints: one report; or, for two, the newer one, the older one and the difference."""
 
     report: Report
     before: Report | None = None
@@ -66,13 +66,13 @@ class ReportError(TtregError):
 def read_report(path: Path) -> Report:
     """The report in a file.
 
-    Raises ReportError if it cannot be read, is no JSON, no report, or a report of another version of ttreg.
+    Raises ReportError if the file cannot be read, or is not JSON, not a report, or from another version of ttreg.
     """
     try:
         data = json.loads(path.read_bytes())
     except OSError as error:
         raise ReportError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:  # also of its encoding
+    except ValueError as error:  # includes a wrong encoding
         raise ReportError(f"{path} is no JSON ({error}); {_HOW}") from None
     if isinstance(data, list) and data and isinstance(data[0], dict) and "ph" in data[0]:
         raise ReportError(f"{path} is a trace, which Perfetto opens, and no report; {_HOW}")

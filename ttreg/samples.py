@@ -1,4 +1,4 @@
-"""Sample calls of an op: what tests, benchmarks and the docs try an entry with."""
+"""Sample calls of an op. Tests, benchmarks and the docs use them to try an entry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _generator = torch.Generator()
 
 
 class Sample:
-    """Arguments of one call, as they would be passed to the op."""
+    """The arguments of one call, as a caller passes them to the op."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         self.args, self.kwargs = args, kwargs
@@ -31,7 +31,7 @@ def seeded(samples: Samples) -> Iterator[Sample]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Have PyTorch compute in this thread alone: to wake others takes longer than most samples do."""
+    """Have PyTorch compute in this thread alone: waking other threads takes longer than most samples."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -52,12 +52,12 @@ def ints(*shape: int, low: int = 0, high: int = 10, dtype: torch.dtype = torch.i
 
 
 def bools(*shape: int) -> torch.Tensor:
-    """Fair coins."""
+    """Random bools, True and False equally likely."""
     return torch.rand(shape, generator=_generator, dtype=torch.float32, device=CPU) < 0.5
 
 
 def over(dtypes: Sequence[torch.dtype], *shapes: Sequence[int]) -> Samples:
-    """A unary op's samples: one random tensor for each dtype and shape."""
+    """Samples of a unary op: one random tensor for each dtype and shape."""
 
     def samples() -> Iterator[Sample]:
         for dtype in dtypes:

@@ -1,4 +1,4 @@
-"""What PyTorch's operator schemas say: arguments, writes, aliases, and which functional form an overload has."""
+"""Reads PyTorch's operator schemas: arguments, writes, aliases, and the functional form of an overload."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from .pytorch_private import OpOverload, has_kernel_for
 
-# Written to without an alias annotation in the schema, when `training` is set.
+# Arguments that the op writes to if `training` is set, without an alias annotation in the schema.
 _UNANNOTATED_WRITES = {
     torch.ops.aten.native_batch_norm.default: ("running_mean", "running_var"),
     torch.ops.aten._batch_norm_impl_index.default: ("running_mean", "running_var"),
@@ -27,7 +27,7 @@ _UNTAGGED = frozenset(
 
 _DIMENSIONS = frozenset(("dim", "dims", "dim0", "dim1", "dim2", "dimension"))
 
-# Views without an alias annotation in the schema: on CPU their results are the input's memory.
+# Views without an alias annotation in the schema. On CPU their results share the input's memory.
 _UNANNOTATED_VIEWS = frozenset(
     (
         torch.ops.aten._unsafe_view.default,
@@ -39,7 +39,7 @@ _UNANNOTATED_VIEWS = frozenset(
 
 @cache
 def overload(name: str) -> OpOverload | None:
-    """The overload that `str` gives this name, such as "aten.add.Tensor"; None if PyTorch has no such op here."""
+    """The overload with this name, such as "aten.add.Tensor", as `str` gives it; None if PyTorch has no such op."""
     found: object = torch.ops
     for part in name.split("."):
         try:
@@ -63,13 +63,13 @@ def tensor_arguments(op: OpOverload) -> tuple[str, ...]:
 
 @cache
 def is_elementwise(op: OpOverload) -> bool:
-    """Whether each element of the result comes from the elements of the arguments at its place."""
+    """Whether each result element depends only on the argument elements at the same place."""
     return torch.Tag.pointwise in op.tags or (op.namespace == "aten" and op._opname in _UNTAGGED)
 
 
 @cache
 def dimension_arguments(op: OpOverload) -> tuple[str, ...]:
-    """Names of the arguments that PyTorch's own ops take dimensions of a tensor by."""
+    """Names of the arguments that name dimensions of a tensor, for PyTorch's own ops."""
     if op.namespace != "aten":
         return ()
     return tuple(name for name in argument_names(op) if name in _DIMENSIONS)
@@ -77,12 +77,12 @@ def dimension_arguments(op: OpOverload) -> tuple[str, ...]:
 
 @cache
 def written_arguments(op: OpOverload) -> tuple[str, ...]:
-    """Names of the arguments whose memory the op writes to, also where the schema does not say so."""
+    """Names of the arguments whose memory the op writes to, even if the schema does not say so."""
     annotated = [a.name for a in op._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
     return (*annotated, *_UNANNOTATED_WRITES.get(op, ()))
 
 
-# Ops that fill their argument `self`, or draw into it. `bernoulli` with no other argument reads it.
+# Ops that fill their argument `self` with values or random numbers. `bernoulli` without other arguments reads it.
 _FILLS = frozenset(
     (
         *("fill", "zero", "copy", "uniform", "normal", "normal_functional", "random", "exponential", "cauchy"),
@@ -95,7 +95,7 @@ _FILLS = frozenset(
 def unread_arguments(op: OpOverload) -> frozenset[str]:
     """Names of the arguments whose values the op does not read.
 
-    They are `out`, a tensor that is filled (`zero_`, `uniform_`), and one that another is made like (`zeros_like`).
+    They are `out`, a tensor that the op fills (`zero_`, `uniform_`), and the model of a new tensor (`zeros_like`).
     """
     unread = {argument.name for argument in op._schema.arguments if argument.is_out}
     name = op._schema.name.partition("::")[2].rstrip("_").removeprefix("_foreach_")
@@ -106,7 +106,7 @@ def unread_arguments(op: OpOverload) -> frozenset[str]:
 
 @cache
 def is_bookkeeping(op: OpOverload) -> bool:
-    """Whether the op computes nothing and reads no value: it opens a profiler's range, say, or asks for a size."""
+    """Whether the op computes nothing and reads no value: it starts a profiler range or returns a size, for example."""
     if op._schema.name in ("aten::set_", "aten::lift_fresh"):
         return True
     gives_tensors = any("Tensor" in str(returned.type) for returned in op._schema.returns)
@@ -116,7 +116,7 @@ def is_bookkeeping(op: OpOverload) -> bool:
 
 @cache
 def leaves_counting(op: OpOverload) -> bool:
-    """Whether PyTorch leaves it to the ops within this one to count its writes, for autograd: those to a list."""
+    """Whether the ops inside this op count its writes for autograd. That is so for ops that write to a list."""
     return bool(written_arguments(op)) and not op._schema.returns
 
 
@@ -143,29 +143,29 @@ def is_in_place(op: OpOverload) -> bool:
 
 @cache
 def is_composite(op: OpOverload) -> bool:
-    """Whether PyTorch itself defines the op by other ops (it arrives whole under `inference_mode` only)."""
+    """Whether PyTorch composes the op from other ops. Such an op arrives whole under `inference_mode` only."""
     return has_kernel_for(op.name(), "CompositeImplicitAutograd")
 
 
 @cache
 def has_parts(op: OpOverload) -> bool:
-    """Whether the op's kernel calls other ops that PyTorch sees: as for all devices, some do that are no composite."""
+    """Whether the op's kernel, one for all devices, calls other ops through PyTorch, although it is no composite."""
     kernels = "CompositeExplicitAutograd", "CompositeExplicitAutogradNonFunctional"
     return any(has_kernel_for(op.name(), kernel) for kernel in kernels)
 
 
 @cache
 def is_tracked(op: OpOverload) -> bool:
-    """Whether PyTorch itself has autograd know of the views that the op returns, and of its writes."""
+    """Whether PyTorch itself tells autograd about the op's views and writes."""
     return has_kernel_for(op.name(), "ADInplaceOrView")
 
 
 @cache
 def functional_form(op: OpOverload) -> OpOverload | None:
-    """The overload of the same op that writes to nothing and has otherwise the same arguments.
+    """The overload of the same op that writes to nothing, and otherwise has the same arguments.
 
-    `aten.add_.Tensor` and `aten.add.out` both have `aten.add.Tensor`. None if there is none, and for an op that is
-    functional itself or writes to a list of tensors.
+    For `aten.add_.Tensor` and `aten.add.out` it is `aten.add.Tensor`. None if there is no such overload, if the op is
+    functional itself, or if it writes to a list of tensors.
     """
     written = written_arguments(op)
     lists = [a.name for a in op._schema.arguments if a.name in written and "List" in str(a.type)]
@@ -174,7 +174,7 @@ def functional_form(op: OpOverload) -> OpOverload | None:
     namespace, _, name = op._schema.name.partition("::")
     in_place = is_in_place(op)
     if not in_place and not all(a.is_out for a in op._schema.arguments if a.name in written):
-        return None  # it returns results beside what it writes to
+        return None  # it also returns results that it does not write to `out`
     packet = getattr(getattr(torch.ops, namespace), name[:-1] if in_place else name, None)
     if packet is None:
         return None

@@ -1,4 +1,4 @@
-"""The keywords of `device_mode` and what they may be; the environment and pyproject.toml set their defaults."""
+"""The keywords of `device_mode` and their possible values. The environment and pyproject.toml set the defaults."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from .errors import SettingsError
 
 ARCHS = ("wormhole_b0", "blackhole")
 
-# One tile. Measured with benchmarks/min_upload.py: two uploads and an `add` cost ttnn's host side about 48 µs up to
-# 16,384 elements, the host's own `add` 2 to 4 µs, so small glue is left where it is; the limit is no higher because a
-# network's small first input would keep the whole network on the host with it.
+# One tile. Measured with benchmarks/min_upload.py: up to 16,384 elements, two uploads and an `add` cost about 48 µs on
+# ttnn's host side, and the host's own `add` costs 2 to 4 µs. So small host tensors stay on the host. The limit is no
+# higher, because a network with a small first input would then run on the host as a whole.
 DEFAULT_MIN_UPLOAD_NUMEL = 1024
 
-# Bytes. Convolutions keep their halo tables in this part of a core's L1: 32 KiB was enough for a 3 × 3 convolution over
-# 56 × 56 × 64 (ours keep them in DRAM), twice that leaves room.
+# Bytes. Convolutions keep their halo tables in this part of a core's L1. 32 KiB is enough for a 3 × 3 convolution over
+# 56 × 56 × 64; twice that leaves room. ttreg's own convolutions keep these tables in DRAM.
 DEFAULT_L1_SMALL_SIZE = 65536
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What `device_mode` was asked for; see the README for each keyword."""
+    """The settings of a `device_mode`; the README explains each keyword."""
 
     device: str = "auto"
     device_id: int = 0
@@ -54,7 +54,7 @@ class Settings:
             )
 
     def require_kernels_of_its_own(self) -> None:
-        """Raise SettingsError if the emulated device is told what to compute, and another one is asked for."""
+        """Raise SettingsError if the user chose kernels for the emulated device, and another device."""
         if self.numerics != "golden":
             raise SettingsError(
                 f"numerics is {self.numerics!r}; expected 'golden' but for device='emulated', since a chip's kernels "
@@ -63,7 +63,7 @@ class Settings:
 
     @classmethod
     def resolve(cls, keywords: Mapping[str, Any]) -> Settings:
-        """Keywords over environment variables over [tool.ttreg] of pyproject.toml over defaults.
+        """The settings by keywords, else environment variables, else [tool.ttreg] of pyproject.toml, else defaults.
 
         Raises SettingsError for an unknown keyword, variable, key or value, listing the known ones.
         """
@@ -71,12 +71,12 @@ class Settings:
 
 
 def resolve_with_sources(keywords: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
-    """The settings, and for each where it came from: "keyword", a variable, a pyproject.toml, or "default"."""
+    """The settings, and the source of each: "keyword", a variable, a pyproject.toml, or "default"."""
     names = [f.name for f in fields(Settings)]
     for name in keywords:
         if name not in names:
             raise SettingsError(_unknown("keyword of device_mode", name, names))
-    found: list[tuple[str, str, str, Any]] = []  # setting, how an error calls it, source and value; the last wins
+    found: list[tuple[str, str, str, Any]] = []  # setting, its name in errors, source, value; the last wins
     project = pyproject()
     if project is not None:
         path, table = project
@@ -84,7 +84,7 @@ def resolve_with_sources(keywords: Mapping[str, Any]) -> tuple[Settings, dict[st
             if name not in names:
                 raise SettingsError(f"{path}: {_unknown('key of [tool.ttreg]', name, names)}")
             found.append((name, f"{name} in [tool.ttreg] of {path}", str(path), value))
-    if "LOCAL_RANK" in os.environ:  # of this process alone, so it goes before what the project says
+    if "LOCAL_RANK" in os.environ:  # it holds for this process alone, so it beats the project's file
         found.append(("device_id", "LOCAL_RANK", "LOCAL_RANK", os.environ["LOCAL_RANK"]))
     for variable, text in os.environ.items():
         if variable.startswith("TTREG_") and variable not in _OTHER_VARIABLES:
@@ -104,14 +104,14 @@ def resolve_with_sources(keywords: Mapping[str, Any]) -> tuple[Settings, dict[st
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: its value here, where that comes from, and what sets it."""
+    """One setting: its value here, the source of the value, and the variable that sets it."""
 
     name: str
     value: str | int | float | bool | None
     source: str  # "default", the name of a variable, or the path of a pyproject.toml
     default: str | int | float | bool | None
     variable: str
-    gives: str = ""  # what the value gives and costs, where that is not plain
+    gives: str = ""  # what the value gives and costs, if that is not obvious
 
 
 def listed() -> list[Setting]:
@@ -135,9 +135,9 @@ def listed() -> list[Setting]:
 
 
 def pyproject() -> tuple[Path, dict[str, Any]] | None:
-    """The nearest pyproject.toml from the working directory upwards that has a table [tool.ttreg], and that table.
+    """The nearest pyproject.toml with a table [tool.ttreg], from the working directory upwards, and that table.
 
-    Raises SettingsError for one that is no TOML.
+    Raises SettingsError if such a file is not valid TOML.
     """
     try:
         here = Path.cwd()
@@ -147,7 +147,7 @@ def pyproject() -> tuple[Path, dict[str, Any]] | None:
         path = folder / "pyproject.toml"
         try:
             table = _table(path, path.stat().st_mtime_ns)
-        except OSError:  # not there, or not for us to read
+        except OSError:  # it does not exist, or cannot be read
             continue
         if table is not None:
             return path, table
@@ -162,11 +162,11 @@ def _table(path: Path, modified: int) -> dict[str, Any] | None:
         import tomli as tomllib
 
     content = path.read_bytes()
-    if b"ttreg" not in content:  # another project's file, which may be as it likes
+    if b"ttreg" not in content:  # another project's file, which need not be valid
         return None
     try:
         table = tomllib.loads(content.decode()).get("tool", {}).get("ttreg")
-    except ValueError as error:  # also of its encoding
+    except ValueError as error:  # includes a wrong encoding
         raise SettingsError(f"{path} is no TOML: {error}") from None
     if table is not None and not isinstance(table, dict):
         raise SettingsError(f"{path}: [tool.ttreg] is {table!r}; expected a table")

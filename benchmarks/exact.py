@@ -79,7 +79,7 @@ class Counting:
 
 
 def counted(program: Any, float32: str) -> dict[str, int]:
-    """The ttnn calls of a second forward but for uploads and downloads, and those of ops that cost too much."""
+    """The ttnn calls of a second forward, without uploads and downloads, and the calls of ops that cost too much."""
     settings = Settings(device="mock", float32=float32)
     chip: Any = open_device(settings)
     api, chip.tt = chip.tt, Counting(chip.tt)

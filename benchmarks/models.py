@@ -1,4 +1,4 @@
-"""Whole models: what a forward costs the host on a mocked chip, and how fast the emulated device is beside plain CPU.
+"""Whole models: the host time of a forward on a mocked chip, and the emulated device's speed against plain CPU.
 
 Run `python benchmarks/models.py` (`make bench`). The host time is set beside that of the same ttnn calls, recorded and
 made again without ttreg; the emulated time beside plain PyTorch in float32, in which the work is carried too. Weights

@@ -1,4 +1,4 @@
-"""How far whole programs are off on a chip: what `numerics="chip"` foretells beside what was measured.
+"""Errors of whole programs on a chip: the predictions of `numerics="chip"`, compared with measurements.
 
 Run `python benchmarks/numerics.py` (`make numerics`). The programs were measured on the vendor's functional simulator
 of Wormhole. There the matrix unit cut the weights. Today they are rounded on upload, which makes errors smaller, so
@@ -47,7 +47,7 @@ def of_network(network: nn.Module, *inputs: torch.Tensor, pick: Callable[[Any], 
 
 
 def training_step() -> Outputs:
-    """What a multilayer perceptron gives after a step of gradient descent."""
+    """The outputs of a multilayer perceptron after a step of gradient descent."""
     first = nn.Sequential(nn.Linear(64, 128), nn.GELU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10))
     state = {name: value.clone() for name, value in first.state_dict().items()}
     x, target = torch.randn(32, 64), torch.randint(0, 10, (32,))
@@ -141,7 +141,7 @@ def llama() -> Outputs:
 
 
 def convolutions() -> Outputs:
-    """Two convolutions with batch norm by statistics of before, and a classifier."""
+    """Two convolutions with batch norm, whose running statistics are a guess, and a classifier."""
     network = nn.Sequential(
         *(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(16, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(), nn.AdaptiveAvgPool2d(1)),
@@ -182,7 +182,7 @@ PROGRAMS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Foretell the error of each program, and print it beside the measured one."""
+    """Predict the error of each program, and print it with the measured one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("programs", nargs="*", help=f"of {', '.join(PROGRAMS)}; all if none")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and inputs that are random")
@@ -201,12 +201,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console().print(table)
 
 
-# Errors: of the golden numerics, of CPU in the dtype, of the chip's numerics, as measured; and the ratio of those two.
+# Errors of golden numerics, of CPU in the dtype, of chip numerics, and as measured; then the ratio of the last two.
 COLUMNS = ("golden", "cpu", "chip", "measured", "ratio")
 
 
 def foretold(program: Measured, seed: int) -> dict[str, dict[str, float]]:
-    """By dtype, the errors that both numerics give, CPU's own, and the measured one."""
+    """By dtype: the errors of both numerics, of the CPU in that dtype, and the measured error."""
     torch.manual_seed(seed)
     outputs = program.make()
     exact = outputs(torch.float32)

@@ -1,4 +1,4 @@
-"""What ttreg adds to a call: one op at a time, beside ttnn itself and beside the least that PyTorch's modes cost.
+"""What ttreg adds to a call: one op at a time, compared with ttnn itself and with the minimal cost of PyTorch's modes.
 
 Run `python benchmarks/overhead.py` (`make bench`). Everything is measured in one process on one core, in turn, and a
 ratio is the median of the ratios of samples taken in the same round. The chip is mocked: ttnn's host work is real,
@@ -130,7 +130,7 @@ def measured(chip: Chip, case: Case, rounds: int) -> dict[str, Any]:
     metas = [meta_of(tensor) for tensor in case.inputs]
 
     def on_device(of: Session) -> Callable[[], tuple]:
-        # New tensors at each call: one that was used before has its views, and what the host was given of it, at hand.
+        # New tensors at each call, because a used one has cached views and host copies.
         return lambda: (*map(of.new_tensor, metas, values), *case.parameters)
 
     def in_ttnn(of: Session) -> Callable[..., object]:
@@ -214,7 +214,7 @@ def _last_line(error: Exception) -> str:
 
 
 def left_to_the_host() -> AbstractContextManager[Any]:
-    """Has every op decided as one that the registry does not have."""
+    """Decide every op as if the registry did not have it."""
     return mock.patch.object(registry, "find", return_value=None)
 
 

@@ -30,7 +30,7 @@ CALLS = 20  # in a sample
 
 
 class ReadyMode(TorchDispatchMode):
-    """Gives an output that stood ready: what is left is PyTorch's way to a mode and back."""
+    """Returns an output that exists already, so that only PyTorch's way to a mode and back is timed."""
 
     ready: Any
 

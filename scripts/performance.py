@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def page(text: str) -> str:
-    """The page with what stands between its marks made anew."""
+    """The page, with new text between its marks."""
     sections = {"overhead": overhead, "parts": parts, "models": models, "exact": exact, "flat": flat, "ops": ops}
     for name, lines in sections.items():
         start, end = MARKS.format("start", name), MARKS.format("end", name)

@@ -1,1 +1,1 @@
-"""Measuring: interleaved timings, ttnn calls recorded and made again, and benchmarks of the registry's ops."""
+"""Measures: interleaved timings, recording and replay of ttnn calls, and benchmarks of the registry's ops."""

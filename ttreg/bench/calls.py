@@ -24,7 +24,7 @@ DATA = Path(__file__).with_name("shapes.jsonl")
 
 
 def calls(entry: Entry, shapes: Shapes) -> Iterator[tuple[str, Sample]]:
-    """Each call with where it is from, "samples" or "real"; the same values each time."""
+    """Each call with its source, "samples" or "real". Values are the same each time."""
     if shapes != "real":
         for sample in entry.samples():
             yield "samples", sample
@@ -56,7 +56,7 @@ def real_shapes() -> dict[str, list[str]]:
 
 
 def _filled(value: Any) -> Any:
-    """Tensors for metadata: random where of floating point; else zeros, which are valid indices."""
+    """Tensors for metadata: random floating-point values; else zeros, which are valid indices."""
     if isinstance(value, list):
         return [_filled(item) for item in value]
     if not isinstance(value, Meta):

@@ -14,18 +14,18 @@ NOISE = 0.1
 
 
 class Change(BaseModel):
-    """How one call changed one way: its time, in those of plain CPU, before and now."""
+    """The change of one call in one way of running it: times before and now, in units of plain CPU."""
 
     op: str
     call: str
     way: str
     before: float
     now: float
-    noise: float  # the factor, less 1, up to which a change is none
+    noise: float  # a change up to this factor, minus 1, is noise
 
     @property
     def factor(self) -> float:
-        """How many times what it was it is now."""
+        """The time now, divided by the time before."""
         return self.now / self.before
 
 
@@ -45,7 +45,7 @@ def read_benchmark(path: Path) -> Benchmark:
 
 
 def changes(before: Benchmark, now: Benchmark) -> list[Change]:
-    """The changes beyond noise of calls that both runs have, the worst first."""
+    """The changes above noise of calls that are in both runs, worst first."""
     known = {(row.op, row.call): row for row in before.rows}
     pairs = [(known[row.op, row.call], row) for row in now.rows if (row.op, row.call) in known]
     others = [way for way in WAYS if way != "cpu"]

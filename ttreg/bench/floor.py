@@ -1,4 +1,4 @@
-"""The least that modes in Python cost a call: an empty one, and one that unwraps its inputs and wraps an output."""
+"""The minimal cost of Python modes per call: an empty mode, and one that unwraps inputs and wraps an output."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Wrapped(torch.Tensor):
 
 
 class WrapperMode(TorchDispatchMode):
-    """The floor of any device in Python: takes values out of wrappers, and wraps an output that stood ready."""
+    """The floor for any device written in Python: unwraps values, and wraps an output that exists already."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class WrapperMode(TorchDispatchMode):
 
 
 class Outputs(TorchDispatchMode):
-    """Finds out what each op of a call returns, and has it ready for a `WrapperMode`."""
+    """Records what each op of a call returns, for a `WrapperMode` to return again."""
 
     def __init__(self, of: WrapperMode):
         super().__init__()

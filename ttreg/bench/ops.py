@@ -46,7 +46,7 @@ class Time(BaseModel):
 
 
 class Row(BaseModel):
-    """One call: how long it takes each way; what went wrong in the end, if something did."""
+    """One call: its time in each way of running it, and the error if it failed."""
 
     op: str
     family: str
@@ -94,7 +94,7 @@ def measure(found: Iterable[tuple[Entry, str, Sample]], arch: str, rounds: int) 
             row = Row(op=str(entry.op), family=entry.family, shapes=source, call=described(entry, sample))
             try:
                 taken = _measured(entry, sample, sessions, rounds)
-            except Exception as error:  # whatever it is, the other calls are measured
+            except Exception as error:  # after any error, the other calls are still measured
                 row.error = f"{type(error).__name__}: {error}".splitlines()[0]
             else:
                 row = row.model_copy(update=taken)
@@ -113,11 +113,11 @@ def _measured(entry: Entry, sample: Sample, sessions: dict[str, Session], rounds
         session = sessions[device]
 
         def call_and_ask(args: Any, kwargs: Any) -> None:
-            # What is made when it is needed, as views are, is made here.
+            # Lazy results, such as views, are computed here.
             result = call(args, kwargs)
             first = result[0] if isinstance(result, (list, tuple)) else result
             if isinstance(first, DeviceTensor):
-                # What its lowering does with plain tensors is not to be dispatched.
+                # Work of the lowering on plain tensors must not be dispatched.
                 with disable_current_modes() if first._cell.lazy is not None else nullcontext():
                     session.value(first)
 
@@ -151,7 +151,7 @@ def _is_dense(tensor: torch.Tensor) -> bool:
 
 
 def _uploaded(session: Session, plain: Arguments) -> Callable[[], Arguments]:
-    """The arguments with tensors of the device, new ones at each call: used ones have their views at hand."""
+    """The arguments with device tensors. They are new at each call, because used tensors have cached views."""
 
     def value(tensor: torch.Tensor) -> Any:
         stays = isinstance(tensor, torch.nn.Parameter) or not tensor.numel()

@@ -1,4 +1,4 @@
-"""The ttnn calls that a session makes, recorded, so that they can be made again without ttreg."""
+"""Records the ttnn calls of a session, so that they can be replayed without ttreg."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from ..devices.chip import Chip
 
-# Of a tensor that the recorder alone holds: its own entry, and the argument of getrefcount.
+# The reference count of a tensor that only the recorder holds: its own entry, and the argument of getrefcount.
 _UNUSED = 2
 
 
 class Recorder:
-    """Notes down ttnn calls as the lines of a program, in which tensors die where they died in the session.
+    """Records ttnn calls as lines of a program, in which tensors are freed where the session freed them.
 
     Tensors that were there before are constants of the program, and so is every argument that is no tensor.
     """
@@ -50,7 +50,7 @@ class Recorder:
         return space["replay"]
 
     def recorded(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, whose calls are noted down, but not those that it makes itself."""
+        """The function, with its calls recorded, except calls that it makes itself."""
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -97,7 +97,7 @@ class Recorder:
             for number, item in enumerate(value):
                 self._note_results(item, f"{expression}[{number}]")
         elif hasattr(value, "layout") and hasattr(value, "memory_config") and id(value) not in self._living:
-            if id(value) in self._names:  # a constant, given back
+            if id(value) in self._names:  # a constant, returned as it is
                 return
             name = f"t{self.calls}_{len(self._living)}"
             self._living[id(value)] = [value]

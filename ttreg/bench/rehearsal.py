@@ -1,4 +1,4 @@
-"""A program run again under a minimal wrapper mode that computes nothing: its own Python, and what any mode costs."""
+"""Runs a program again under a minimal mode that computes nothing: the cost of its Python, and of any mode."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FIRST_ARGUMENT = object()
 
 
 class Rehearsal(TorchDispatchMode):
-    """Notes down what each call of a program returns."""
+    """Records what each call of a program returns."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ def _described(value: Any, args: tuple) -> Any:
 class Performance(TorchDispatchMode):
     """Takes values out of wrappers, computes nothing, and wraps what the rehearsal returned at this place.
 
-    Raises RuntimeError where the program makes another call than it did then.
+    Raises RuntimeError if the program makes a different call than in the rehearsal.
     """
 
     def __init__(self, rehearsal: Rehearsal):

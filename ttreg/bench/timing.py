@@ -65,7 +65,7 @@ def spread(seconds: Sequence[float]) -> float:
 
 
 def under(session: Session) -> Callable[[], AbstractContextManager[None]]:
-    """What hands the calls of a block to the session, which lives on after it."""
+    """The mode that passes the calls of a block to the session. The session stays open after the block."""
 
     @contextmanager
     def block() -> Iterator[None]:
@@ -92,7 +92,7 @@ def pinned() -> Iterator[int | None]:
 
 
 def machine() -> dict[str, str]:
-    """What the times were taken with."""
+    """The machine and the versions that the times belong to."""
     known = {name: metadata.version(name) for name in ("ttreg", "torch", "ttnn")}
     described = Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else ""
     models = [line.partition(":")[2].strip() for line in described.splitlines() if line.startswith("model name")]
@@ -101,7 +101,7 @@ def machine() -> dict[str, str]:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """As `timeit` does: what a way leaves to the collector would be paid by whichever comes when it is full."""
+    """As `timeit` does, because the garbage of one way could be collected during the time of another."""
     was = gc.isenabled()
     gc.collect()
     gc.disable()

@@ -1,1 +1,1 @@
-"""`check=`: results of the device beside the host's while a program runs, and a program that repeats a call."""
+"""`check=`: compares device results with the host's while a program runs, and writes a program that repeats a call."""

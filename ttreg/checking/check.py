@@ -22,8 +22,8 @@ from ..runtime.session import Session
 from .compare import Statistics, differences, largest_difference, largest_ulps, one_sided, pcc
 from .reproduce import Input, snippet, spread
 
-# Where the host's result is nothing but its own rounding, such as the mean of what a normalization gave, the
-# device's is as good if it is not much farther from the exact one: by this factor, in the root mean square.
+# The host's result may be pure rounding error, such as the mean of a normalized tensor. The device's result is then
+# accepted if its root mean square error is at most this factor larger than the host's.
 _AS_GOOD = 4
 
 
@@ -39,7 +39,7 @@ class _Checked:
     view: bool = False
 
     def hold(self, number: int, meta: Meta, got: torch.Tensor, wanted: torch.Tensor) -> None:
-        """Raise AccuracyError if output `number` is not what the host has."""
+        """Raise AccuracyError if output `number` differs from the host's."""
         threshold = self.session.settings.check
         assert threshold is not None
         with without_modes():
@@ -64,19 +64,19 @@ class _Checked:
             raise error
 
     def host_results(self, convert: Callable[[torch.Tensor], torch.Tensor] = torch.clone) -> list[torch.Tensor]:
-        """What the host gives for the inputs, the program's random numbers left alone."""
+        """The host's results for the inputs. The program's random number generator is not advanced."""
         args, kwargs = tree_map_only(Input, lambda i: convert(i.tensor), (self.args, self.kwargs))
         with torch.random.fork_rng(devices=[]):
             results = tree_leaves(self.op(*args, **kwargs))
         return [result for result in results if isinstance(result, torch.Tensor)]
 
     def _is_as_good(self, number: int, got: torch.Tensor, wanted: torch.Tensor) -> bool:
-        """Whether the device's result is about as near to the exact one as the host's."""
+        """Whether the device's error, against the exact result, is about as small as the host's."""
         if self.view or not wanted.dtype.is_floating_point:
             return False
         try:
             exact = self.host_results(lambda t: t.double() if t.is_floating_point() else t.clone())[number]
-        except Exception:  # the op is not for float64
+        except Exception:  # the op does not take float64
             return False
         off, hosts = (float((result.double() - exact.double()).norm()) for result in (got, wanted))
         return off < float("inf") and off <= _AS_GOOD * hosts
@@ -129,12 +129,12 @@ def compare(
 
 
 def compare_views(session: Session, plan: Plan, parent: Value, source: Meta, made: dict[Meta, Value]) -> None:
-    """Raise AccuracyError if a view that the device made is not what its metadata shows of its parent's memory."""
+    """Raise AccuracyError if a view on the device differs from the same view of its parent on the host."""
     _compare_moved(session, plan, parent, source, made)
 
 
 def compare_relaid(session: Session, value: Value, source: Meta, made: Value, target: Meta) -> None:
-    """Raise AccuracyError if a whole storage under other metadata is not what it was."""
+    """Raise AccuracyError if a storage under other metadata has other values than before."""
     plan = Plan(torch.ops.aten.as_strided.default, "view", slots=[Slot("self", 0)])
     plan.constants = {"size": list(target.shape), "stride": list(target.stride), "storage_offset": target.offset}
     _compare_moved(session, plan, value, source, {target: made})
@@ -154,7 +154,7 @@ def _compare_moved(session: Session, plan: Plan, parent: Value, source: Meta, ma
 
 
 def _input(session: Session, tensor: torch.Tensor, block_value: Value = None) -> Input:
-    """What the device has of a tensor: rounded where the session or the user wants it carried in fewer bits."""
+    """A tensor's values as the device holds them, rounded if the session or the user carries it in fewer bits."""
     plain = session.peek(tensor)
     block_float = block_float_of(plain) if block_value is not None else None
     if block_float is not None:
@@ -167,7 +167,7 @@ def _input(session: Session, tensor: torch.Tensor, block_value: Value = None) ->
 def _held_later(
     checked: _Checked, number: int, meta: Meta, make: Callable[[], Value], wanted: torch.Tensor
 ) -> Callable[[], Value]:
-    wanted = wanted.clone()  # an op of someone's own may return memory that is written to meanwhile
+    wanted = wanted.clone()  # a custom op may return memory that is written to before the check
 
     def made() -> Value:
         value = make()

@@ -19,10 +19,10 @@ from ..pytorch_private import OpOverload, tree_leaves
 from ..schema import argument_names
 from ..settings import Settings
 
-# As many values are readable in a text; more go to a file.
+# Up to this many values are written into the text; more go to a file.
 _INLINE = 64
 
-# What does not change a result.
+# Settings that do not change a result.
 _LEFT_OUT = ("check", "device", "min_upload_numel", "on_fallback", "on_device_error", "device_id", "trace")
 
 
@@ -36,7 +36,7 @@ class Input:
 
     @classmethod
     def of(cls, given: torch.Tensor, values: torch.Tensor, block_float: str | None = None) -> Input:
-        """The argument `given` with the values that a plain tensor has."""
+        """The argument `given`, with the values of a plain tensor."""
         meta = meta_of(given).at_start()
         copied = spread(values, meta).as_strided(meta.shape, meta.stride)
         return cls(copied, isinstance(given, DeviceTensor), block_float)
@@ -59,7 +59,7 @@ def snippet(settings: Settings, op: OpOverload, args: tuple, kwargs: dict[str, A
     `args` and `kwargs` have an `Input` for each tensor; `module` holds the lowering. What a view shows is asked for.
     """
     inputs = dict(_named(op, args, kwargs))
-    names = {id(value): name for name, value in reversed(inputs.items())}  # one tensor given twice has one name
+    names = {id(value): name for name, value in reversed(inputs.items())}  # a tensor that is passed twice has one name
     inputs = {name: value for name, value in inputs.items() if names[id(value)] == name}
     call = ", ".join([_text(a, names) for a in args] + [f"{k}={_text(v, names)}" for k, v in kwargs.items()])
     values = _in_text(inputs) if sum(map(_size, inputs.values())) <= _INLINE else _in_file(op, inputs)

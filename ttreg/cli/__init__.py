@@ -44,7 +44,7 @@ COMMANDS = (
     demo.COMMAND,
 )
 
-# Plain help: to import rich and to draw its panels takes longer than everything else that `--help` does.
+# Plain help, because importing rich and drawing its panels takes longer than everything else in `--help`.
 app = typer.Typer(
     cls=Commands,
     rich_markup_mode=None,

@@ -45,9 +45,9 @@ def bench(
 ) -> None:
     """Time the calls of ops on plain CPU, left to the host, emulated, and on a mocked chip.
 
-    Microseconds, medians of rounds that take the four in turn, in one thread on one core. A mocked chip has ttnn's host
-    work and no device time. A change is given in units of plain CPU in the same run; it is shown if it is above 10 %
-    and above the spread (the distance of the quartiles) of what it is made of.
+    Times are in microseconds: medians of rounds that run the four in turn, in one thread on one core. A mocked chip has
+    ttnn's host work and no device time. Changes between runs compare ratios to plain CPU of the same run. A change is
+    shown if it is above 10 % and above the spread (the distance of the quartiles) of its times.
     """
     from ..bench.compare import changes, in_common
     from ..bench.ops import Benchmark, chosen, measure

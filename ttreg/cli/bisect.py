@@ -46,11 +46,11 @@ def bisect(
     json: bool,
     **settings: Any,
 ) -> None:
-    """Say where a model loses precision: after which calls its error passes a budget, and what each call adds itself.
+    """Say where a model loses precision: after which calls its error exceeds a budget, and what each call adds itself.
 
-    The program runs on the device, and each call beside a reference on the host: plain PyTorch, or PyTorch in float64.
-    An error is the norm of what the results are off over the norm of the reference's. A call's own error is that of the
-    op on the device with the reference's inputs; the norm of the rest is inherited. TARGET is a factory, a script or a
+    The program runs on the device, and each call is compared with a reference on the host: plain PyTorch, or PyTorch in
+    float64. An error is the norm of the difference, divided by the norm of the reference's results. A call's own error
+    is that of the op on the reference's inputs; the norm of the rest is inherited. TARGET is a factory, a script or a
     torch.export file, as docs/coverage.md describes them; what it prints goes to stderr, and if it fails, its traceback
     and exit code are its own.
     """

@@ -13,7 +13,7 @@ def config(
     names: Annotated[list[str] | None, typer.Argument(help="Settings to show; all if none.")] = None,
     json: Json = False,
 ) -> None:
-    """Show what `ttreg.device_mode()` would be opened with here, and where each setting comes from."""
+    """Show the settings that `ttreg.device_mode()` would use here, and where each comes from."""
     from ..settings import listed
 
     settings = listed()

@@ -13,7 +13,7 @@ from ..settings import Settings
 
 
 def option(name: str, kind: Any, described: Any, **default: Any) -> Parameter:
-    """A parameter of a command that is made here, and not written down."""
+    """Make a parameter of a command from a setting."""
     return Parameter(name, Parameter.KEYWORD_ONLY, annotation=Annotated[kind, described], **default)
 
 
@@ -32,6 +32,6 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def take(command: Callable[..., None], parameters: list[Parameter]) -> None:
-    """Have a command, which is called with keywords, take these parameters."""
+    """Give these parameters to a command, which is called with keywords."""
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

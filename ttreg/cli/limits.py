@@ -40,7 +40,7 @@ def limits(
 
 
 def _update(values: Path | None) -> None:
-    """Bring the package's figures up to date with the file, if there is one, and with the lowerings."""
+    """Update the package's figures from the file, if there is one, and mark those of changed lowerings."""
     from ..measured import FILE, Measured, write
     from ..measured import read as figures_of
     from ..verification.figures import marked, merged

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Placement(str, Enum):
-    """Where an entry has its op run."""
+    """Where an entry runs its op."""
 
     device = "device"
     host = "host"
@@ -92,12 +92,12 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _last(row: Row, cell: str) -> tuple[str, ...]:
-    """The cell of the last column, which is there if the error was asked for."""
+    """The cell of the last column, which exists only if the error was asked for."""
     return (cell,) if row.f32_error is not None else ()
 
 
 def _worse_than(bound: float, rows: list[Row]) -> tuple[list[Row], int]:
-    """The rows whose error is above the bound, with it, and the number of those of which it is not known."""
+    """The rows whose error is above the bound, and the number of rows whose error is unknown."""
     from ..measured import packaged
 
     known = packaged().figures

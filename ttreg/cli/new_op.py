@@ -1,4 +1,4 @@
-"""`ttreg new-op`: the first form of an entry."""
+"""`ttreg new-op`: a skeleton of an entry."""
 
 from __future__ import annotations
 

@@ -52,9 +52,9 @@ class Program:
         self._arguments = [self._path if is_module else name, *arguments]
 
     def run(self, block: AbstractContextManager[Session]) -> tuple[Session, Any]:
-        """Run it in the block; gives the session, and what to leave with: a code, or what the program gave `sys.exit`.
+        """Run it in the block. Returns the session, and the exit code or the argument of the program's `sys.exit`.
 
-        An exception of the program's is printed as Python would: without the frames of what ran it.
+        An exception of the program is printed as Python prints it, without the frames of ttreg.
         """
         sys.argv = self._arguments
         sys.modules["__main__"] = self._main
@@ -103,7 +103,7 @@ def print_error(error: BaseException, code: CodeType | None) -> None:
 
 
 def _programs(error: BaseException, code: CodeType | None) -> TracebackType | None:
-    """The error's traceback from the program's first frame on, without ttreg's frames and what PyTorch has below them.
+    """The error's traceback from the program's first frame on, without frames of ttreg and of PyTorch below them.
 
     An error of ttreg's own keeps them.
     """

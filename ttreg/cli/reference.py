@@ -24,7 +24,7 @@ and names of ops; `ttreg -v COMMAND` logs to stderr.
 
 
 def commands_page(group: TyperGroup, commands: tuple[Command, ...]) -> str:
-    """The text of docs/commands.md, of the group of all commands and what else is said of each."""
+    """The text of docs/commands.md, from the group of all commands and their descriptions."""
     parsers: Any = group
     sections = (_section(command, parsers.commands[command.name]) for command in commands)
     return "\n\n".join([HEAD.strip(), *("\n".join(lines) for lines in sections)]) + "\n"

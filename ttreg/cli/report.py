@@ -23,9 +23,9 @@ def report(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show a report that was saved, or what changed from one to another, what is worse first.
+    """Show a saved report, or what changed between two, regressions first.
 
-    Worse is an op of which more runs on the host, a smaller share on the device, and more transfers. Times are not
+    A regression is an op with more calls on the host, a smaller share on the device, or more transfers. Times are not
     compared.
     """
     from ..report import Shown, read_report
@@ -54,7 +54,7 @@ def report(
 def _write_page(path: Path, report: Report, source: Path, before: tuple[Report, str] | None) -> None:
     from ..reporting.page import page
 
-    with working("drawing"):  # a trace of a million events takes its time
+    with working("drawing"):  # a trace of a million events takes some seconds
         text = page(report, source.name, before, source.parent)
     try:
         path.write_text(text, encoding="utf-8")

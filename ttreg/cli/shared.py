@@ -56,7 +56,7 @@ class Command:
 
 
 class Commands(TyperGroup):
-    """The group of all commands, which gives errors of ttreg's own and Ctrl-C their exit codes."""
+    """The group of all commands. It sets the exit codes of ttreg's errors and of Ctrl-C."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -91,7 +91,7 @@ def _console(stderr: bool, piped_width: int = WIDTH) -> Console:
 
 
 def table(*headings: str, **options: Any) -> Table:
-    """An empty table whose cells are broken over lines where they do not fit: rich would cut them."""
+    """An empty table that wraps cells which do not fit, because rich would truncate them."""
     from rich.table import Column, Table
 
     return Table(*(Column(heading, overflow="fold") for heading in headings), **options)
@@ -122,7 +122,7 @@ def print_json(value: Any) -> None:
 def print_columns(rows: Sequence[Sequence[str]]) -> None:
     """Print rows, the first a heading, in aligned columns; on a terminal, lines are cut to its width.
 
-    Not a table of rich's, whose import and layout take longer than all else that `ttreg list` does.
+    This is no table of rich, because its import and layout take longer than the rest of `ttreg list`.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -146,9 +146,9 @@ def print_fields(fields: Iterable[tuple[str, str]], indent: int = 2) -> None:
 
 
 def import_torch() -> None:
-    """Import PyTorch for a command that is soon done: no garbage is looked for meanwhile, nor in PyTorch at the end.
+    """Import PyTorch for a short command, without garbage collection during the import or at the end.
 
-    That search finds nothing and takes a quarter of the command's time.
+    The collection would find nothing and take a quarter of the command's time.
     """
     if "torch" in sys.modules:
         return
@@ -183,7 +183,7 @@ def answer(yes: bool) -> NoReturn:
 
 
 def bad_usage(message: str, option: str) -> NoReturn:
-    """Leave the command, saying what is wrong with an argument or option."""
+    """Exit, and say what is wrong with an argument or option."""
     raise typer.BadParameter(message, param_hint=f"'{option}'")  # as typer's own errors show it
 
 
@@ -218,7 +218,7 @@ def check_ops(patterns: Iterable[str]) -> None:
 
 
 def hint(pattern: str) -> str:
-    """What to append to a message that nothing is named `pattern`: ops that are spelt like it, if there are any."""
+    """A hint for the message that nothing is named `pattern`: ops with a similar name, if there are any."""
     from ..explain.lookup import closest
 
     close = closest(pattern)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Outcome:
-    """How a program ended: what it returned, how it failed, and the code with which it would have left Python."""
+    """How a program ended: its result, its error, and the exit code that Python would have had."""
 
     returned: Any = None
     failed: str = ""
@@ -26,14 +26,14 @@ class Outcome:
 
 @dataclass
 class Loaded:
-    """A program to run in a block; `target` is what a factory or an exported file gave."""
+    """A program to run in a block. `target` comes from a factory or an exported file."""
 
     run: Callable[[AbstractContextManager[Any]], Outcome]
     target: Target | None = None
 
 
 def load(name: str, arguments: Sequence[str]) -> Loaded:
-    """The program of a target; leaves the command for arguments of what is no script.
+    """The program of a target. Exits if there are arguments and the target is not a script.
 
     Raises TargetError if there is none.
     """
@@ -53,7 +53,7 @@ def load(name: str, arguments: Sequence[str]) -> Loaded:
 
 
 def check_takes_arguments(name: str, arguments: Sequence[str]) -> None:
-    """Leave the command if there are arguments, and the target is no script."""
+    """Exit if there are arguments and the target is not a script."""
     if arguments and not name.endswith(".py"):
         bad_usage(f"{' '.join(arguments)}: only a script takes arguments", "arguments")
 
@@ -80,7 +80,7 @@ def _of_target(target: Target) -> Callable[[AbstractContextManager[Any]], Outcom
                 return Outcome(program())
         except SystemExit as request:
             return _left(request.code)
-        except Exception as error:  # the program's own: what ran before it is shown all the same
+        except Exception as error:  # an error of the program; the calls before it are still shown
             print_error(error, program.__code__)
             return Outcome(failed=f"{type(error).__name__}: {error}".partition("\n")[0], ending=FAILED)
 

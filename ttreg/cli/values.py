@@ -26,7 +26,7 @@ def verify_values(
     workers: int,
     json: bool,
 ) -> NoReturn:
-    """Run the samples on the chip, show each beside the CPU, and leave with 1 where one is worse than stated."""
+    """Run the samples on the chip, compare each with the CPU, and exit with 1 if one is worse than its figure."""
     from ..devices import require_chip, require_ttnn
     from ..measured import packaged
     from ..verification import measure, values_file
@@ -58,7 +58,7 @@ def verify_values(
 
 
 def _use(simulator: Path | None) -> None:
-    """Have the processes that are started find the simulator."""
+    """Tell the worker processes where the simulator is."""
     if simulator is None:
         return
     if not simulator.exists():

@@ -39,9 +39,9 @@ def verify(
     """Make every accepted sample's ttnn calls on mocked chips.
 
     With --values, run them on a card, or a simulator, and compare the results with the CPU's: PCC, the largest absolute
-    and relative differences, units in the last place, places where only one is finite. Then exit code 1 says that an
-    entry is worse than `ttreg show` states of it (or, where that states nothing, outside of the dtype's tolerance), or
-    that a sample gave no values. `ttreg limits --from` makes the package's figures of the file.
+    and relative differences, units in the last place, places where only one is finite. The exit
+    code is then 1 if an entry is worse than its figures in `ttreg show` (or, without figures, outside the dtype's
+    tolerance), or if a sample gave no values. `ttreg limits --from` updates the package's figures from the file.
     """
     from ..settings import ARCHS, Settings
     from ..verification.verify import verify as run
@@ -65,7 +65,7 @@ def verify(
 
 
 def _said(verdicts: list[Verdict], archs: Sequence[str], json: bool) -> bool:
-    """Print what ttnn said of the samples, and whether it took all."""
+    """Print ttnn's verdicts on the samples; returns whether all passed."""
     from rich.markup import escape
 
     refused = [v for v in verdicts if v.error]

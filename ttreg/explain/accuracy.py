@@ -1,4 +1,4 @@
-"""What was measured of entries on a chip, for `ttreg show` and `ttreg list`, and as the page docs/accuracy.md."""
+"""The measured accuracy of entries, for `ttreg show`, `ttreg list` and the page docs/accuracy.md."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Accuracy:
 
     dtype: str
     said: str  # "measured", or "measured before its lowering changed"
-    samples: int  # those that the figures are of
-    changed: int  # samples for which the lowering makes other ttnn calls now than when they were measured
+    samples: int  # samples with valid figures
+    changed: int  # samples whose ttnn calls have changed since they were measured
     failed: tuple[str, ...]  # why other samples gave no values
     max_rel: float | None
     max_abs: float | None
@@ -108,14 +108,14 @@ def _section(family: str, entries: list[Entry], known: Measured) -> str:
 
 
 def _equal(found: tuple[Accuracy, ...]) -> str:
-    """The cells of an entry that has no row, because all is equal, or nothing measured."""
+    """The cells of an entry without a row of figures, because all values are equal or nothing was measured."""
     if not found:
         return f"| {NOT_MEASURED} | | | | | |"
     return f"| {', '.join(one.dtype for one in found)} | {sum(one.samples for one in found)} | 0 | 0 | 1 | | |"
 
 
 def _row(one: Accuracy) -> str:
-    """The cells from the dtype on; none for integers that are all the CPU's."""
+    """The cells from the dtype on; none for integers that all equal the CPU's."""
     dtype = dtype_of(one.dtype)
     if one.said != "measured":
         return f"| {one.dtype} | {CHANGED} | | | | | |"

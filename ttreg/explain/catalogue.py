@@ -1,4 +1,4 @@
-"""What there is to say of an entry, for `ttreg list` and `ttreg show`."""
+"""Collects what the registry knows about an entry, for `ttreg list` and `ttreg show`."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ IN_BFLOAT16 = "in bfloat16, as of every op, NaN becomes an infinity and -0.0 bec
 
 @dataclass(frozen=True)
 class Row:
-    """An entry in a line: where it has the op run, on how many conditions, for which dtypes of the first tensor."""
+    """An entry in one line: the placement, the number of conditions, and the dtypes of the first tensor."""
 
     op: str
     family: str
     placement: Kind
     conditions: int
-    dtypes: tuple[str, ...]  # all that some condition allows; none where the host runs the op anyway
+    dtypes: tuple[str, ...]  # the dtypes that the conditions allow; none if the host always runs the op
     samples: int
     f32_error: float | None = None  # the worst relative error in float32, where it is asked for
 
 
 @dataclass(frozen=True)
 class Says:
-    """A condition, and why it is there."""
+    """A condition, and its reason."""
 
     condition: str
     because: str
@@ -56,7 +56,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Lowering:
-    """A lowering's name, its place as file:line, its code, and the values that the code has from around it."""
+    """A lowering's name, its place as file:line, its code, and the values that its closure holds."""
 
     name: str
     source: str
@@ -66,7 +66,7 @@ class Lowering:
 
 @dataclass(frozen=True)
 class Measured:
-    """A call that was timed: microseconds each way, medians, and with what and when they were taken."""
+    """A timed call: median microseconds for each way, and the machine and date."""
 
     call: str
     microseconds: dict[str, float]  # by way, as in `ttreg bench --json`
@@ -84,13 +84,13 @@ class Detail:
     op_schema: str
     conditions: tuple[Says, ...]
     forms: tuple[str, ...]  # the in-place and `out=` overloads that the entry serves as well
-    arrives: dict[str, str]  # how an argument reaches the lowering, where there is something to say of it
+    arrives: dict[str, str]  # how an argument reaches the lowering, if that is special
     decomposition: str  # where PyTorch has one
     lowering: Lowering | None
     samples: tuple[Tried, ...]
-    chip: tuple[str, ...]  # what a chip is known to give otherwise than PyTorch
-    limits: tuple[Remark, ...]  # what docs/ttnn-limits.md has of the ttnn functions that the lowering calls
-    accuracy: tuple[Accuracy, ...]  # what was measured of its values on a chip, by dtype; none: not measured
+    chip: tuple[str, ...]  # known differences between a chip and PyTorch
+    limits: tuple[Remark, ...]  # remarks of docs/ttnn-limits.md on the ttnn functions that the lowering calls
+    accuracy: tuple[Accuracy, ...]  # the measured accuracy on a chip, by dtype; none if it was not measured
     measured: tuple[Measured, ...] = ()  # the op's calls in a file of figures
 
 
@@ -102,7 +102,7 @@ def row(entry: Entry) -> Row:
 
 
 def detail(entry: Entry) -> Detail:
-    """All that there is to say of the entry."""
+    """Everything that the registry knows about the entry."""
     return Detail(
         op=str(entry.op),
         family=entry.family,
@@ -180,7 +180,7 @@ def _source(function: Any) -> str:
 
 
 def _called(function: Callable[..., Any], seen: set[Any] | None = None) -> set[str]:
-    """The names that the lowering, and the functions of entries that it calls, look up in `tt`."""
+    """The names that the lowering looks up in `tt`, directly or in functions of entries that it calls."""
     seen = set() if seen is None else seen
     if not isinstance(function, FunctionType) or function in seen:
         return set()

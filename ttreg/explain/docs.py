@@ -24,7 +24,7 @@ the host, or as their parts.
 
 
 class Page(BaseModel):
-    """A page of the docs: its path, and whether what it has is what is generated now."""
+    """A page of the docs: its path, and whether its text was up to date."""
 
     path: str
     current: bool
@@ -43,7 +43,7 @@ def folder() -> Path:
 
 
 def bring_up_to_date(path: Path, text: str, write: bool) -> Page:
-    """Compare a page with its new text, and write that if it differs; nothing is left half written."""
+    """Compare a page with its new text, and write the text if it differs. The page is replaced as a whole."""
     current = path.is_file() and path.read_text() == text
     if write and not current:
         path.parent.mkdir(parents=True, exist_ok=True)

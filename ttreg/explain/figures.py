@@ -1,4 +1,4 @@
-"""What a run of `ttreg bench` measured of an op, for `ttreg show`."""
+"""The times of an op in a run of `ttreg bench`, for `ttreg show`."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def limits(entries: Iterable[Entry] | None = None) -> list[Limit]:
 
 @dataclass(frozen=True)
 class Remark:
-    """A line of the part written by hand: what is known of ttnn, what ttreg does about it, and how it is known."""
+    """A line of the part written by hand: a fact about ttnn, what ttreg does about it, and the evidence."""
 
     ttnn: str
     ttreg: str
@@ -97,12 +97,12 @@ def write() -> tuple[Path, bool]:
 
 
 def own_entries() -> Iterator[Entry]:
-    """Neither other packages' entries nor those of torchvision's ops: which of them are loaded differs by process."""
+    """ttreg's entries for aten; not those of other packages and of torchvision, which not every process loads."""
     return (e for e in registry if e.module.startswith("ttreg.ops.") and e.op.namespace == "aten")
 
 
 def short_name(entry: Entry) -> str:
-    """The op without what most ops have in common."""
+    """The op's name without the parts that most ops share."""
     return str(entry.op).removeprefix("aten.").removesuffix(".default")
 
 

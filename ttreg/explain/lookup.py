@@ -17,7 +17,7 @@ from ..schema import functional_form
 
 
 class UnknownOpError(TtregError, ValueError):
-    """No op has the name; the message has the closest ones."""
+    """No op has the name. The message lists the closest names."""
 
 
 def find_op(name: str) -> OpOverload | OpOverloadPacket:
@@ -61,7 +61,7 @@ def entries_of(name: str) -> list[Entry]:
 
 
 def closest(name: str) -> list[str]:
-    """Names of ops, as one would type them, that are spelt like `name`; those that have entries first."""
+    """Names of ops that are spelt like `name`, as a user types them. Ops with entries come first."""
     registered = list(dict.fromkeys(_names(_registered())))
     others = list(dict.fromkeys(_names(all_op_names())))
     short = name.removeprefix("aten.")

@@ -1,4 +1,4 @@
-"""Searches the accepted call that is nearest to a refused one: one argument changed, or one dtype throughout."""
+"""Finds the accepted call nearest to a refused one. It changes one argument, or one dtype in all arguments."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PlanOf = Callable[[Any, tuple, dict[str, Any]], tuple[Plan, dict[str, Any]]]  # 
 
 
 class Nearest(BaseModel):
-    """The call with as little changed as the device needs: of one argument, or of one dtype throughout."""
+    """The accepted call, and what differs from the refused one: one argument, or one dtype in all arguments."""
 
     change: dict[str, str]  # by argument
     call: str
@@ -118,7 +118,7 @@ def _recast(value: Any, given: torch.dtype, dtype: torch.dtype) -> Any:
 
 
 def _by_distance(given: torch.dtype, allowed: Iterable[torch.dtype]) -> list[torch.dtype]:
-    """Those of the same kind first, then those that hold as much."""
+    """Dtypes of the same kind come first, then those of the same size."""
 
     def distance(dtype: torch.dtype) -> tuple[bool, int]:
         return dtype.is_floating_point != given.is_floating_point, abs(dtype.itemsize - given.itemsize)
@@ -149,7 +149,7 @@ def _shapes(condition: Condition, meta: Meta, others: Iterable[Meta]) -> Iterato
 
 
 def _of_samples(entry: Entry, arguments: dict[str, Any]) -> Iterator[Change]:
-    """Numbers, texts and the like as the op's defaults and the entry's samples have them."""
+    """Numbers, strings and other plain values from the op's defaults and the entry's samples."""
     defaults = {a.name: a.default_value for a in entry.op._schema.arguments if a.has_default_value()}
     for given in [defaults, *(Call.bind(entry.op, s.args, s.kwargs).arguments for s in entry.samples())]:
         for name, value in given.items():

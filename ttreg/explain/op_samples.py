@@ -1,4 +1,4 @@
-"""Sample calls of an op that has no entry yet: those that PyTorch's own tests of it make, as source code."""
+"""Sample calls for an op without an entry, taken from PyTorch's own tests, as source code."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _all_calls(op: OpOverload) -> Iterator[dict[str, Any]]:
             yield from mode.calls
 
 
-# What PyTorch imports to define its tests, and none but they need.
+# Packages that PyTorch imports only to define its tests.
 NO_OP_INFOS = "PyTorch's own tests need the package expecttest"
 
 
@@ -87,7 +87,7 @@ def sample_code(call: dict[str, Any], op: OpOverload, dtype: torch.dtype | None 
         if not (a.has_default_value() and _same(value, a.default_value))
     }
     positional = []
-    for argument in op._schema.arguments:  # as far as none is left out
+    for argument in op._schema.arguments:  # up to the first that is left out
         if argument.name not in given or argument.kwarg_only:
             break
         positional.append(_code(given.pop(argument.name), dtype))

@@ -1,4 +1,4 @@
-"""Writes the first form of an entry for an op that has none: what its schema, PyTorch's tests and ttnn's names give."""
+"""Writes a skeleton of an entry, from the op's schema, PyTorch's tests and the names of ttnn's functions."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .lookup import find_op
 from .op_samples import NO_OP_INFOS, calls_of, has_op_infos, sample_code
 
 _GROUPS = {"BOOL": {torch.bool}, "INDICES": {torch.int64, torch.int32}}
-# What a lowering has no use for as long as it is None: the session says where a tensor lies and what draws it.
+# Arguments that a lowering ignores while they are None: the session decides on device and generator.
 _LEFT_NONE = ("Generator", "Device", "Layout", "MemoryFormat", "ScalarType")
 
 
 class Skeleton(BaseModel):
-    """The code of an entry to go on from, and what `verify` says of it as it is."""
+    """The code of a first entry, and what `verify` says about it."""
 
     op: str
     code: str
@@ -50,7 +50,7 @@ def skeleton(name: str) -> Skeleton:
 
 
 def tried(made: Skeleton, arch: str) -> Iterator[Verdict]:
-    """What `verify` says of the skeleton's samples on the mocked chip."""
+    """What `verify` says about the skeleton's samples on the mocked chip."""
     with tempfile.TemporaryDirectory() as folder:
         module = Path(folder) / "skeleton.py"
         module.write_text(made.code)

@@ -45,11 +45,11 @@ class Answer(Placed):
 
     nearest: Nearest | None = None
     parts: list[Placed] = []
-    provided: str = ""  # what the answer still depends on, which metadata does not show
+    provided: str = ""  # what the answer depends on besides metadata
 
 
 class Oracle:
-    """Decides calls as a session with these settings would, taking each tensor that can be on the device as there."""
+    """Decides calls as a session with these settings would, assuming that tensors are on the device if possible."""
 
     def __init__(self, settings: Settings | None = None):
         nowhere = cast(Device, SimpleNamespace(lock=threading.RLock(), arch="", chip_numerics=True, validated=False))
@@ -97,7 +97,7 @@ class Oracle:
         return DeviceTensor.make(Cell(self._session, root, None), meta)
 
     def _parts(self, op: OpOverload, arguments: dict[str, Any]) -> tuple[list[Placed], str]:
-        """Where the parts of a decomposed op go, and why the others are not known."""
+        """Where the parts of a decomposed op go, and why further parts are unknown."""
         mode = _Parts(self)
         tensors = tree_map_only(Meta, Meta.on_meta, arguments)
         try:
@@ -109,7 +109,7 @@ class Oracle:
 
 
 class _Arrived(Exception):
-    """Unwinds a call that has arrived at dispatch, and has it as PyTorch hands it over."""
+    """Raised to unwind a call that has arrived at dispatch. Holds the call as PyTorch passed it."""
 
     def __init__(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]):
         super().__init__(str(op))
@@ -124,7 +124,7 @@ class _Arriving(TorchDispatchMode):
 
 
 class _Parts(TorchDispatchMode):
-    """Notes where each part of a decomposition would go, while it runs on meta tensors."""
+    """Records where each part of a decomposition would go, while it runs on meta tensors."""
 
     def __init__(self, oracle: Oracle):
         super().__init__()

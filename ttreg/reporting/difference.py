@@ -17,7 +17,7 @@ Kind = Literal["regression", "improvement", "moved", "new", "gone"]
 class Change(BaseModel):
     """One difference: of an op, of the share, or of a kind of transfer."""
 
-    kind: Kind  # "moved" between placements without more or fewer of its calls on the host
+    kind: Kind  # "moved": other placements, but as many calls on the host
     subject: str
     before: str
     after: str

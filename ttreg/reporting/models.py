@@ -20,7 +20,7 @@ class DeviceInfo(BaseModel):
 
 
 class PlacedAlike(BaseModel):
-    """Calls of one op that are placed alike for one reason."""
+    """Calls of one op with the same placement and reason."""
 
     op: str
     placement: Placement
@@ -31,7 +31,7 @@ class PlacedAlike(BaseModel):
 
     @property
     def is_bookkeeping(self) -> bool:
-        """Whether calls of the op compute nothing, so that tables leave the row out."""
+        """Whether the op computes nothing, so that tables leave the row out."""
         op = overload(self.op)
         return op is not None and is_bookkeeping(op)
 
@@ -42,14 +42,15 @@ class PlacedAlike(BaseModel):
 
 
 class OpRow(PlacedAlike):
-    """Calls of one op that were placed alike for one reason."""
+    """Calls of one op that had the same placement and reason."""
 
     seconds: float = 0.0
     bytes: int = 0  # of the inputs
-    # Downloaded for calls on the host; of what these made, uploaded again. Not in the JSON form where nothing was.
+    # Downloads for calls on the host, and uploads of their results. Left out of the JSON form if they are 0.
     bytes_down: int = Field(default=0, exclude_if=lambda count: not count)
     bytes_up: int = Field(default=0, exclude_if=lambda count: not count)
-    # NaN of bfloat16 results that `check` found to be infinities on the device. Not in the JSON form without any.
+    # NaN in bfloat16 results that `check` found as infinities on the device. Left out of the JSON form if there are
+    # none.
     nans_lost: int = Field(default=0, exclude_if=lambda count: not count)
 
 
@@ -96,7 +97,7 @@ class Totals(BaseModel):
 
     @property
     def share_of_ttnns_dtypes(self) -> float | None:
-        """The same without the calls in dtypes that ttnn does not have."""
+        """The share among calls whose dtypes ttnn has."""
         floating = self.device + self.host_float - self.host_no_dtype
         return self.device / floating if floating else None
 
@@ -117,7 +118,9 @@ class TracePart(BaseModel):
 
     file: str
     process: int
-    dispatch_seconds: float = 0.0  # spent on finding out where calls go, besides running them and writing the trace
+    dispatch_seconds: float = (
+        0.0  # time spent on deciding where calls go, apart from running them and writing the trace
+    )
 
 
 class Report(BaseModel):

@@ -23,7 +23,7 @@ _SHOWN = 15  # rows of the short form
 def page(report: Report, name: str, before: tuple[Report, str] | None = None, folder: Path | None = None) -> str:
     """A self-contained page of a report called `name`, and of what changed since another.
 
-    `folder` is where a trace is looked for that is no longer where it was written.
+    If a trace is not where it was written, it is looked for in `folder`.
     """
     drawn = missing = None
     try:
@@ -56,7 +56,7 @@ def compact(report: Report) -> str:
 
 @dataclass
 class Reason:
-    """A reason of the host's, and what ran there for it."""
+    """A reason for running on the host, and the calls that it applies to."""
 
     text: str
     ops: dict[str, int]  # calls by op
@@ -88,7 +88,7 @@ def _shown(report: Report) -> dict[str, Any]:
 
 
 def _reasons(rows: list[OpRow]) -> list[Reason]:
-    """Why the host ran what it ran: a condition is one reason, whatever it met."""
+    """The reasons for running on the host. A condition counts as one reason, whatever values it refused."""
     alike: dict[tuple[str, str], list[OpRow]] = {}
     for row in rows:
         if row.placement == "host" and not row.is_bookkeeping:

@@ -64,7 +64,7 @@ def why(row: OpRow) -> str:
 
 
 def there_and_back(row: OpRow) -> str:
-    """What a call on the host moved, in the middle of work on the device."""
+    """What a call on the host moved between host and device."""
     if not row.bytes_down:
         return ""
     again = f", {size(row.bytes_up)} went up again" if row.bytes_up else ""

@@ -1,4 +1,4 @@
-"""A session's part of a trace, drawn: what was busy when, in a lane for each kind of work."""
+"""Draws a session's part of a trace: a lane for each kind of work shows when it was busy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from .models import Report
 
-WIDTH = 2000  # of a lane; what is narrower than one is drawn together with what lies beside it
+WIDTH = 2000  # columns of a lane; narrower events are merged with their neighbours
 HOW = 'run it as "ttreg run --trace t.json …", or under device_mode(trace="t.json"), and save its report anew'
 
 
@@ -45,7 +45,7 @@ class Lane:
     blocks: list[Block] = field(default_factory=list)
 
     def add(self, start: float, end: float, name: str, milliseconds: float) -> None:
-        """Add an event; those of a lane come in the order in which they ended, so what lies in another comes first."""
+        """Add an event. Events of a lane come in the order in which they end, so nested events come first."""
         self.events += 1
         new = Block(start, end, 1, name, milliseconds)
         while self.blocks and (self.blocks[-1].end > start or (end - start < 1 and start - self.blocks[-1].end < 1)):
@@ -88,7 +88,7 @@ def timeline(report: Report, folder: Path | None = None) -> Timeline:
 
 
 def _drawn(path: Path, process: int) -> Timeline:
-    # Read twice, as nothing of a long one is to be kept: first for its ends.
+    # Read the file twice, so that a long trace is not kept in memory. The first pass finds start and end.
     lanes: dict[int, Lane] = {}
     first, last = float("inf"), 0.0
     for event in _events(path, process):

@@ -64,7 +64,7 @@ class TracedSession(Session):
 
     @contextmanager
     def event(self, name: str, lane: str, category: str, args: dict[str, Any]) -> Iterator[None]:
-        """Write what the context does as an event, with `args` as they are when it ends."""
+        """Write the context as an event, with the content of `args` at its end."""
         start = perf_counter_ns()
         try:
             yield
@@ -134,11 +134,11 @@ class TracedDispatcher(Dispatcher):
     def __init__(self, session: TracedSession, reenter: Callable[[], AbstractContextManager[Any]]):
         super().__init__(session, reenter)
         self._runs = {placement: partial(self._run_traced, run) for placement, run in self._runs.items()}
-        self._instead: Refusal | None = None  # why the call at work runs on the host after all
-        self._running = 0  # nanoseconds that the call at work has run, and been written about
+        self._instead: Refusal | None = None  # why the current call runs on the host although its plan says device
+        self._running = 0  # nanoseconds that the current call has spent on running and on writing the trace
 
     def dispatch(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """As `Dispatcher.dispatch`; what it takes besides running the call is the dispatch's."""
+        """As `Dispatcher.dispatch`. All time other than running the call counts as dispatch."""
         outer, self._running = self._running, 0
         start = perf_counter_ns()
         try:

@@ -46,13 +46,13 @@ class TraceFile:
         tell(self)
 
     def forked(self) -> None:
-        """In a forked process, which has no part in the file: let go of it."""
+        """Close the file in a forked process, which must not write to it."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
     def is_there(self) -> bool:
-        """Whether the file is as it was left, and can be gone on with."""
+        """Whether the file is unchanged since the last event, so that more can be written."""
         if self._given_up or os.getpid() != self._pid:
             return False
         with self._lock:
@@ -62,7 +62,7 @@ class TraceFile:
                 return False
 
     def process(self, title: str) -> int:
-        """Begin the part of one more session, and give its number."""
+        """Add a session, and return its number."""
         with self._lock:
             self._start = self._start or perf_counter_ns()  # now that the device is open, which takes seconds
             self._processes += 1
@@ -71,7 +71,7 @@ class TraceFile:
         return process
 
     def lane(self, process: int, title: str) -> int:
-        """Begin one more lane of a session, and give its number."""
+        """Add a lane to a session, and return its number."""
         with self._lock:
             self._lanes += 1
             lane = self._lanes
@@ -89,7 +89,7 @@ class TraceFile:
         """Close the file; a later event opens it again."""
         with self._lock:
             if self._fd is not None and os.getpid() == self._pid:
-                os.ftruncate(self._fd, self._end + len(_END))  # what an interrupted write may have left
+                os.ftruncate(self._fd, self._end + len(_END))  # the rest of an interrupted write
                 os.close(self._fd)
                 self._fd = None
 
@@ -97,7 +97,7 @@ class TraceFile:
         self._write({"name": what, "ph": "M", "pid": process, "tid": lane, "args": args})
 
     def _write(self, event: dict[str, Any]) -> None:
-        if self._given_up or os.getpid() != self._pid:  # a process that was forked off has no part in it
+        if self._given_up or os.getpid() != self._pid:  # a forked process must not write to it
             return
         line = _ENCODER.encode(event).encode()
         with self._lock:
@@ -107,7 +107,7 @@ class TraceFile:
                 text = (b"\n" if self._end == 1 else b",\n") + line
                 os.pwrite(self._fd, text + _END, self._end)
                 self._end += len(text)
-            except OSError as error:  # the program goes on: what it computes does not depend on the trace
+            except OSError as error:  # the program continues, because its results do not depend on the trace
                 self._given_up = True
                 _log.warning("the trace %s ends here: %s", self.path, error)
 

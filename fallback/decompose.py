@@ -24,9 +24,9 @@ def run(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
         with without_autograd, autocast_within(op, in_parts=True):
             # This kernel also runs under no_grad. `op.decompose` would prefer the Python decomposition of some ops.
             return op._op_dk(DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
-    of_entry = ours(op)  # ours; it follows PyTorch's kernel, which calls other ops too
-    with autocast_within(op, in_parts=of_entry is not None):
-        return (of_entry or decompositions()[op])(*args, **kwargs)
+    entry_decomposition = ours(op)  # follows PyTorch's kernel, which calls other ops too
+    with autocast_within(op, in_parts=entry_decomposition is not None):
+        return (entry_decomposition or decompositions()[op])(*args, **kwargs)
 
 
 def ours(op: OpOverload) -> Callable[..., Any] | None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import torch
 
-# bool is carried as 0 and 1 in bfloat16, in which ttnn's logical ops work. int64 arises on the device only where its
-# values are known to fit (indices that `argmax` makes); an int64 tensor of the host is never narrowed to int32.
+# bool is carried as 0 and 1 in bfloat16, since ttnn's logical ops use that. int64 results exist on the device only
+# where their values are known to fit int32, such as the indices of `argmax`. An int64 tensor of the host is never narrowed.
 _DEVICE_DTYPES = {
     torch.bfloat16: "bfloat16",
     torch.float32: "float32",

@@ -130,8 +130,8 @@ class Registry:
         self._load_namespace(op.namespace)
         entry = self._entries.get(op)
         if entry is None:
-            form = functional_form(op)
-            entry = self._entries.get(form) if form is not None else None
+            functional = functional_form(op)
+            entry = self._entries.get(functional) if functional is not None else None
         return entry
 
     def matching(self, patterns: Iterable[str], kind: Kind | None = None) -> list[Entry]:

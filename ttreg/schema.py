@@ -130,8 +130,8 @@ def is_view(op: OpOverload) -> bool:
 @cache
 def view_form(op: OpOverload) -> OpOverload | None:
     """The view op whose metadata an in-place op gives its argument: `aten.t` for `aten.t_`; None for other ops."""
-    form = functional_form(op) if torch.Tag.inplace_view in op.tags else None
-    return form if form is not None and is_view(form) else None
+    functional = functional_form(op) if torch.Tag.inplace_view in op.tags else None
+    return functional if functional is not None and is_view(functional) else None
 
 
 @cache

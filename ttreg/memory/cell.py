@@ -156,7 +156,7 @@ class Cell:
     def _derived(self, meta: Meta, view: ViewOf | None, home: Home) -> Value | None:
         with self._lock:  # so that all four belong to the same content
             values, root, before, parts = self.values, self.root, self.before, self.parts
-        if not values:  # another thread has taken the memory
+        if not values:  # another thread has moved the data to the host
             return None
         whole = values.get(root) if root.nbytes == self.nbytes else None
         if whole is not None:
@@ -195,7 +195,7 @@ class Cell:
     def keep_views(self, made: dict[Meta, Value], values: dict[Meta, Value]) -> None:
         """Keep the values that one call derived from `values` until the next write; drop the oldest to make room."""
         with self._lock:
-            if self.values is not values:  # another thread has written, or taken the memory
+            if self.values is not values:  # another thread has written, or moved the data to the host
                 return
             values.update(made)
             nbytes = sum(tiled(meta.shape, meta.dtype) for meta in made)

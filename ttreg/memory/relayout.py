@@ -176,14 +176,14 @@ def _by_dims(
 
 
 def _with_ones(order: list[int], ones: list[int], have: Sequence[int], wanted: Sequence[int]) -> list[int]:
-    """The order with the dimensions of 1 as wanted, or in front of the others."""
-    placed_so, rest, left = [], list(order), list(ones)
+    """The order with dimensions of 1 where they are wanted; if the sizes do not match, they all go in front."""
+    placed_dims, rest, left = [], list(order), list(ones)
     for size in wanted:
         from_ = left if size == 1 else rest
         if not from_ or have[from_[0]] != size:
             return ones + order
-        placed_so.append(from_.pop(0))
-    return placed_so if not rest and not left else ones + order
+        placed_dims.append(from_.pop(0))
+    return placed_dims if not rest and not left else ones + order
 
 
 def _by_wanted(

@@ -38,7 +38,7 @@ def refuse(asked: Asked, plan: Plan, entry: Entry) -> Refusal | None:
         except Exception as error:
             return unjudged(error)
     plan.outputs = outputs
-    call = asked.as_entrys(entry)
+    call = asked.as_call_of(entry)
     given = [meta for _, meta in asked.call.tensors()]
     return (
         _refuse_out(asked, outputs)
@@ -53,10 +53,10 @@ def refuse(asked: Asked, plan: Plan, entry: Entry) -> Refusal | None:
 
 def _refuse_out(asked: Asked, outputs: list[Meta]) -> Refusal | None:
     """Refuse `out=` dtypes that the kernel does not take: the shape functions of `out=` forms accept too many."""
-    form = functional_form(asked.op)
-    if form is None or is_in_place(asked.op):
+    functional = functional_form(asked.op)
+    if functional is None or is_in_place(asked.op):
         return None
-    results = asked.outputs_of(form)
+    results = asked.outputs_of(functional)
     if results is None:
         return asked.without_outputs()
     odd = next((o.dtype for o, r in zip(outputs, results, strict=True) if o.dtype is not r.dtype), None)

@@ -31,7 +31,7 @@ class Asked:
         """The call as conditions see it."""
         return Call.of(self.op, self.bound)
 
-    def as_entrys(self, entry: Entry) -> Call:
+    def as_call_of(self, entry: Entry) -> Call:
         """The call as a call of the entry's op, without the `out` arguments that only the `out=` form has."""
         return Call(entry.op, {name: self.call[name] for name in argument_names(entry.op)})
 
@@ -52,9 +52,9 @@ class Asked:
         """The outputs' metadata, and whether the op returns several; see `outputs_on_meta`."""
         return outputs_on_meta(self.op, self.bound)
 
-    def outputs_of(self, form: OpOverload) -> list[Meta] | None:
+    def outputs_of(self, overload: OpOverload) -> list[Meta] | None:
         """The outputs' metadata of another overload of the op, called with the arguments that it has."""
-        return outputs_on_meta(form, {name: self.bound[name] for name in argument_names(form)})[0]
+        return outputs_on_meta(overload, {name: self.bound[name] for name in argument_names(overload)})[0]
 
     def without_outputs(self) -> Refusal:
         """The refusal of a call for which the shape function gives no metadata."""

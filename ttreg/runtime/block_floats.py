@@ -15,12 +15,13 @@ Weights = torch.nn.Module | torch.nn.Parameter
 
 
 def carry_in(weights: Weights | Iterable[Weights], dtype: str | None) -> None:
-    """Carry weights in `dtype`, "bfloat8_b" or "bfloat4_b", wherever they enter a matrix product; None ends it.
+    """Carry weights in `dtype`, "bfloat8_b" or "bfloat4_b", wherever they enter a matrix product. None ends this.
 
-    For a module, all of its parameters with at least two dimensions; of a list, each. They take half or a quarter of
-    bfloat16's memory and traffic, and keep 7 or 3 bits of significand; the parameters themselves do not change.
+    For a module, this covers all of its parameters with at least two dimensions; for a list, each item. The weights
+    take half or a quarter of the memory and traffic of bfloat16, and keep 7 or 3 bits of significand. The parameters
+    themselves do not change.
 
-    Raises ValueError for another dtype, TypeError for what is neither a module nor a parameter.
+    Raises ValueError for another dtype, TypeError for an item that is neither a module nor a parameter.
     """
     if dtype is not None and dtype not in BLOCK_FLOATS:
         raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(map(repr, BLOCK_FLOATS))}, or None")

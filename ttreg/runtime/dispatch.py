@@ -180,8 +180,8 @@ class Dispatcher:
     def _written(self, plan: Plan, values: list[Value], args: tuple, kwargs: dict[str, Any]) -> Any:
         """Write the values to the call's targets, and return the targets.
 
-        Another thread may have pinned a target's memory since the call was decided, and written there. Then the values
-        are out of date, and the host runs this call and the ones that follow.
+        Since the call was decided, another thread may have moved a target to the host and written to it. Then the
+        values are out of date, and the host runs this call and the ones that follow.
         """
         targets: list[Any] = plan.targets(args, kwargs)
         part = plan.writes_part

@@ -39,8 +39,8 @@ def run_lowering(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, A
 
 
 def _finished(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any], made: Any) -> list[Value]:
-    several = isinstance(made, (list, tuple))
-    made = list(made) if several else [made]
+    is_list = isinstance(made, (list, tuple))
+    made = list(made) if is_list else [made]
     if len(made) != len(plan.outputs):
         raise ValueError(f"it returned {len(made)} tensors where the op has {len(plan.outputs)}")
     seen = plan.as_made or [False] * len(made)
@@ -54,7 +54,7 @@ def _finished(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any]
             finished.append(_finish(tt, carriers, plan, value, meta))
     if not plan.as_made:
         as_are = tuple(before is after for before, after in zip(made, finished, strict=True))
-        plan.as_made = _ONE_TENSOR if not several and as_are[0] else as_are
+        plan.as_made = _ONE_TENSOR if not is_list and as_are[0] else as_are
     return finished
 
 

@@ -34,6 +34,6 @@ def outputs_on_meta(op: OpOverload, arguments: Mapping[str, Any]) -> tuple[list[
     for tensor in written:
         if tensor.shape != before[id(tensor)].shape or (not is_out and meta_of(tensor) != before[id(tensor)]):
             return None, False
-    several = isinstance(result, (list, tuple))
-    results = [t for t in (result if several else [result]) if t is not None]  # None: a gradient not wanted
-    return [before.get(id(t)) or meta_of(t) for t in results], several
+    returns_list = isinstance(result, (list, tuple))
+    results = [t for t in (result if returns_list else [result]) if t is not None]  # None: a gradient not wanted
+    return [before.get(id(t)) or meta_of(t) for t in results], returns_list

@@ -42,10 +42,10 @@ class Values:
         self.carriers = Carriers(settings.precision)
         self.uploads = Uploads(sees_all_writes)
         self.ledger = Ledger()
-        of_chip = device.chip_numerics
+        chip_numerics = device.chip_numerics
         # The emulated device computes exactly anyway. With `validate`, it makes the ttnn calls that a chip would get.
-        self.exact = settings.float32 == "exact" and (of_chip or device.validated)
-        self.rounds_weights = settings.float32 == "fast" and of_chip
+        self.exact = settings.float32 == "exact" and (chip_numerics or device.validated)
+        self.rounds_weights = settings.float32 == "fast" and chip_numerics
         api = ExactApi if self.exact else Api
         self.tt = api(device, self.carriers, self.uploads, self._constant, self.ledger.converted)
         # For each storage, the plan of the fallback that made its content from downloaded tensors.
@@ -122,8 +122,8 @@ class Values:
 
     def indices(self, argument: Any, ready: Callable[[Any], torch.Tensor | None], row_major: bool = False) -> Any:
         """Upload, as uint32, what `ready` makes from the plain indices; None if an index is out of bounds."""
-        several = isinstance(argument, (list, tuple))
-        plain = ready([None if t is None else self.read(t) for t in argument] if several else self.read(argument))
+        is_list = isinstance(argument, (list, tuple))
+        plain = ready([None if t is None else self.read(t) for t in argument] if is_list else self.read(argument))
         return None if plain is None else self._uploaded(plain, torch.int64, "uint32", row_major)
 
     def read(self, tensor: torch.Tensor) -> torch.Tensor:

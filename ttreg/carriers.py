@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 
 # bool is carried as 0 and 1 in bfloat16, since ttnn's logical ops use that. int64 results exist on the device only
-# where their values are known to fit int32, such as the indices of `argmax`. An int64 tensor of the host is never narrowed.
+# where their values are known to fit int32, such as the indices of `argmax`. Host int64 tensors are never narrowed.
 _DEVICE_DTYPES = {
     torch.bfloat16: "bfloat16",
     torch.float32: "float32",

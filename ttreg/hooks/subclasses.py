@@ -33,7 +33,7 @@ def _new(cls: Any, *args: Any, **kwargs: Any) -> Any:
         return _base.__new__(cls, *args, **kwargs)
     if isinstance(args[0], DeviceTensor):
         return args[0].as_subclass(cls)
-    if not isinstance(args[0], torch.Tensor) and in_modes():  # under a mode, PyTorch makes one tensor after another here
+    if not isinstance(args[0], torch.Tensor) and in_modes():  # PyTorch makes two tensors under a mode
         return _base.__new__(torch.Tensor, *args, **kwargs).as_subclass(cls)
     return _base.__new__(cls, *args, **kwargs)
 

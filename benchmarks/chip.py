@@ -1,7 +1,7 @@
 """What ttnn's host side costs on a mocked chip: opening it, new programs, calls, and memory over many forward passes.
 
-Run `python benchmarks/chip.py`, or with `--json`; a process has one mocked chip, so `--arch` takes one. The cache is
-empty unless `--warm` is given. Times are medians of interleaved rounds; load moves them, so look at the ratios.
+Run `python benchmarks/chip.py`, or with `--json`. A process has one mocked chip, so `--arch` takes one. The cache is
+empty unless `--warm` is given. Times are medians of interleaved rounds. They depend on load, so compare the ratios.
 """
 
 from __future__ import annotations

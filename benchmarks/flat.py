@@ -1,8 +1,7 @@
-"""Whether the cost of an op stays what it is: with many live tensors, after many ops, and in memory.
+"""Whether the cost of an op stays constant: with many live tensors, after many ops, and in memory.
 
-Run `python benchmarks/flat.py`, or with `--json`. The chip is mocked. A time is that of an addition through ttreg
-beside the same one made directly in ttnn, in turn on one core; a figure is the ratio of the two, the median of many
-samples.
+Run `python benchmarks/flat.py`, or with `--json`. The chip is mocked. An addition through ttreg is timed
+in turn with the same addition made directly in ttnn, on one core. A figure is the median ratio of many samples.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Whole models: the host time of a forward on a mocked chip, and the emulated device's speed against plain CPU.
 
-Run `python benchmarks/models.py` (`make bench`). The host time is set beside that of the same ttnn calls, recorded and
-made again without ttreg; the emulated time beside plain PyTorch in float32, in which the work is carried too. Weights
-are random (MTCNN brings its own). Each model has a process of its own, and is timed in turn on one core.
+Run `python benchmarks/models.py` (`make bench`). Host time is compared with a replay of the same ttnn calls without
+ttreg. Emulated time is compared with plain PyTorch; both work in float32. Weights are random, except for MTCNN. Each
+model runs in a process of its own, and the ways are timed in turn on one core.
 """
 
 from __future__ import annotations

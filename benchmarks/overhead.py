@@ -2,7 +2,7 @@
 
 Run `python benchmarks/overhead.py` (`make bench`). Everything is measured in one process on one core, in turn, and a
 ratio is the median of the ratios of samples taken in the same round. The chip is mocked: ttnn's host work is real,
-there is no device time, and ttreg makes exactly the ttnn calls that are made "directly" beside it.
+there is no device time, and ttreg makes the same ttnn calls as the direct way.
 """
 
 from __future__ import annotations

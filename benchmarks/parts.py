@@ -1,8 +1,8 @@
-"""What a call of ttreg's is made of: an addition on a mocked chip, part by part, warm and with cold caches.
+"""The parts of a ttreg call: an addition on a mocked chip, each part timed with warm and with cold caches.
 
-Run `python benchmarks/parts.py`, or with `--json`. A part is timed alone, many times over, so that the processor has it
-at hand; the parts add up to a warm call. In a model other code runs between two calls of an op: "cold" is the
-same with 4 MiB of other memory read before each, which leaves the processor's nearer caches to that.
+Run `python benchmarks/parts.py`, or with `--json`. Each part is timed alone and many times over, so the processor's
+caches are warm; the parts add up to a warm call. In a model, other code runs between two calls of an op. "Cold" times
+therefore read 4 MiB of other memory before each call, which evicts the part from the nearer caches.
 """
 
 from __future__ import annotations

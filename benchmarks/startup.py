@@ -1,9 +1,8 @@
 """How long commands that only answer a question take, beside `import torch`, which most of them need.
 
-Run `python benchmarks/startup.py`. Each is a process of its own, with its end; all in turn, so that a slow minute is
-slow for all. Beyond torch: the median of what a command took more (or less) than the import of its round. An import
-of PyTorch by a plain `python` looks for garbage meanwhile, and at its end; the commands do not, so that they can take
-less.
+Run `python benchmarks/startup.py`. Each command is a process of its own, timed to its end. They run in turn, so that a
+slow minute slows all. "Beyond torch" is the median difference from `import torch` in the same round. It can be
+negative: a plain `python` collects garbage during the import and at exit, and the commands do not.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """A hundred images of different sizes through a detector: whether time per image and memory grow.
 
-Run `python benchmarks/varying_sizes.py`, or with `--json`. Each image goes through the emulated device and, in turn,
-through plain PyTorch on CPU; a time is the ratio of the processor time of both, and a figure the
-median over ten images. A size that comes for the first time costs decisions; the last sizes come again, with other
-content.
+Run `python benchmarks/varying_sizes.py`, or with `--json`. Each image goes through the emulated device and
+through plain PyTorch on CPU, in turn. A figure is the median over ten images of the ratio of their processor times. New
+sizes cost decisions. The last images repeat earlier sizes with other content.
 """
 
 from __future__ import annotations

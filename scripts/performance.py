@@ -1,7 +1,7 @@
-"""Writes docs/performance.md, between its marks, and its plots from what the benchmarks found: benchmarks/results.
+"""Writes the generated part of docs/performance.md, and its plots, from the figures in benchmarks/results.
 
-`make performance` measures first, and leaves what the benchmarks print in `*.json.new`; that is taken in, of all ops
-the medians of each family. Without such files, this writes what was measured before.
+`make performance` measures first and writes the benchmarks' output to `*.json.new`. This script then replaces the old
+figures; for single ops it keeps the medians of each family. Without such files, it uses the old figures.
 """
 
 from __future__ import annotations

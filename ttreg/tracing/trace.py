@@ -1,6 +1,6 @@
 """A session that also writes what it does, and when, to a file: what `device_mode(trace=…)` opens.
 
-These classes take the places of `Session` and `Dispatcher`, so that a session without a trace pays nothing for it.
+These classes replace `Session` and `Dispatcher`, so that a session without a trace pays nothing for it.
 """
 
 from __future__ import annotations

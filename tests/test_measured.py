@@ -58,7 +58,7 @@ def packaged(monkeypatch):
 
     def hold(*found):
         monkeypatch.setattr(measured, "packaged", lambda: known(*found))
-        monkeypatch.setattr("ttreg.explain.accuracy.packaged", lambda: known(*found))
+        monkeypatch.setattr("ttreg.measured.packaged", lambda: known(*found))
 
     return hold
 

@@ -228,11 +228,11 @@ def test_replaced_kernels_do_as_pytorchs_own_outside_of_blocks(name, monkeypatch
     with emulated():
         pass
     after = told(OUTSIDE[name])
-    library = kernels.put_in_place(modes_of_blocks._block_of_thread)
+    library = kernels.put_in_place()
     kernels.put_in_place.cache_clear()
     library._destroy()
     before = told(OUTSIDE[name])
-    kernels.put_in_place(modes_of_blocks._block_of_thread)
+    kernels.put_in_place()
     assert after == before
 
 

@@ -16,12 +16,15 @@ from ..pytorch_private import DispatchKey, DispatchKeySet, tree_any
 aten = torch.ops.aten
 
 Kernel = Callable[..., Any]
-InBlock = Callable[[], Any]  # gives None if this thread is in no block
-Make = Callable[[Kernel, InBlock], Kernel]
+Make = Callable[[Kernel], Kernel]
 _CPU = DispatchKeySet(DispatchKey.CPU)
 
 
-def _split(original: Kernel, in_block: InBlock) -> Kernel:
+def find_block() -> Any:
+    """The block of this thread, or None. `replaced` puts the function here that knows the blocks."""
+
+
+def _split(original: Kernel) -> Kernel:
     def kernel(self: Tensor, places: Tensor, dim: int = 0) -> Any:
         """`tensor_split` by a tensor of places or sections. PyTorch reads it from memory, so it comes to the host."""
         return original(self, places.host() if isinstance(places, DeviceTensor) else places, dim)
@@ -32,10 +35,10 @@ def _split(original: Kernel, in_block: InBlock) -> Kernel:
 def _rank(overload: str) -> Make:
     functional = getattr(aten.linalg_matrix_rank, overload)
 
-    def make(original: Kernel, in_block: InBlock) -> Kernel:
+    def make(original: Kernel) -> Kernel:
         def kernel(*args: Any, out: Tensor, **kwargs: Any) -> Tensor:
             """`matrix_rank` with `out`. Under any mode PyTorch's kernel does not write to `out`, so this does."""
-            if (out.is_cpu and in_block() is not None) or tree_any(_on_device, (args, out, kwargs)):
+            if (out.is_cpu and find_block() is not None) or tree_any(_on_device, (args, out, kwargs)):
                 return torch.sum(functional(*args, **kwargs).unsqueeze(-1), -1, out=out)
             return original(*args, out=out, **kwargs)
 
@@ -60,13 +63,13 @@ KERNELS: dict[str, Make] = {
 
 
 @cache
-def put_in_place(in_block: InBlock) -> torch.library.Library:
+def put_in_place() -> torch.library.Library:
     """Register these kernels with PyTorch. Outside of blocks they change nothing, except for device tensors."""
     library = torch.library.Library("aten", "IMPL")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*[Oo]verrid", category=UserWarning)
         for name, make in KERNELS.items():
-            kernel = make(_original(name), in_block)
+            kernel = make(_original(name))
             library.impl(name, kernel, "CompositeImplicitAutograd")
     return library  # the kernels stay registered while the library lives
 

@@ -120,7 +120,8 @@ def replaced(find: Find) -> Iterator[None]:
 
 
 def _put_all(find: Find) -> None:
-    kernels.put_in_place(find)
+    kernels.find_block = find
+    kernels.put_in_place()
     subclasses.put_in_place()
     for owner, name, make in _REPLACED:
         function = getattr(owner, name)

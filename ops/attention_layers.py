@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..pytorch_private import native_multi_head_attention
 from ..registry import decomposed
 from ..samples import Sample, bools, rand
 
@@ -111,8 +112,7 @@ def transformer_encoder_layer(
 
     def attend(x: Tensor) -> Tensor:
         projections = qkv_weight, qkv_bias, proj_weight, proj_bias
-        attention = torch._native_multi_head_attention
-        return attention(x, x, x, embed_dim, num_heads, *projections, mask, False, True, mask_type)[0]
+        return native_multi_head_attention(x, x, x, embed_dim, num_heads, *projections, mask, False, True, mask_type)[0]
 
     def add(x: Tensor, other: Tensor) -> Tensor:
         return (x + other).to(x.dtype)

@@ -128,7 +128,7 @@ def small_cnn():
 
 def loss_of_cnn(model, tensor):
     # On the way no two elements of a pool are so close that a rounding decides which of them is the larger.
-    pictures = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    pictures = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(5))
     return F.cross_entropy(model(tensor(pictures)), torch.arange(8) % 4, label_smoothing=0.1)
 
 

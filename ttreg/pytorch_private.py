@@ -111,6 +111,9 @@ storage_use_count = _find("torch._C._storage_Use_Count")
 # The stack frame that shows a call of a module.
 module_call: Any = _find("torch.nn.Module._call_impl")
 
+# What the layers of a transformer call for their attention, as an op that autocast knows.
+native_multi_head_attention: Any = _find("torch._native_multi_head_attention")
+
 # Functions that are replaced while a block is open, and TorchScript's table of built-in functions.
 layers: Any = _find("torch._VF")
 find_builtin = _find("torch.jit._builtins._find_builtin")

@@ -200,7 +200,9 @@ def lower(
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         specs = specs_of(op, takes) if isinstance(op, OpOverload) else {}
         conditions = (*conditions_of(op, specs), *when)
-        registry.add(Entry(op, "device", conditions, samples, function, specs, outputs, _caller(), chip=chip))
+        registry.add(
+            Entry(op, "device", conditions, samples, function, specs, outputs, _module_of(function), chip=chip)
+        )
         return function
 
     return decorate
@@ -229,6 +231,12 @@ def _load_package(entry_point: EntryPoint) -> None:
             f"the entry point {entry_point.name} = {entry_point.value} (group ttreg.ops) of the package {package} "
             f"failed with {type(error).__name__}: {error}"
         ) from error
+
+
+def _module_of(function: Callable[..., Any]) -> str:
+    """The module of an entry: that of its lowering, or the caller of `lower` if a shared word makes the lowering."""
+    made_by_a_word = function.__module__.startswith("ttreg.ops.vocabulary")
+    return _caller() if made_by_a_word else function.__module__
 
 
 def _caller() -> str:

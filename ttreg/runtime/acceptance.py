@@ -149,6 +149,8 @@ def _is_as_held(session: Session, arrival: Arrival, argument: Any) -> bool:
 
 
 def keep_taken(plan: Plan, entry: Entry) -> None:
-    """Drop arguments that the lowering does not take: `out`, and those that an `Is` condition fixes to one value."""
-    plan.constants = {name: value for name, value in plan.constants.items() if name in entry.parameters}
-    plan.slots = [slot for slot in plan.slots if slot.name in entry.parameters]
+    """Drop arguments that the lowering does not take: the tensor of an `out=` form, which is no argument of the entry's
+    op, and those that an `Is` condition fixes to one value."""
+    taken = set(entry.parameters) & set(argument_names(entry.op))
+    plan.constants = {name: value for name, value in plan.constants.items() if name in taken}
+    plan.slots = [slot for slot in plan.slots if slot.name in taken]

@@ -42,7 +42,7 @@ class Values:
         self.carriers = Carriers(settings.precision)
         self.uploads = Uploads(sees_all_writes)
         self.ledger = Ledger()
-        chip_numerics = device.chip_numerics
+        chip_numerics = getattr(device, "chip_numerics", False)  # a device of someone's own may not say
         # The emulated device computes exactly anyway. With `validate`, it makes the ttnn calls that a chip would get.
         self.exact = settings.float32 == "exact" and (chip_numerics or device.validated)
         self.rounds_weights = settings.float32 == "fast" and chip_numerics

@@ -104,7 +104,7 @@ def _values(tensors: int, dtype: torch.dtype) -> list[torch.Tensor]:
     if tensors == 1:
         usual = torch.linspace(-10, 10, _USUAL, dtype=torch.float64)[:, None]
     exponents = torch.rand(_WIDE, tensors, generator=generator, dtype=torch.float64) * 76 - 38
-    signs = torch.randint(2, (_WIDE, tensors), generator=generator) * 2 - 1
+    signs = torch.randint(2, (_WIDE, tensors), generator=generator, dtype=torch.int64) * 2 - 1
     return list(torch.cat([special, usual, signs * 10**exponents]).T.to(torch.float32).to(dtype).contiguous())
 
 

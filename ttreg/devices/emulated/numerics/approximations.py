@@ -112,7 +112,7 @@ def _xlogy(golden: Values) -> Values:
     def values(x: torch.Tensor, y: torch.Tensor | float, *args: Any, **given: Any) -> torch.Tensor:
         if args or given:
             return golden(x, y, *args, **given)
-        of = torch.as_tensor(y).float()
+        of = torch.as_tensor(y, dtype=torch.float32)
         return torch.where(of.signbit(), torch.nan, coarse_logarithm(of) * x.float())
 
     return values

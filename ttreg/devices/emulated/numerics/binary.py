@@ -19,7 +19,7 @@ def _on_the_unit(compute: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) 
             tensors = [value for value in (a, b) if isinstance(value, torch.Tensor)]
             if not plain or float32(*tensors) or not all(value.is_floating_point() for value in tensors):
                 return golden(a, b, *args, **given)
-            return compute(*(torch.as_tensor(value).to(torch.float32) for value in (a, b)))
+            return compute(*(torch.as_tensor(value, dtype=torch.float32) for value in (a, b)))
 
         return values
 

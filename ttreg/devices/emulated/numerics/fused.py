@@ -38,10 +38,10 @@ def _layer_norm(_: Values) -> Values:
         compute_kernel_config: Any = None,
     ) -> torch.Tensor:
         rows = values.float()
-        part = 1 / torch.tensor(float(rows.shape[-1]))
+        part = 1 / torch.tensor(float(rows.shape[-1]), dtype=torch.float32)
         centred = subtracted(rows, _sums(rows, compute_kernel_config) * part)
         variance = _sums(multiplied(centred, centred), compute_kernel_config) * part
-        made = multiplied(centred, added(variance, torch.tensor(epsilon)).rsqrt())
+        made = multiplied(centred, added(variance, torch.tensor(epsilon, dtype=torch.float32)).rsqrt())
         if weight is not None:
             made = multiplied(made, weight.float().flatten())
         return made if bias is None else added(made, bias.float().flatten())
@@ -66,7 +66,7 @@ def _batch_norm(golden: Values) -> Values:
         eps: float = 1e-5,
         **_: Any,
     ) -> torch.Tensor:
-        deviation = to_bfloat16(added(running_var.float(), torch.tensor(eps)).rsqrt()).float()
+        deviation = to_bfloat16(added(running_var.float(), torch.tensor(eps, dtype=torch.float32)).rsqrt()).float()
         made = multiplied(subtracted(values.float(), running_mean.float()), deviation)
         if weight is not None:
             made = multiplied(made, weight.float())

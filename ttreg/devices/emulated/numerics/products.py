@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
+from ....meta import CPU
 from .bits import cut, powers_of_two
 from .elements import as_number
 
@@ -85,7 +86,7 @@ def _rounded_sums(a: torch.Tensor, a_powers: torch.Tensor, b: torch.Tensor, b_po
     step = -(-rows * columns * length // MOST_ROUNDED)
     fill = -length % GROUP
     groups = (length + fill) // GROUP
-    used = torch.arange(groups)[::step]
+    used = torch.arange(groups, dtype=torch.int64, device=CPU)[::step]
 
     def grouped(values: torch.Tensor, dim: int) -> torch.Tensor:
         around = (0, fill) if dim else (0, 0, 0, fill)

@@ -27,7 +27,7 @@ def of_two_floats(*names: str) -> Callable[[OfTwo], OfTwo]:
                 if args or set(given) - {"dtype"} or not all(value.is_floating_point() for value in tensors):
                     return golden(a, b, *args, **given)
                 narrow = all(value.dtype is torch.bfloat16 for value in tensors)
-                first, second = (torch.as_tensor(value).to(torch.float32) for value in (a, b))
+                first, second = (torch.as_tensor(value, dtype=torch.float32) for value in (a, b))
                 return compute(first, second, narrow)
 
             return values

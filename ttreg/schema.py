@@ -151,7 +151,8 @@ def is_composite(op: OpOverload) -> bool:
 def has_parts(op: OpOverload) -> bool:
     """Whether the op's kernel, one for all devices, calls other ops through PyTorch, although it is no composite."""
     kernels = "CompositeExplicitAutograd", "CompositeExplicitAutogradNonFunctional"
-    return any(has_kernel_for(op.name(), kernel) for kernel in kernels)
+    of_cpu = has_kernel_for(op.name(), "CPU")  # then that kernel runs, which most such ops have
+    return not of_cpu and any(has_kernel_for(op.name(), kernel) for kernel in kernels)
 
 
 @cache

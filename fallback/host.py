@@ -27,7 +27,7 @@ from ..pytorch_private import (
     tree_map_only,
 )
 from ..refusal import FOREIGN
-from ..schema import has_parts, is_composite, leaves_counting, written_arguments
+from ..schema import is_composite, leaves_counting, written_arguments
 from . import decompose
 from .autocast import autocast_within
 
@@ -61,7 +61,7 @@ _KEEP_TYPE = (_DETACH, torch.ops.aten.alias.default)
 
 def run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Run the plan's op on plain tensors that share memory with the arguments."""
-    if plan.host_float and has_parts(plan.op):
+    if plan.has_parts and plan.host_float:
         with autocast_within(plan.op, in_parts=True):
             return _run(session, plan, args, kwargs)
     return _run(session, plan, args, kwargs)

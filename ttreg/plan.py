@@ -69,6 +69,8 @@ class Plan:
     floating: bool = False
     # The op reads or returns a floating-point dtype that ttnn lacks.
     no_dtype: bool = False
+    # CPU has no kernel of the op's own: the kernel for all devices calls other ops, under autocast where that is on.
+    has_parts: bool = False
     # No argument is a DeviceTensor.
     plain: bool = False
     # An argument is complex.

@@ -24,6 +24,7 @@ from ..refusal import (
 from ..registry import registry
 from ..schema import (
     functional_form,
+    has_parts,
     is_composite,
     is_elementwise,
     is_tracked,
@@ -82,6 +83,7 @@ def _described(asked: Asked) -> Plan:
         slots=slots,
         written=[slot for slot in slots if slot.name in asked.writes],
         uncounted=leaves_counting(op),
+        has_parts=has_parts(op),
         elementwise=is_elementwise(functional_form(op) or op),
         floating=any(dtype.is_floating_point for dtype in read),
         no_dtype=any(_no_dtype(asked.session, dtype) for dtype in (*read, *constants.values())),

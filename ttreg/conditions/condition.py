@@ -37,6 +37,16 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class OnArgument(Condition):
+    """Base of the conditions on one argument. `name` is its schema name."""
+
+    name: str
+
+    def arguments(self) -> tuple[str, ...]:
+        return (self.name,)
+
+
+@dataclass(frozen=True)
 class Never(Condition):
     """Refuses every call."""
 

@@ -9,7 +9,7 @@ import torch
 
 from ..call import Call, describe
 from ..meta import dtype_name
-from .condition import Condition
+from .condition import Condition, OnArgument
 
 FLOATS = (torch.bfloat16, torch.float32)
 INTEGERS = (torch.int32, torch.uint8)
@@ -66,14 +66,10 @@ class SameDtype(Condition):
 
 
 @dataclass(frozen=True)
-class Rank(Condition):
+class Rank(OnArgument):
     """Each tensor in the argument has one of the listed ranks (numbers of dimensions)."""
 
-    name: str
     allowed: tuple[int, ...] | range
-
-    def arguments(self) -> tuple[str, ...]:
-        return (self.name,)
 
     def got(self, call: Call) -> str | None:
         for _, meta in call.tensors(self.name):
@@ -91,42 +87,43 @@ class Rank(Condition):
 
 
 @dataclass(frozen=True)
-class SizeAtMost(Condition):
-    """A dimension of the tensor has at most this many elements; a tensor without that dimension passes."""
+class _OnDimension(OnArgument):
+    """Base of the conditions on the size of one dimension; a tensor without that dimension passes."""
 
-    name: str
     dim: int
-    limit: int
 
-    def arguments(self) -> tuple[str, ...]:
-        return (self.name,)
+    def allows(self, size: int) -> bool:
+        """Whether the dimension may have this size."""
+        raise NotImplementedError
 
     def got(self, call: Call) -> str | None:
         for _, meta in call.tensors(self.name):
-            if -meta.ndim <= self.dim < meta.ndim and meta.shape[self.dim] > self.limit:
+            if -meta.ndim <= self.dim < meta.ndim and not self.allows(meta.shape[self.dim]):
                 return str(meta.shape[self.dim])
         return None
+
+
+@dataclass(frozen=True)
+class SizeAtMost(_OnDimension):
+    """A dimension of the tensor has at most this many elements; a tensor without that dimension passes."""
+
+    limit: int
+
+    def allows(self, size: int) -> bool:
+        return size <= self.limit
 
     def __str__(self) -> str:
         return f"{self.name}.shape[{self.dim}] <= {self.limit}"
 
 
 @dataclass(frozen=True)
-class MultipleOf(Condition):
+class MultipleOf(_OnDimension):
     """A dimension of the tensor is a multiple of a number."""
 
-    name: str
-    dim: int
     factor: int
 
-    def arguments(self) -> tuple[str, ...]:
-        return (self.name,)
-
-    def got(self, call: Call) -> str | None:
-        for _, meta in call.tensors(self.name):
-            if -meta.ndim <= self.dim < meta.ndim and meta.shape[self.dim] % self.factor:
-                return str(meta.shape[self.dim])
-        return None
+    def allows(self, size: int) -> bool:
+        return not size % self.factor
 
     def __str__(self) -> str:
         return f"{self.name}.shape[{self.dim}] is a multiple of {self.factor}"

@@ -7,18 +7,14 @@ from typing import Any
 
 from ..call import Call, describe
 from ..meta import Meta
-from .condition import Condition
+from .condition import OnArgument
 
 
 @dataclass(frozen=True)
-class Is(Condition):
+class Is(OnArgument):
     """The argument equals the value. A list `[2, 2]` equals 2, since aten expands numbers to lists so."""
 
-    name: str
     value: Any
-
-    def arguments(self) -> tuple[str, ...]:
-        return (self.name,)
 
     def got(self, call: Call) -> str | None:
         value = call[self.name]
@@ -29,14 +25,10 @@ class Is(Condition):
 
 
 @dataclass(frozen=True)
-class OneOf(Condition):
+class OneOf(OnArgument):
     """The argument equals one of the values."""
 
-    name: str
     values: tuple[Any, ...]
-
-    def arguments(self) -> tuple[str, ...]:
-        return (self.name,)
 
     def got(self, call: Call) -> str | None:
         value = call[self.name]
@@ -47,13 +39,8 @@ class OneOf(Condition):
 
 
 @dataclass(frozen=True)
-class Given(Condition):
+class Given(OnArgument):
     """The optional argument is not None."""
-
-    name: str
-
-    def arguments(self) -> tuple[str, ...]:
-        return (self.name,)
 
     def got(self, call: Call) -> str | None:
         return "None" if call[self.name] is None else None
@@ -63,14 +50,10 @@ class Given(Condition):
 
 
 @dataclass(frozen=True)
-class AtMost(Condition):
+class AtMost(OnArgument):
     """No number in the argument, a number or a list of numbers, is larger than the limit."""
 
-    name: str
     limit: float
-
-    def arguments(self) -> tuple[str, ...]:
-        return (self.name,)
 
     def got(self, call: Call) -> str | None:
         return describe(call[self.name]) if any(n > self.limit for n in _numbers(call, self.name)) else None
@@ -80,14 +63,10 @@ class AtMost(Condition):
 
 
 @dataclass(frozen=True)
-class AtLeast(Condition):
+class AtLeast(OnArgument):
     """No number in the argument, a number or a list of numbers, is smaller than the limit."""
 
-    name: str
     limit: float
-
-    def arguments(self) -> tuple[str, ...]:
-        return (self.name,)
 
     def got(self, call: Call) -> str | None:
         return None if all(n >= self.limit for n in _numbers(call, self.name)) else describe(call[self.name])

@@ -16,7 +16,7 @@ from torch import nn
 from ttreg.ops.vocabulary import kept as kept_values
 
 import ttreg
-from ttreg.memory import uploads
+from ttreg.memory import cells, uploads
 from ttreg.runtime import ledger
 
 OPTIONS: dict[str, Any] = {"device": "emulated", "min_upload_numel": 0}
@@ -27,6 +27,7 @@ BOUNDS = (
     (uploads, "MOST_OF_PARTS", 1 << 18),
     (uploads, "_MOST_SHARED", 1 << 17),
     (kept_values, "MOST_BYTES", 1 << 16),
+    (cells, "_FEW_CELLS", 64),
     (ledger, "_KEPT_PLANS", 64),
     (ledger, "_KEPT_TALLIES", 16),
 )

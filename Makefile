@@ -45,11 +45,13 @@ soak: setup ## run programs that go on for thousands of steps, and see that the 
 bench: setup ## measure what ttreg adds to ttnn's host time, op by op and in whole models (five minutes)
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/models.py
+	$(BIN)/python benchmarks/decoding.py
 
 performance: setup ## measure all of that, and every op, and bring docs/performance.md up to date
 	$(BIN)/python benchmarks/overhead.py --json > benchmarks/results/overhead.json.new
 	$(BIN)/python benchmarks/parts.py --json > benchmarks/results/parts.json.new
 	$(BIN)/python benchmarks/models.py --json > benchmarks/results/models.json.new
+	$(BIN)/python benchmarks/decoding.py --json > benchmarks/results/decoding.json.new
 	$(BIN)/python benchmarks/exact.py --json > benchmarks/results/exact.json.new
 	$(BIN)/python benchmarks/flat.py --json > benchmarks/results/flat.json.new
 	$(BIN)/ttreg bench --shapes real --json > benchmarks/results/ops.json.new

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import runpy
-import subprocess
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
+from _models import PROGRAMS, Counting, in_a_process, unknown
 from rich.table import Table
 
 from ttreg.cli.shared import console
@@ -25,8 +22,6 @@ from ttreg.registry import registry
 from ttreg.runtime.session import Session
 from ttreg.settings import Settings
 
-PROGRAMS = runpy.run_path(str(Path(__file__).with_name("models.py")))["PROGRAMS"]
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Count, and print."""
@@ -35,15 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)  # one model, in this process
     options = parser.parse_args(arguments)
-    if unknown := set(options.models) - set(PROGRAMS):
-        parser.error(f"no model is named {', '.join(sorted(unknown))}; known are {', '.join(PROGRAMS)}")
+    if wrong := unknown(options.models, PROGRAMS):
+        parser.error(wrong)
     if options.here:
         torch.manual_seed(0)
         registry.load()
         program = PROGRAMS[options.models[0]]()
         print(json.dumps({float32: counted(program, float32) for float32 in ("fast", "exact")}))
         return
-    found = {name: in_a_process(name) for name in options.models or PROGRAMS}
+    found = {name: in_a_process(__file__, name) for name in options.models or PROGRAMS}
     if options.json:
         print(json.dumps(found, indent=1))
         return
@@ -54,40 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console().print(table)
 
 
-def in_a_process(name: str) -> dict:
-    """The counts of one model."""
-    done = subprocess.run([sys.executable, __file__, "--here", name], stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-class Counting:
-    """A chip's ttnn, whose calls are counted."""
-
-    def __init__(self, api: Any):
-        self.device, self._api, self.calls = api.device, api, 0
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._api, name)
-        if not callable(found) or isinstance(found, type):
-            return found
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self.calls += 1
-            return found(*args, **kwargs)
-
-        return call
-
-
 def counted(program: Any, float32: str) -> dict[str, int]:
     """The ttnn calls of a second forward, without uploads and downloads, and the calls of ops that cost too much."""
     settings = Settings(device="mock", float32=float32)
     chip: Any = open_device(settings)
-    api, chip.tt = chip.tt, Counting(chip.tt)
+    api = chip.tt
+    chip.tt = counting = Counting(chip)
     try:
         with torch.no_grad():
             session = Session(settings, chip)
-            before, calls = program.run(session), chip.tt.calls
-            report, calls = program.run(session), chip.tt.calls - calls
+            before, calls = program.run(session), counting.calls.total()
+            report, calls = program.run(session), counting.calls.total() - calls
             session.close()
     finally:
         chip.tt = api

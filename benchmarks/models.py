@@ -11,13 +11,11 @@ import argparse
 import json
 import resource
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from _models import PROGRAMS, Program, dram_in_use, in_a_process, unknown
 from rich.table import Table
 
 from ttreg.bench.floor import Wrapped
@@ -29,7 +27,6 @@ from ttreg.cli.shared import console
 from ttreg.devices import open_device
 from ttreg.meta import meta_of
 from ttreg.registry import registry
-from ttreg.report import Report
 from ttreg.runtime.session import Session
 from ttreg.settings import Settings
 
@@ -37,86 +34,7 @@ HOST, EMULATED = "forward ÷ its ttnn calls", "emulated ÷ plain CPU"
 FLOOR = "forward ÷ (ttnn calls + wrapper mode)"
 LIMITS = {HOST: 1.3, EMULATED: 2.0}
 RATIOS = (HOST, FLOOR, EMULATED)
-TOKENS = 32
 ON_CHIP = Settings(device="mock")
-
-
-@dataclass(frozen=True)
-class Program:
-    """A forward pass, which returns its outputs; inputs, made anew for each; and how many outputs are read."""
-
-    outputs: Callable[..., list[Any]]
-    inputs: Callable[[], tuple[torch.Tensor, ...]]
-    reads: int = 1
-
-    def forward(self, *inputs: torch.Tensor) -> None:
-        """One forward, whose outputs are read."""
-        for output in self.outputs(*inputs):
-            if isinstance(output, torch.Tensor):
-                output.numpy()
-
-    def run(self, session: Session) -> Report:
-        """One forward in the session, and what that has counted until then."""
-        inputs = self.inputs()
-        with under(session)():
-            self.forward(*inputs)
-        return session.report()
-
-
-def torchvision_model(name: str) -> Program:
-    """A classifier of one picture of 224 × 224."""
-    import torchvision
-
-    model = getattr(torchvision.models, name)(weights=None).eval()
-    return Program(lambda image: [model(image)], lambda: (torch.rand(1, 3, 224, 224),))
-
-
-def bert() -> Program:
-    """BERT-base over 128 tokens."""
-    from transformers import BertConfig, BertModel
-
-    model = BertModel(BertConfig()).eval()
-    return Program(lambda ids: [model(ids).last_hidden_state], lambda: (torch.randint(0, 30000, (1, 128)),))
-
-
-def gpt() -> Program:
-    """GPT-2's size of layers, four of them, decoding token by token with a cache of keys and values.
-
-    Each step reads the likeliest token; the next is given, since a mocked chip has no values.
-    """
-    from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
-
-    model = GPT2LMHeadModel(GPT2Config(n_layer=4)).eval()
-
-    def decode(*tokens: torch.Tensor) -> list[int]:
-        cache = DynamicCache(config=model.config)
-        return [int(model(t, past_key_values=cache, use_cache=True).logits[0, -1].argmax()) for t in tokens]
-
-    return Program(decode, lambda: tuple(torch.randint(0, 50000, (1, 1)) for _ in range(TOKENS)), reads=TOKENS)
-
-
-def mtcnn() -> Program:
-    """The three networks of the face detector, on what they see of a picture; it looks at values between them."""
-    from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
-
-    networks = PNet().eval(), RNet().eval(), ONet().eval()
-    shapes = (1, 3, 120, 160), (32, 3, 24, 24), (8, 3, 48, 48)
-
-    def detect(*inputs: torch.Tensor) -> list[Any]:
-        return [output for network, x in zip(networks, inputs, strict=True) for output in network(x)]
-
-    return Program(detect, lambda: tuple(map(torch.rand, shapes)), reads=7)
-
-
-PROGRAMS: dict[str, Callable[[], Program]] = {
-    "ResNet-18": lambda: torchvision_model("resnet18"),
-    "ResNet-50": lambda: torchvision_model("resnet50"),
-    "MobileNetV2": lambda: torchvision_model("mobilenet_v2"),
-    "ViT-B/16": lambda: torchvision_model("vit_b_16"),
-    "BERT-base": bert,
-    "GPT, 32 tokens": gpt,
-    "MTCNN's networks": mtcnn,
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -128,13 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--plot", metavar="FILE", help="draw the ratios into an SVG or PNG file")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)  # one model, in this process
     options = parser.parse_args(arguments)
-    if unknown := set(options.models) - set(PROGRAMS):
-        parser.error(f"no model is named {', '.join(sorted(unknown))}; known are {', '.join(PROGRAMS)}")
+    if wrong := unknown(options.models, PROGRAMS):
+        parser.error(wrong)
     if options.here:
         torch.manual_seed(0)
         print(json.dumps(measured(PROGRAMS[options.models[0]](), options.rounds)))
         return
-    models = {name: in_a_process(name, options.rounds) for name in options.models or PROGRAMS}
+    models = {
+        name: in_a_process(__file__, name, "--rounds", str(options.rounds)) for name in options.models or PROGRAMS
+    }
     middle = {ratio: statistics.median(found["ratios"][ratio] for found in models.values()) for ratio in RATIOS}
     figures = {"rounds": options.rounds, "machine": machine(), "models": models, "median": middle}
     if options.plot:
@@ -143,15 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(figures))
     else:
         show(figures)
-
-
-def in_a_process(name: str, rounds: int) -> dict[str, Any]:
-    """The figures of one model."""
-    if sys.stderr.isatty():
-        print(name, file=sys.stderr)
-    command = [sys.executable, __file__, name, "--rounds", str(rounds), "--here"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def measured(program: Program, rounds: int) -> dict[str, Any]:
@@ -223,14 +134,6 @@ def wrapped(program: Program) -> Callable[[], tuple]:
 def less(later: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
     """The difference of each number."""
     return {name: value - earlier[name] for name, value in later.items()}
-
-
-def dram_in_use(chip: Any) -> int:
-    """Bytes allocated in the chip's DRAM."""
-    import ttnn
-
-    memory = ttnn.get_memory_view(chip.tt.device, ttnn.BufferType.DRAM)
-    return memory.total_bytes_allocated_per_bank * memory.num_banks
 
 
 def show(figures: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -28,6 +29,7 @@ def main() -> None:
         summary = families(found) if "rows" in found else found
         new.with_suffix("").write_text(json.dumps(summary, indent=1) + "\n")
         new.unlink()
+    sys.path.append(str(BENCHMARKS))  # what a benchmark shares with others lies beside it
     for name in ("overhead", "models"):
         found = result(name)
         runpy.run_path(str(BENCHMARKS / f"{name}.py"))["draw"](found, str(PAGE.with_name(f"performance-{name}.svg")))
@@ -36,7 +38,15 @@ def main() -> None:
 
 def page(text: str) -> str:
     """The page, with new text between its marks."""
-    sections = {"overhead": overhead, "parts": parts, "models": models, "exact": exact, "flat": flat, "ops": ops}
+    sections = {
+        "overhead": overhead,
+        "parts": parts,
+        "models": models,
+        "decoding": decoding,
+        "exact": exact,
+        "flat": flat,
+        "ops": ops,
+    }
     for name, lines in sections.items():
         start, end = MARKS.format("start", name), MARKS.format("end", name)
         before, _, rest = text.partition(start)
@@ -114,6 +124,19 @@ def models(figures: dict[str, Any]) -> Iterator[str]:
             f"{model['most_dram_bytes'] / 2**20:.0f}",
             f"{model['most_resident_bytes'] / 2**20:.0f}",
         )
+
+
+def decoding(figures: dict[str, Any]) -> Iterator[str]:
+    """The table of benchmarks/decoding.py."""
+    yield f"New device programs, while {figures['tokens']} tokens are generated one by one:\n"
+    yield row(
+        "model, device", "prompt", "first token", "each token after it, mean", "most", "all of it again", "by call"
+    )
+    yield row(*["---"] * 7)
+    for name, case in figures["cases"].items():
+        by_call = ", ".join(f"{call} {count}" for call, count in case["calls"].items())
+        counts = [case["prompt"], case["first_token"], f"{case['per_token']:.2f}", max(case["steps"][1:])]
+        yield row(name, *counts, case["again"], by_call)
 
 
 def exact(figures: dict[str, Any]) -> Iterator[str]:

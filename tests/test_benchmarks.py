@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 FEW = {
     "chip": ["--rounds", "2", "--programs", "2", "--passes", "2", "--warm"],
+    "decoding": ["GPT-2, mocked chip", "--tokens", "3"],
     "exact": ["MTCNN's networks"],
     "flat": ["--live", "50", "--ops", "200", "--signatures", "20"],
     "min_upload": ["--rounds", "2"],
@@ -47,6 +48,14 @@ def test_exact_counts_the_calls_of_both_settings():
     [counts] = json.loads(printed("exact", "--json")).values()
     assert counts["exact"]["calls"] > counts["fast"]["calls"] > 0
     assert counts["fast"]["refused"] == 0
+
+
+def test_decoding_counts_the_programs_of_each_token():
+    [found] = json.loads(printed("decoding", "--json").splitlines()[-1])["cases"].values()
+    assert len(found["steps"]) == 3
+    assert found["steps"][0] == found["first_token"]
+    assert found["prompt"] > found["again"]
+    assert sum(found["calls"].values()) == sum(found["steps"][1:]) == 2 * found["per_token"]
 
 
 def test_min_upload_prints_a_table():

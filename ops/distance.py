@@ -11,7 +11,7 @@ from ..conditions import FLOATS, AtLeast, Check, OneOf, Rank, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import Tensor, together
-from .embedding import rows_of
+from .embedding import rows_among
 from .matmul import product
 from .norms import INF, ORDERS, order_of, vector_norm_of
 from .vocabulary import BF16, HELD, as_shape, at_most, cast, from_sizes, reduce, widen
@@ -128,8 +128,8 @@ def row_norm(tt, differences, p):
 
 @from_sizes
 def pairs(rows: int) -> torch.Tensor:
-    """The first and the second row of each pair."""
-    return torch.triu_indices(rows, rows, 1, dtype=torch.int32)
+    """The first rows of all pairs, then the second ones."""
+    return torch.triu_indices(rows, rows, 1, dtype=torch.int32).view(1, -1).to(torch.uint32)
 
 
 def pair_samples():
@@ -157,8 +157,8 @@ def pair_samples():
     ],
 )
 def pdist(tt, self, p):
-    both = tt.typecast(tt.constant(pairs(self.shape[0])), tt.uint32)
-    rows = rows_of(tt, self, both)
+    both = tt.constant(pairs(self.shape[0]))
+    rows = rows_among(tt, self, both, [both.shape[1], self.shape[1]])
     count = rows.shape[0] // 2
     first, second = (tt.slice(rows, [start, 0], [start + count, rows.shape[1]]) for start in (0, count))
     return cast(tt, row_norm(tt, tt.subtract(widen(tt, first), widen(tt, second)), p), self.dtype)

@@ -7,40 +7,56 @@ from math import prod
 import torch
 
 from ..conditions import BOOL, FLOATS, INDICES, MOVABLE, Check, Rank
+from ..exact.cost import tiles
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
-from ..specs import Index, Tensor
-from ._gathers import Places, gathered, places_of, read
-from .vocabulary import around, as_shape, from_sizes, moved_first, moves_narrow, permuted, permuted_back
+from ..specs import Index, Row, Tensor
+from ._gathers import Places, places_of, read
+from .vocabulary import ROW, around, as_shape, from_sizes, moved_first, moves_narrow, permuted, permuted_back
 
 aten = torch.ops.aten
 
+INF = float("inf")
 LOOKED_UP = (*FLOATS, *BOOL)
 LARGEST, LARGEST_BFLOAT16 = (torch.finfo(dtype).max for dtype in (torch.float32, torch.bfloat16))
-TABLES = "ttnn.embedding takes bfloat16 tables; float32 ones can be split into such, int32 ones cannot"
+TABLES = "ttnn looks up rows of bfloat16; float32 ones can be split into such, int32 ones cannot"
 
 
-def rows_of(tt, table, index):
-    """Rows of a matrix, exactly: `table[index.flatten()]`. `index` is uint32."""
-    return as_shape(tt, looked_up(tt, table, index), [prod(index.shape), table.shape[1]])
+# Up to so many rows are looked up as they are held. The kernel that does so reads all indices for each row.
+FEW_INDICES = 1024
 
 
-def looked_up(tt, table, index):
-    """The same as `rows_of`, in three dimensions, the first of which is 1."""
+def looked_up(tt, table, index, shape):
+    """Rows of a matrix in this shape, exactly. `index` is one row in row-major layout, int32 or uint32."""
+    if index.dtype == tt.int32:
+        rows = tt.moreh_getitem(tt.prepared(table, "rows", lambda: held(tt, table)), [index], [0])
+        found = tt.to_layout(as_shape(tt, rows, shape), tt.TILE_LAYOUT)
+        return found if found.dtype == table.dtype else tt.bitcast(found, table.dtype)
+
     # Row-major on both sides: with indices in tiles, and with rows that ttnn tilizes as it looks them up, some widths
     # come out wrong (tt-metal issues 53435 and 44500).
-    index = tt.to_layout(as_shape(tt, index, [1, prod(index.shape)]), tt.ROW_MAJOR_LAYOUT)
-
     def look_up(part):
-        return tt.to_layout(tt.embedding(index, part, layout=tt.ROW_MAJOR_LAYOUT), tt.TILE_LAYOUT)
+        rows = tt.embedding(index, part, layout=tt.ROW_MAJOR_LAYOUT)
+        return tt.to_layout(as_shape(tt, rows, shape), tt.TILE_LAYOUT, table.dtype)
 
     found = [look_up(part) for part in tt.prepared(table, "bfloat16 parts", lambda: bfloat16_parts(tt, table))]
-    if len(found) == 1:
-        return found[0]
-    high, middle, low = (tt.typecast(part, tt.float32) for part in found)
-    # An infinity is all in the first part, and leaves NaN in the others.
     # Taken away rather than added, what a zero leaves does not change its sign.
-    return tt.where(tt.isfinite(high), tt.subtract(high, tt.add(middle, low)), high)
+    return found[0] if len(found) == 1 else tt.subtract(found[0], tt.add(*found[1:]))
+
+
+def rows_of(tt, table, index, shape):
+    """Rows of a matrix in this shape, exactly: `table[index.flatten()]`. `index` is uint32."""
+
+    def row():
+        return tt.to_layout(as_shape(tt, index, [1, prod(index.shape)]), tt.ROW_MAJOR_LAYOUT)
+
+    return looked_up(tt, table, tt.prepared(index, "row", row), shape)
+
+
+def held(tt, table):
+    """The table in row-major layout, float32 as the int32 of the same bits: ttnn looks up no rows of float32."""
+    bits = tt.bitcast(table, tt.int32) if table.dtype == tt.float32 else table
+    return tt.to_layout(bits, tt.ROW_MAJOR_LAYOUT)
 
 
 # Up to so many rows ttnn.gather finds one of float32 sooner than three lookups in bfloat16 do; it reads all of them for
@@ -50,12 +66,14 @@ FEW_ROWS = 4096
 FEW_PLACES = 256
 
 
-def rows_among(tt, table, index):
+def rows_among(tt, table, index, shape):
     """The same as `rows_of`, in fewer calls where the matrix has few rows."""
     size, width = table.shape
     if table.dtype != tt.float32 or (size > FEW_ROWS and prod(index.shape) > FEW_PLACES):
-        return rows_of(tt, table, index)
-    return as_shape(tt, along(tt, as_shape(tt, table, [1, size, width]), index), [prod(index.shape), width])
+        return rows_of(tt, table, index, shape)
+    if width == 1:
+        return as_shape(tt, along(tt, as_shape(tt, table, [1, size, 1]), index), shape)
+    return as_shape(tt, tt.gather(table, 0, index=spread(tt, index, [prod(index.shape), width], 0)), shape)
 
 
 def along(tt, x, index):
@@ -63,22 +81,32 @@ def along(tt, x, index):
     before, size, after = x.shape
     count = prod(index.shape)
     if after == 1:
-        found = gathered(tt, as_shape(tt, x, [1, before, size]), 2, as_shape(tt, index, [1, 1, count]))
+        found = tt.gather(as_shape(tt, x, [before, size]), 1, index=spread(tt, index, [before, count], 1))
         return as_shape(tt, found, [before, count, 1])
-    return gathered(tt, x, 1, as_shape(tt, index, [1, count, 1]))
+    return tt.gather(x, 1, index=spread(tt, index, [before, count, after], 1))
+
+
+def spread(tt, index, shape, dim):
+    """An index along one dimension of this shape, the same for all slices, as ttnn.gather wants it."""
+
+    def make():
+        row = as_shape(tt, index, [size if d == dim else 1 for d, size in enumerate(shape)])
+        return [row if list(row.shape) == shape else tt.expand(row, tuple(shape))]
+
+    return tt.split(index, (dim, *shape), 4 * tiles(shape), make)[0]
 
 
 def bfloat16_parts(tt, table):
     """Row-major bfloat16 tables: `table`, or three whose first less the others is `table`.
 
-    The 24 bits of a float32's significand are those of three.
+    The 24 bits of a float32's significand are those of three. What is not finite is all in the first.
     """
     parts = [table]
     if table.dtype == tt.float32:
         # What is above bfloat16's largest number, as the least float32 of many masks, must not round to infinity.
-        within = tt.clamp(table, -LARGEST_BFLOAT16, LARGEST_BFLOAT16)
-        high = tt.typecast(tt.where(tt.isfinite(table), within, table), tt.bfloat16)
-        excess = tt.subtract(tt.typecast(high, tt.float32), table)
+        within, finite = tt.clamp(table, -LARGEST_BFLOAT16, LARGEST_BFLOAT16), tt.isfinite(table)
+        high = tt.typecast(tt.where(finite, within, table), tt.bfloat16)
+        excess = tt.where(finite, tt.subtract(tt.typecast(high, tt.float32), table), 0.0)
         middle = tt.typecast(excess, tt.bfloat16)
         parts = [high, middle, tt.typecast(tt.subtract(excess, tt.typecast(middle, tt.float32)), tt.bfloat16)]
     return [tt.to_layout(part, tt.ROW_MAJOR_LAYOUT) for part in parts]
@@ -92,10 +120,19 @@ def embedding_samples():
         yield Sample(rand(10, 64, dtype=dtype), ints())
         yield Sample(rand(10, 7, dtype=dtype), ints(4, dtype=torch.int32))
         yield Sample(rand(10, 7, dtype=dtype), ints(40), 3, True, False)
-    yield Sample(torch.tensor([[float("inf"), float("nan"), -float("inf")], [1 / 3, 3.3e38, 1e-30]]), ints(4, high=2))
-    yield Sample(torch.tensor([[LARGEST, -LARGEST], [3.3955e38, -3.397e38]]), ints(4, high=2))
+        yield Sample(rand(10, 7, dtype=dtype), ints(2, FEW_INDICES))
+    for count in (4, FEW_INDICES + 1):
+        special = torch.tensor([[INF, float("nan"), -INF], [1 / 3, 3.3e38, 1e-30]])
+        yield Sample(special, ints(count, high=2))
+        yield Sample(torch.tensor([[LARGEST, -LARGEST], [3.3955e38, -3.397e38]]), ints(count, high=2))
     yield Sample(rand(10, 7).double(), ints(5))
     yield Sample(rand(10, 7), ints(5, dtype=torch.int16))
+
+
+def few(call):
+    """Whether a float32 table's rows are looked up as they are held."""
+    table = call["weight"]
+    return table.dtype is torch.float32 and table.shape[1] <= ROW and call["indices"].numel <= FEW_INDICES
 
 
 @lower(
@@ -103,12 +140,12 @@ def embedding_samples():
     samples=embedding_samples,
     takes={
         "weight": Tensor(FLOATS, because=TABLES),
-        "indices": Index(INDICES, below=lambda call: call["weight"].shape[0]),
+        "indices": Row(INDICES, below=lambda call: call["weight"].shape[0], signed=few),
     },
 )
-def embedding(tt, weight, indices, padding_idx, scale_grad_by_freq, sparse):
+def embedding(tt, weight, indices, padding_idx, scale_grad_by_freq, sparse, out):
     # The last three shape the gradient only: a padding row is looked up like any other.
-    return as_shape(tt, looked_up(tt, weight, indices), [*indices.shape, weight.shape[1]])
+    return looked_up(tt, weight, indices, out.shape)
 
 
 def index_select_samples():
@@ -154,12 +191,12 @@ def index_select(tt, self, dim, index):
     before, size, after = around(shape, dim)
     shape[dim] = count
     if before == 1:
-        return as_shape(tt, rows_among(tt, as_shape(tt, self, [size, after]), index), shape)
+        return rows_among(tt, as_shape(tt, self, [size, after]), index, shape)
     if size <= FEW_ROWS or count <= FEW_PLACES:
         return as_shape(tt, along(tt, as_shape(tt, self, [before, size, after]), index), shape)
     order = moved_first([dim], rank)
     table = as_shape(tt, permuted(tt, self, order), [size, before * after])
-    found = as_shape(tt, rows_of(tt, table, index), [shape[d] for d in order])
+    found = rows_of(tt, table, index, [shape[d] for d in order])
     return permuted_back(tt, found, order)
 
 

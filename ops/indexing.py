@@ -80,7 +80,7 @@ def index(tt, self, indices):
     joined = indices[dims[0]]
     first = permuted(tt, self, [*dims, *rest])
     table = as_shape(tt, first, [prod(shape[dim] for dim in dims), prod(shape[dim] for dim in rest)])
-    found = as_shape(tt, rows_among(tt, table, joined), [*joined.shape, *(shape[dim] for dim in rest)])
+    found = rows_among(tt, table, joined, [*joined.shape, *(shape[dim] for dim in rest)])
     # Indexed dimensions stay where they are if they are neighbours; else they come first.
     before = dims[0] if dims[-1] - dims[0] < len(dims) else 0
     taken = len(joined.shape)

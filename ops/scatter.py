@@ -10,7 +10,7 @@ from ..conditions import FLOATS, Rank, SameDtype
 from ..registry import cpu_only, lower
 from ..samples import Sample, bools, ints, rand
 from ..specs import Index
-from .embedding import indexed_size, rows_of
+from .embedding import indexed_size, rows_among
 from .vocabulary import COUNTABLE, as_shape, at_most, from_sizes, moved_first, permuted, permuted_back, reduce
 
 aten = torch.ops.aten
@@ -88,8 +88,8 @@ def index_copy(tt, self, dim, index, source):
     order = moved_first([dim], rank)
     slices = permuted(tt, source, order)
     table = as_shape(tt, slices, [count, prod(source.shape) // count])
-    found = rows_of(tt, table, tt.typecast(tt.clamp(tt.subtract(last, 1.0), min=0.0), tt.uint32))
-    found = permuted_back(tt, as_shape(tt, found, [size, *list(slices.shape)[1:]]), order)
+    index = tt.typecast(tt.clamp(tt.subtract(last, 1.0), min=0.0), tt.uint32)
+    found = permuted_back(tt, rows_among(tt, table, index, [size, *list(slices.shape)[1:]]), order)
     written = as_shape(tt, tt.typecast(tt.gtz(last), tt.bfloat16), [size if d == dim else 1 for d in range(rank)])
     return tt.where(written, found, self)
 

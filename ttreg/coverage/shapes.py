@@ -156,12 +156,18 @@ class ShapeSession(HostSession):
         """What the storage shows under other metadata, if that is known."""
         return NO_VALUE if value is NO_VALUE else super().relaid(value, source, target, way)
 
-    def indices(self, argument: Any, ready: Callable[[Any], torch.Tensor | None], row_major: bool = False) -> Any:
+    def indices(
+        self,
+        argument: Any,
+        ready: Callable[[Any], torch.Tensor | None],
+        row_major: bool = False,
+        carrier: str = "uint32",
+    ) -> Any:
         """As `Session.indices`; unknown ones come to the host too, and count as within bounds."""
         for index in argument if isinstance(argument, (list, tuple)) else [argument]:
             if index is not None:
                 self.read(index)
-        return NO_VALUE if self.unknown.any_of(argument) else super().indices(argument, ready, row_major)
+        return NO_VALUE if self.unknown.any_of(argument) else super().indices(argument, ready, row_major, carrier)
 
     def watch(self) -> TorchFunctionMode:
         """The mode that notices when the program reads values."""

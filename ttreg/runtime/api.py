@@ -70,12 +70,14 @@ class Api:
 
         return [raised(operand) for operand in operands]
 
-    def to_layout(self, value: Value, layout: Any) -> Value:
-        """`ttnn.to_layout`, counted; a value that has the layout stays as it is."""
+    def to_layout(self, value: Value, layout: Any, dtype: Any = None) -> Value:
+        """`ttnn.to_layout`, counted; a value that has the layout stays as it is. It may cast on the way to tiles."""
         if value.layout == layout:
-            return value
+            return value if dtype is None else self.typecast(value, dtype)
         self._count("layout_conversions")
-        return self._device.tt.to_layout(value, layout)
+        if dtype is None or value.dtype == dtype:
+            return self._device.tt.to_layout(value, layout)
+        return self._device.tt.to_layout(value, layout, dtype=dtype)
 
     def carrier(self, dtype: torch.dtype) -> Any:
         """The ttnn dtype in which the session carries a torch dtype."""
@@ -93,7 +95,7 @@ class Api:
         return self._uploads.prepared(value, key, make)
 
     def split(self, value: Value, key: Hashable, nbytes: int, make: Callable[[], list[Value]]) -> list[Value]:
-        """As `prepared`, for large values. They are made again at each call once other weights use up the memory."""
+        """As `prepared`, for large values. They are made again at each call once others use up the memory."""
         return self._uploads.split(value, key, nbytes, make)
 
     def constant(self, tensor: torch.Tensor, result: bool = False) -> Value:

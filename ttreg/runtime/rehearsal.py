@@ -135,9 +135,10 @@ class Rehearsed:
         return EmulatedTensor(stored(torch.empty(shape, device="meta"), dtype), dtype, layout)
 
     # The rest of what `Api` offers to lowerings; see api.py.
-    def to_layout(self, value: Value, layout: Any) -> Value:
+    def to_layout(self, value: Value, layout: Any, dtype: Any = None) -> Value:
         """As `Api.to_layout`."""
-        return value if value.layout == layout else references().to_layout(value, layout)
+        given = {} if dtype is None else {"dtype": dtype}
+        return value if value.layout == layout and not given else references().to_layout(value, layout, **given)
 
     def carrier(self, dtype: torch.dtype) -> Any:
         """As `Api.carrier`."""

@@ -120,11 +120,17 @@ class Values:
         with self.device.lock:
             return run_lowering(self.tt, self.carriers, plan, arguments)
 
-    def indices(self, argument: Any, ready: Callable[[Any], torch.Tensor | None], row_major: bool = False) -> Any:
-        """Upload, as uint32, what `ready` makes from the plain indices; None if an index is out of bounds."""
+    def indices(
+        self,
+        argument: Any,
+        ready: Callable[[Any], torch.Tensor | None],
+        row_major: bool = False,
+        carrier: str = "uint32",
+    ) -> Any:
+        """Upload what `ready` makes from the plain indices; None if an index is out of bounds."""
         is_list = isinstance(argument, (list, tuple))
         plain = ready([None if t is None else self.read(t) for t in argument] if is_list else self.read(argument))
-        return None if plain is None else self._uploaded(plain, torch.int64, "uint32", row_major)
+        return None if plain is None else self._uploaded(plain, torch.int64, carrier, row_major)
 
     def read(self, tensor: torch.Tensor) -> torch.Tensor:
         """A plain tensor with the same content, downloaded if need be. Only to be read."""

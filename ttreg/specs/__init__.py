@@ -1,7 +1,7 @@
 """Argument specs. One object per argument says its dtypes, how its value arrives, and how both are shown."""
 
 from .entry import Taken, Takes, conditions_of, specs_of
-from .indices import Ignoring, Index, Indices, Places, Rows, Segments
+from .indices import Ignoring, Index, Indices, Places, Row, Rows, Segments
 from .promotion import COMMON, Common
 from .spec import Arrival, Source, Spec
 from .tensor import PLAIN, Factor, Multiplied, Shape, Tensor, Weight, together
@@ -17,6 +17,7 @@ __all__ = [
     "Indices",
     "Multiplied",
     "Places",
+    "Row",
     "Rows",
     "Segments",
     "Shape",

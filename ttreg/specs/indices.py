@@ -1,4 +1,4 @@
-"""Specs for tensors of indices. The host checks them against their bounds; what it makes of them arrives as uint32."""
+"""Specs for tensors of indices. The host checks them against their bounds, and what it makes of them is uploaded."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from .spec import Arrival, Source, Spec
 class _Checked(Arrival):
     ready: Callable[[Any], torch.Tensor | None]
     row_major: bool = False
+    carried_as: str = "uint32"
     checked = True
 
     def value(self, source: Source, argument: Any) -> Any:
-        value = source.indices(argument, self.ready, self.row_major)
+        value = source.indices(argument, self.ready, self.row_major, self.carried_as)
         if value is None or not isinstance(argument, (list, tuple)):
             return value
         return [None if index is None else value for index in argument]
 
     def carrier(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> str:
-        return "uint32"
+        return self.carried_as
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,24 @@ class Index(_Bounded):
 
     def says(self) -> str:
         return "as indices within bounds"
+
+
+@dataclass(frozen=True)
+class Row(Index):
+    """Indices as above. They arrive as one row in row-major layout, int32 if `signed` is true for the call."""
+
+    signed: Callable[[Call], bool] = field(kw_only=True)
+
+    def ready(self, index: torch.Tensor, bound: int) -> torch.Tensor | None:
+        found = within(index, bound)
+        return None if found is None else found.reshape(-1)
+
+    def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
+        ready = partial(self.ready, bound=self.bound(call))
+        return _Checked(ready, row_major=True, carried_as="int32" if self.signed(call) else "uint32")
+
+    def says(self) -> str:
+        return "as indices within bounds, in one row"
 
 
 @dataclass(frozen=True)

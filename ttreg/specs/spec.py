@@ -27,8 +27,14 @@ class Source(Protocol):
     ) -> Any:
         """The device value of a tensor."""
 
-    def indices(self, argument: Any, ready: Callable[[Any], torch.Tensor | None], row_major: bool = False) -> Any:
-        """Upload, as uint32, what `ready` makes from the indices on the host; None if `ready` gives None."""
+    def indices(
+        self,
+        argument: Any,
+        ready: Callable[[Any], torch.Tensor | None],
+        row_major: bool = False,
+        carrier: str = "uint32",
+    ) -> Any:
+        """Upload what `ready` makes from the indices on the host, as uint32 by default; None if `ready` gives None."""
 
 
 class Arrival:

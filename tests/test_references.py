@@ -50,3 +50,40 @@ def test_scatter_reduces(reduce, expected):
     assert REFERENCES["scatter"](start, 1, index, source, reduce=reduce).tolist() == [expected]
     assert REFERENCES["scatter"](start, 1, index[:, 1:], source[:, 1:]).tolist() == [[2.0, 7.0]]
     assert ttnn.scatter.golden_function(start, 1, index, source, reduce=reduce).tolist() == [[2.0, 7.0]]
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_max_pool2d_takes_rows_of_channels(ceil_mode):
+    images = whole(2, 3, 7, 6).float()
+    rows = images.permute(0, 2, 3, 1).reshape(1, 1, -1, 3)
+    found = REFERENCES["max_pool2d"](rows, 2, 7, 6, 3, [3, 2], [2, 2], [1, 0], [1, 1], ceil_mode=ceil_mode)
+    expected = torch.nn.functional.max_pool2d(images, (3, 2), 2, (1, 0), 1, ceil_mode)
+    assert torch.equal(found, expected.permute(0, 2, 3, 1).reshape(1, 1, -1, 3))
+    with pytest.raises(ModuleNotFoundError, match="tests"):
+        ttnn.max_pool2d.golden_function(rows, 2, 7, 6, 3, [3, 2], [2, 2], [1, 0], [1, 1])
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize(("key_heads", "transposed"), [(None, True), (2, False), (0, False)])
+def test_heads_are_taken_apart_and_together(apart, key_heads, transposed):
+    heads = whole(2, 4 + 2 * (4 if key_heads is None else key_heads), 5, 8).float()
+    rows = REFERENCES["experimental.nlp_concat_heads"](heads)
+    inputs = [rows[..., :32], rows[..., 32:]] if apart else [rows]
+    query, key, value = REFERENCES["experimental.nlp_create_qkv_heads"](
+        *inputs, num_heads=4, num_kv_heads=key_heads, transpose_k_heads=transposed
+    )
+    together = torch.cat([query, key.mT if transposed else key, value], dim=1)
+    assert torch.equal(together, heads)
+    assert query.shape == (2, 4, 5, 8)
+    assert rows.shape == (2, 1, 5, heads.shape[1] * 8)
+    for name in ("nlp_concat_heads", "nlp_create_qkv_heads", "rotary_embedding_hf"):
+        assert getattr(ttnn.experimental, name).golden_function is None
+
+
+def test_rotary_embedding_turns_pairs_of_halves():
+    angles = torch.rand(1, 1, 5, 4)
+    heads = torch.rand(1, 3, 5, 8)
+    turned = torch.view_as_real(torch.polar(torch.ones(()), angles) * torch.complex(*heads.chunk(2, -1)))
+    cos, sin = (torch.cat([f(angles)] * 2, -1) for f in (torch.cos, torch.sin))
+    found = REFERENCES["experimental.rotary_embedding_hf"](heads, cos, sin)
+    torch.testing.assert_close(found, torch.cat([turned[..., 0], turned[..., 1]], -1))

@@ -329,6 +329,38 @@ def test_an_emulation_that_ttnn_contradicts_is_named_with_both_answers_and_the_e
     assert f"cubed of ttreg_tests_cubed_{what}.cubed_{what}.default" in message
 
 
+@finding
+def in_modules_of_ttnn(arch):
+    from ttreg.devices.base import RefusedByDevice
+
+    with validated(arch) as session:
+        device = session.device
+    rows = torch.rand(1, 1, 5, 192)
+    tt, uploaded = device.tt, device.upload(rows, "float32")
+    query, key, value = tt.experimental.nlp_create_qkv_heads(uploaded, num_heads=2)
+    together = tt.transformer.concatenate_heads(value)
+    said = {}
+    row_major = device.upload(rows, "float32", row_major=True)
+    chip = ("chip", device._mock.tt, row_major.twin, RefusedByDevice)
+    for name, api, given, error in (chip, ("validated", tt, row_major, ttreg.ValidationError)):
+        with pytest.raises(error) as caught:
+            api.experimental.nlp_create_qkv_heads(given, num_heads=2)
+        said[name] = str(caught.value)
+    return {
+        "shapes": [list(t.twin.shape) for t in (query, key, value, together)],
+        "equal": torch.equal(together.data, rows[0, ..., 128:]),
+        "said": said,
+    }
+
+
+def test_functions_in_modules_of_ttnn_are_emulated_and_validated_as_its_own(found):
+    told = found("in_modules_of_ttnn")
+    assert told["shapes"] == [[1, 2, 5, 32], [1, 2, 32, 5], [1, 2, 5, 32], [1, 5, 64]]
+    assert told["equal"]
+    assert told["said"]["chip"].startswith("ttnn.experimental.nlp_create_qkv_heads: ")
+    assert told["said"]["validated"].startswith("ttnn refuses experimental.nlp_create_qkv_heads(EmulatedTensor(")
+
+
 def main(arch: str) -> None:
     """Print what the process finds out, or the error that it met."""
     torch.manual_seed(0)

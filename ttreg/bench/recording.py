@@ -117,17 +117,18 @@ def recording(chip: Chip) -> Iterator[Recorder]:
     import ttnn
 
     recorder, api = Recorder(), chip.tt
-    functions = {
-        name: value
-        for name, value in vars(ttnn).items()
+    functions = [
+        (module, name, value)
+        for module in (ttnn, ttnn.transformer, ttnn.experimental)
+        for name, value in vars(module).items()
         if callable(value) and not isinstance(value, type) and not name.startswith("_")
-    }
-    for name, function in functions.items():
-        setattr(ttnn, name, recorder.recorded(function))
+    ]
+    for module, name, function in functions:
+        setattr(module, name, recorder.recorded(function))
     chip.tt = type(api)(api.device)  # it keeps the functions that it has found
     try:
         yield recorder
     finally:
         chip.tt = api
-        for name, function in functions.items():
-            setattr(ttnn, name, function)
+        for module, name, function in functions:
+            setattr(module, name, function)

@@ -16,6 +16,18 @@ def ttnn_dtype_name(value: Value) -> str:
     return str(value.dtype).rpartition(".")[2].lower()
 
 
+class Namespace:
+    """A module of ttnn below the first, such as `ttnn.transformer`, as an API has it: a name there is a dotted one."""
+
+    def __init__(self, api: Any, name: str):
+        self._api, self._name = api, name
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._api, f"{self._name}.{name}")
+        setattr(self, name, attribute)
+        return attribute
+
+
 class KeptWeights:
     """Prepared kernels and biases of `ttnn.conv2d`, by the rest of the call; the oldest are dropped first.
 

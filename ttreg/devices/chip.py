@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from operator import attrgetter
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -142,8 +144,10 @@ class TtnnApi:
     def __getattr__(self, name: str) -> Any:
         import ttnn
 
-        attribute = getattr(ttnn, name)
-        if callable(attribute) and not isinstance(attribute, type):
+        attribute = attrgetter(name)(ttnn)
+        if isinstance(attribute, ModuleType):
+            attribute = base.Namespace(self, name)
+        elif callable(attribute) and not isinstance(attribute, type):
             attribute = guarded(name, attribute)
         setattr(self, name, attribute)
         return attribute

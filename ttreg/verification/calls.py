@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..devices.base import ttnn_dtype_name
+from ..devices.base import Namespace, ttnn_dtype_name
 from ..runtime.session import Session
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -96,7 +96,9 @@ class _NotedApi:
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._tt, name)
-        if name != "device" and callable(attribute) and not isinstance(attribute, type):
+        if isinstance(attribute, Namespace):
+            attribute = Namespace(self, name)
+        elif name != "device" and callable(attribute) and not isinstance(attribute, type):
             attribute = self._calls.noted(name, attribute)
         setattr(self, name, attribute)
         return attribute

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -9,7 +11,7 @@ import torch
 from ...forks import new_rlock
 from ...settings import Settings
 from .. import chip
-from ..base import KeptWeights, Value
+from ..base import KeptWeights, Namespace, Value
 from .operation import make_operation
 from .tensor import EmulatedTensor, stored
 
@@ -55,8 +57,10 @@ class EmulatedApi:
     def __getattr__(self, name: str) -> Any:
         import ttnn
 
-        attribute = getattr(ttnn, name)
-        if callable(attribute) and not isinstance(attribute, type):
+        attribute = attrgetter(name)(ttnn)
+        if isinstance(attribute, ModuleType):
+            attribute = Namespace(self, name)
+        elif callable(attribute) and not isinstance(attribute, type):
             attribute = make_operation(name, attribute, self._mock, self._numerics)
         setattr(self, name, attribute)
         return attribute

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ def make_operation(name: str, operation: Any, mock: chip.Chip | None, numerics: 
             for value, dtype in zip(flat, result_dtypes(name, args, kwargs, len(flat)), strict=True)
         ]
         if mock is not None:
-            _validate(name, getattr(mock.tt, name), args, kwargs, results)
+            _validate(name, attrgetter(name)(mock.tt), args, kwargs, results)
         return results if several else results[0]
 
     return call

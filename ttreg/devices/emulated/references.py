@@ -63,3 +63,59 @@ def _scatter(
     if reduce is None:
         return values.scatter(dim, index, source)
     return values.scatter_reduce(dim, index, source, {"add": "sum", "multiply": "prod"}[reduce])
+
+
+@reference("max_pool2d")
+def _max_pool2d(
+    values: torch.Tensor,
+    batch_size: int,
+    input_h: int,
+    input_w: int,
+    channels: int,
+    kernel_size: list[int],
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    *,
+    ceil_mode: bool = False,
+    dtype: Any = None,
+    output_layout: Any = None,
+) -> torch.Tensor:
+    """ttnn's golden function needs a package of ttnn's own repository."""
+    images = values.reshape(batch_size, input_h, input_w, channels).permute(0, 3, 1, 2)
+    best = torch.nn.functional.max_pool2d(images, kernel_size, stride, padding, dilation, ceil_mode)
+    return best.permute(0, 2, 3, 1).reshape(1, 1, -1, channels)
+
+
+@reference("experimental.nlp_create_qkv_heads")
+def _nlp_create_qkv_heads(
+    rows: torch.Tensor,
+    key_values: torch.Tensor | None = None,
+    *,
+    num_heads: int,
+    num_kv_heads: int | None = None,
+    transpose_k_heads: bool = True,
+) -> list[torch.Tensor]:
+    """ttnn has no golden function of it."""
+    num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+    if key_values is not None:
+        rows = torch.cat([rows, key_values], dim=-1)
+    batch, _, length, _ = rows.shape
+    heads = rows.reshape(batch, length, num_heads + 2 * num_kv_heads, -1).transpose(1, 2)
+    query, key, value = heads.split([num_heads, num_kv_heads, num_kv_heads], dim=1)
+    return [query, key.mT if transpose_k_heads else key, value]
+
+
+@reference("experimental.nlp_concat_heads")
+def _nlp_concat_heads(heads: torch.Tensor) -> torch.Tensor:
+    """ttnn has no golden function of it."""
+    return heads.transpose(1, 2).flatten(2).unsqueeze(1)
+
+
+@reference("experimental.rotary_embedding_hf")
+def _rotary_embedding_hf(
+    heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *, compute_kernel_config: Any = None
+) -> torch.Tensor:
+    """ttnn has no golden function of it; this is its form for a whole sequence, a row of `cos` for each token."""
+    first, second = heads.chunk(2, dim=-1)
+    return heads * cos + torch.cat([-second, first], dim=-1) * sin

@@ -40,6 +40,8 @@ def result_layout(name: str, args: Any, kwargs: Any) -> Any:
         return kwargs["layout"]
     if name in _ROW_MAJOR_RESULTS:
         return ttnn.ROW_MAJOR_LAYOUT
+    if name == "max_pool2d":
+        return kwargs.get("output_layout") or ttnn.ROW_MAJOR_LAYOUT
     if name in ("conv2d", "conv_transpose2d"):
         return ttnn.TILE_LAYOUT
     return first_tensor(args, kwargs).layout

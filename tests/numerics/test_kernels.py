@@ -104,6 +104,14 @@ def test_a_fused_bias_is_added_on_ten_bits():
     assert float(made) == 128.375
 
 
+def test_a_convolution_without_bias_truncates_the_sum_of_all_rows_of_the_kernel_but_the_last():
+    images, weight = torch.ones(1, 8, 2, 3), torch.ones(1, 8, 2, 1)
+    weight[0, :, 0, 0] = torch.tensor([257.0] * 7 + [258.0])  # together 2057, of which ten bits keep 2056
+    weight[0, 0, 1, 0] = 2.0  # together with the others 9
+    assert on_chip(torch.nn.functional.conv2d, images, weight).unique().tolist() == [2056.0 + 9.0]
+    assert on_chip(torch.nn.functional.conv2d, images, weight, torch.zeros(1)).unique().tolist() == [2057.0 + 9.0]
+
+
 def test_bfloat16_that_the_chip_packs_has_no_nan_no_negative_zero_and_no_denormals():
     values = torch.tensor([torch.nan, -torch.nan, -0.0, 1e-39, 1.0], dtype=torch.bfloat16)
     made = on_chip(torch.abs, values)
@@ -114,6 +122,17 @@ def test_bfloat16_that_the_chip_packs_has_no_nan_no_negative_zero_and_no_denorma
 
 def test_softmax_of_a_number_is_one():
     assert float(on_chip(lambda x: torch.softmax(x, 0), torch.tensor(0.5))) == 1.0
+
+
+def test_softmax_sums_rows_columns_and_other_dimensions_each_in_another_way():
+    x = normal(3, 33, 40)
+    rows, columns, others = (on_chip(torch.softmax, x.movedim(-1, dim), dim).movedim(dim, -1) for dim in (2, 1, 0))
+    exact = torch.softmax(x.double(), -1)
+    # The sum of columns takes nine bits of an exponential instead of ten; it is smaller, and the quotients are larger.
+    assert columns.double().sum() > rows.double().sum()
+    assert all(1e-4 < relative(made, exact) < 3e-3 for made in (rows, columns, others))
+    assert not torch.equal(rows, others)
+    assert not torch.equal(columns, others)
 
 
 def test_softmax_and_norms_stand_on_the_matrix_unit():

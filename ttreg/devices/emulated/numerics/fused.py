@@ -6,21 +6,32 @@ from typing import Any
 
 import torch
 
-from .bits import to_bfloat16
-from .elements import added, multiplied, subtracted
+from .bits import cut, to_bfloat16
+from .elements import KEPT, added, multiplied, subtracted
 from .products import matrix_product, phases
 from .table import Values, kernel
 
 
 @kernel("softmax")
 def _softmax(_: Values) -> Values:
+    """ttnn has a kernel for rows, one for columns, and one for the other dimensions. They differ in how they sum."""
+
     def softmax(
         values: torch.Tensor, dim: int = -1, *, compute_kernel_config: Any = None, numeric_stable: bool = False
     ) -> torch.Tensor:
         del numeric_stable  # without it, ttnn gives other values where exponentials overflow
+        from_the_end = -1 if not values.ndim else dim % values.ndim - values.ndim
         rows = values.float().movedim(dim, -1) if values.ndim else values.float().reshape(1)
-        exponentials = subtracted(rows, rows.amax(-1, keepdim=True)).exp()
-        total = _sums(exponentials, compute_kernel_config)
+        differences = subtracted(rows, rows.amax(-1, keepdim=True))
+        if from_the_end == -1:
+            exponentials = differences.exp()
+            total = _sums(exponentials, compute_kernel_config)
+        else:
+            exponentials = cut(differences, KEPT).exp()  # a register holds the differences in between
+            if from_the_end == -2:
+                total = _sums_of_columns(exponentials, compute_kernel_config)
+            else:
+                total = cut(_added_in_turn(exponentials), KEPT)
         made = multiplied(exponentials, total.reciprocal())
         return made.movedim(-1, dim) if values.ndim else made.reshape(())
 
@@ -79,3 +90,19 @@ def _sums(rows: torch.Tensor, config: Any) -> torch.Tensor:
     """The sum of each row, computed as a product with ones."""
     ones = rows.new_ones(rows.shape[-1], 1)
     return matrix_product(rows.reshape(-1, rows.shape[-1]), ones, phases(config, True)).reshape(*rows.shape[:-1], 1)
+
+
+def _sums_of_columns(columns: torch.Tensor, config: Any) -> torch.Tensor:
+    """The sum of each column, which lies in the last dimension here: a product in which the ones come first."""
+    ones = columns.new_ones(1, columns.shape[-1])
+    made = matrix_product(ones, columns.reshape(-1, columns.shape[-1]).T, phases(config, True))
+    return made.reshape(*columns.shape[:-1], 1)
+
+
+def _added_in_turn(rows: torch.Tensor) -> torch.Tensor:
+    """The sum along the last dimension, one element after the other."""
+    first, *rest = rows.split(1, -1)
+    total = cut(first, KEPT)
+    for each in rest:
+        total = added(total, each)
+    return total

@@ -57,7 +57,7 @@ performance: setup ## measure all of that, and every op, and bring docs/performa
 	$(BIN)/ttreg bench --shapes real --json > benchmarks/results/ops.json.new
 	$(BIN)/python scripts/performance.py
 
-numerics: setup ## foretell how far programs are off on a chip, beside what was measured (two minutes)
+numerics: setup ## foretell how far programs are off on a chip, beside what was measured (three minutes)
 	$(THREADS) $(BIN)/python benchmarks/numerics.py
 
 verify: setup ## make every accepted sample's ttnn calls on both mocked chips

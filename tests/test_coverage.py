@@ -147,7 +147,7 @@ def test_a_factory_gives_a_model_and_its_inputs(coverage, place, factory):
     done = coverage(f"{place}:{factory}", "--json")
     assert done.exit_code == 0, done.stderr
     said = Coverage.model_validate_json(done.stdout)
-    on_device = {"convolution", "relu", "addmm", "mul"} if factory != "on_meta" else {"convolution", "relu", "addmm"}
+    on_device = {"convolution", "relu", "linear", "mul"} if factory != "on_meta" else {"convolution", "relu", "linear"}
     found = placed(said)
     assert {op for op, place in found.items() if place == "device"} >= on_device
     assert (said.share, said.whole, said.with_values) == (1.0, True, False)

@@ -10,12 +10,19 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+from torch.overrides import TorchFunctionMode
+
 from .pytorch_private import (
     DisableTorchFunction,
     count_of_dispatch_modes,
     count_of_function_modes,
     disable_current_modes,
 )
+
+
+class Watching(TorchFunctionMode):
+    """A mode that looks at calls of functions only to take note of them, and makes each as the program does."""
+
 
 without_overrides = DisableTorchFunction
 overrides_are_active = count_of_function_modes  # how many modes override functions; 0 is false

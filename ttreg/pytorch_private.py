@@ -76,6 +76,22 @@ included_keys = _find("torch._C._dispatch_tls_local_include_set")
 force_keys = _find("torch._C._ForceDispatchKeyGuard")
 set_key_excluded = _find("torch._C._SetExcludeDispatchKeyGuard")
 as_the_op_was_called = _find("torch._C._RestorePythonTLSSnapshot")
+below_autograd = _find("torch._C._AutoDispatchBelowAutograd")
+
+KEYS_UNDER_A_MODE: int = 0  # the included keys of a thread in which nothing but modes is active, as one number
+for _key in (DispatchKey.BackendSelect, DispatchKey.ADInplaceOrView, DispatchKey.Python, DispatchKey.PythonTLSSnapshot):
+    KEYS_UNDER_A_MODE |= DispatchKeySet(_key).raw_repr()
+
+# What else autograd may do with a call: derivatives in forward mode, and hooks on the tensors that it saves.
+_forward_ad = _find("torch.autograd.forward_ad")
+_find("torch.autograd.forward_ad._current_level")
+hooks_of_saved_tensors = _find("torch._C._autograd._top_saved_tensors_default_hooks")
+
+
+def in_forward_ad() -> bool:
+    """Whether tensors may carry tangents, for derivatives in forward mode."""
+    return _forward_ad._current_level >= 0
+
 
 # Modes: which are active, and how to switch them off.
 disable_current_modes = _find("torch.utils._python_dispatch._disable_current_modes")
@@ -84,6 +100,8 @@ pop_mode = _find("torch.utils._python_dispatch._pop_mode")
 push_mode = _find("torch.utils._python_dispatch._push_mode")
 count_of_dispatch_modes = _find("torch._C._len_torch_dispatch_stack")
 count_of_function_modes = _find("torch._C._len_torch_function_stack")
+function_modes = _find("torch.overrides._get_current_function_mode_stack")
+DefaultDevice: Any = _find("torch.utils._device.DeviceContext")
 dispatch_mode_of = _find("torch._C._get_dispatch_mode")
 ModeKey = _find("torch._C._TorchDispatchModeKey")
 without_function_mode = _find("torch.overrides._pop_mode_temporarily")

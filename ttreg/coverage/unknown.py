@@ -7,13 +7,13 @@ import weakref
 from typing import Any, NoReturn, Protocol
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from ..blocks.mode import dispatching, in_block
 from ..devices.base import Value
 from ..memory.cell import Cell
 from ..memory.tensor import DeviceTensor
 from ..meta import Meta
+from ..modes import Watching
 from ..pytorch_private import DisableTorchFunction, tree_leaves
 from .dry import NO_VALUE
 
@@ -92,7 +92,7 @@ class WatchedCell(Cell):
         home.unknown.add(plain)
 
 
-class Reads(TorchFunctionMode):
+class Reads(Watching):
     """Ends the program where it reads an unknown value in a way that shows in no aten call."""
 
     def __init__(self, session: Stops):

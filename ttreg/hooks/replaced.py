@@ -17,7 +17,7 @@ from ..memory import watch
 from ..memory.tensor import DeviceTensor
 from ..pytorch_private import HigherOrderOperator, find_builtin, layers, register_builtin, tensor_data
 from ..runtime.session import Session
-from . import encoders, higher_order, kernels, subclasses
+from . import encoders, higher_order, kernels, subclasses, whole
 from .onednn import in_autocasts_dtype, without_onednn
 
 
@@ -76,6 +76,7 @@ _REPLACED: tuple[tuple[Any, str, Make], ...] = (
     (torch.Tensor, "map2_", _untrusted),
     (torch, "lstm", _in_steps),
     (layers, "lstm", _in_steps),
+    (torch.nn.functional, "linear", whole.linear),
     (torch.nn.TransformerEncoder, "forward", encoders.forward),
     (torch, "_nested_tensor_from_mask", encoders.nested_tensor_from_mask),
     (torch, "_nested_tensor_from_mask_left_aligned", encoders.is_left_aligned),

@@ -59,6 +59,11 @@ _DETACH = torch.ops.aten.detach.default
 _KEEP_TYPE = (_DETACH, torch.ops.aten.alias.default)
 
 
+def runs_as_it_is(plan: Plan) -> bool:
+    """Whether `run` has nothing to do but to call the op: it only reads plain tensors, and autocast is not its own."""
+    return plan.plain and not (plan.written or plan.complex or (plan.has_parts and plan.host_float))
+
+
 def run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Run the plan's op on plain tensors that share memory with the arguments."""
     if plan.has_parts and plan.host_float:

@@ -22,7 +22,7 @@ from .normalization import (
     statistics,
     statistics_on_cpu,
 )
-from .vocabulary import accurate, as_shape, cast, widen
+from .vocabulary import accurate, as_shape, cast, shape_of, widen
 
 aten = torch.ops.aten
 
@@ -61,7 +61,7 @@ def batch_norm(tt, x, weight, bias, mean, variance, eps):
 
 def batch_norm_of_itself(tt, x, weight, bias, eps, *running):
     """By the batch's own statistics, and these."""
-    n, channels, *rest = x.shape
+    n, channels, *rest = shape_of(x)
     rows = as_shape(tt, x, [n, channels, prod(rest)])
     rows = as_shape(tt, tt.transpose(rows, 0, 1) if n > 1 else rows, [channels, n * prod(rest)])
     out, mean = normalized(tt, widen(tt, rows), eps)

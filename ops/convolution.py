@@ -203,12 +203,16 @@ def conv2d(tt, x, kernel, bias, stride, padding, dilation, groups):
             dilation=tuple(dilation),
             groups=groups,
             dtype=x.dtype,
-            conv_config=tt.Conv2dConfig(config_tensors_in_dram=True),
+            conv_config=tt.once(tables_in_dram),
             compute_config=accurate(tt),
         )
         parts.append(tt.reshape(out, [part.shape[0], rows, computed, outs]))
     out = tt.concat(parts, 0) if len(parts) > 1 else parts[0]
     return cut(tt, out, 2, 0, columns)
+
+
+def tables_in_dram(tt):
+    return tt.Conv2dConfig(config_tensors_in_dram=True)
 
 
 def conv_transpose2d(tt, x, kernel, bias, stride, padding, dilation, output_padding, groups):

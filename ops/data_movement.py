@@ -10,7 +10,7 @@ from ..conditions import FLOATS, MOVABLE, SizeAtMost
 from ..registry import decomposed, lower
 from ..samples import Sample, bools, ints, rand
 from ..specs import together
-from .vocabulary import as_shape, from_sizes, moves_narrow, torch_dtype
+from .vocabulary import as_shape, from_sizes, moves_narrow, shape_of, torch_dtype
 
 aten = torch.ops.aten
 
@@ -104,7 +104,7 @@ def repeat_samples():
 @moves_narrow
 def repeat(tt, self, repeats):
     if set(repeats) <= {1}:
-        return as_shape(tt, self, [1] * (len(repeats) - len(self.shape)) + list(self.shape))
+        return as_shape(tt, self, [1] * (len(repeats) - len(self.shape)) + shape_of(self))
     return tt.repeat(self, list(repeats))
 
 
@@ -128,7 +128,7 @@ def roll_samples():
 )
 @moves_narrow
 def roll(tt, self, shifts, dims):
-    shape, rank = list(self.shape), len(self.shape)
+    shape, rank = shape_of(self), len(self.shape)
     if rank == 0:
         return self
     if not dims:
@@ -158,7 +158,7 @@ def lower_triangle(op, part):
     @moves_narrow
     def triangular(tt, self, diagonal):
         # ttnn.tril and ttnn.triu multiply by such a mask, which makes NaN of infinities (tt-metal issue 52038).
-        mask = tt.constant(triangle(part, *list(self.shape)[-2:], diagonal, torch_dtype(tt, self)))
+        mask = tt.constant(triangle(part, *shape_of(self)[-2:], diagonal, torch_dtype(tt, self)))
         return tt.where(mask, self, 0)
 
 
@@ -183,7 +183,7 @@ def pixel_shuffle_samples():
 @moves_narrow
 def pixel_shuffle(tt, self, upscale_factor):
     r = upscale_factor
-    *batch, c, h, w = self.shape
+    *batch, c, h, w = shape_of(self)
     shape = [torch.Size(batch).numel(), c // r**2, r, r, h, w]
     return rearranged(tt, self, shape, [0, 1, 4, 2, 5, 3], [*batch, c // r**2, h * r, w * r])
 
@@ -199,7 +199,7 @@ def pixel_unshuffle_samples():
 @moves_narrow
 def pixel_unshuffle(tt, self, downscale_factor):
     r = downscale_factor
-    *batch, c, h, w = self.shape
+    *batch, c, h, w = shape_of(self)
     shape = [torch.Size(batch).numel(), c, h // r, r, w // r, r]
     return rearranged(tt, self, shape, [0, 1, 3, 5, 2, 4], [*batch, c * r**2, h // r, w // r])
 
@@ -214,7 +214,7 @@ def channel_shuffle_samples():
 @lower(aten.channel_shuffle.default, samples=channel_shuffle_samples, takes=MOVABLE)
 @moves_narrow
 def channel_shuffle(tt, self, groups):
-    n, c, *rest = self.shape
+    n, c, *rest = shape_of(self)
     shape = [n, groups, c // groups, torch.Size(rest).numel()]
     return rearranged(tt, self, shape, [0, 2, 1, 3], [n, c, *rest])
 

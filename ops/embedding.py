@@ -12,7 +12,17 @@ from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from ..specs import Index, Row, Tensor
 from ._gathers import Places, places_of, read
-from .vocabulary import ROW, around, as_shape, from_sizes, moved_first, moves_narrow, permuted, permuted_back
+from .vocabulary import (
+    ROW,
+    around,
+    as_shape,
+    from_sizes,
+    moved_first,
+    moves_narrow,
+    permuted,
+    permuted_back,
+    shape_of,
+)
 
 aten = torch.ops.aten
 
@@ -187,7 +197,7 @@ def index_select(tt, self, dim, index):
     rank = len(self.shape)
     if rank == 0:
         return self
-    dim, shape, count = dim % rank, list(self.shape), prod(index.shape)
+    dim, shape, count = dim % rank, shape_of(self), prod(index.shape)
     before, size, after = around(shape, dim)
     shape[dim] = count
     if before == 1:
@@ -220,7 +230,7 @@ def gather_samples():
 @moves_narrow
 def gather(tt, self, dim, index, sparse_grad):
     # `sparse_grad` is how the gradient would be stored.
-    shape = list(index.shape)
+    shape = shape_of(index)
     if len(shape) > 1:
         return tt.gather(self, dim % len(shape), index=index)
     self, index = (tt.reshape(x, [1, prod(x.shape)]) for x in (self, index))  # ttnn.gather takes no vectors
@@ -252,7 +262,7 @@ def flip_samples():
 @lower(aten.flip.default, samples=flip_samples, takes=MOVABLE)
 @moves_narrow
 def flip(tt, self, dims):
-    shape = list(self.shape)
+    shape = shape_of(self)
     for dim in {dim % len(shape) for dim in dims} if shape else ():
         before, size, after = around(shape, dim)
         if after == 1:

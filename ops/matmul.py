@@ -148,7 +148,7 @@ def linear(tt, input, weight, bias):
 
 def add_product(tt, self, a, b, beta, alpha, reduce=None):
     """beta * self + alpha * (a @ b), rounded once; where beta is 0, nothing of self counts, not even NaN."""
-    whole_row = len(b.shape) == 2 and tuple(self.shape) == (b.shape[1],)
+    whole_row = len(b.shape) == 2 and self.shape == (b.shape[1],)
     if alpha == beta == 1 and whole_row:
         return tt.linear(a, b, bias=self, compute_kernel_config=accurate(tt))
     result = product(tt, a, b, dtype=tt.float32)

@@ -9,7 +9,7 @@ import torch
 from ..conditions import FLOATS, AtLeast, Check, ProgramCheck
 from ..registry import lower
 from ..samples import Sample, ints, rand
-from .vocabulary import accurate, as_shape, cast, reduce, widen
+from .vocabulary import accurate, as_shape, cast, reduce, shape_of, widen
 
 aten = torch.ops.aten
 
@@ -109,7 +109,7 @@ def layer_norm_samples():
 )
 def native_layer_norm(tt, input, normalized_shape, weight, bias, eps):
     dims, size = len(normalized_shape), prod(normalized_shape)
-    shape = list(input.shape)
+    shape = shape_of(input)
     lead = shape[: len(shape) - dims]
     rows = input if dims == 1 else as_shape(tt, input, [*lead, size])
     dtype = dtype_of(rows, weight, bias)

@@ -11,7 +11,7 @@ from ._weighed import MOST_GATHERED, averaged, pooled_at_once
 from ._windows import padded, slide, windows
 from .max_pooling import LARGEST_KERNEL, ROWS_PADDED
 from .pad import PADDED_ROW
-from .vocabulary import at_most, cast, from_sizes, reduce, widen
+from .vocabulary import at_most, cast, from_sizes, reduce, shape_of, widen
 
 aten = torch.ops.aten
 
@@ -37,7 +37,7 @@ def avg_pool_samples():
     when=[LARGEST_KERNEL, ROWS_PADDED],
 )
 def avg_pool2d(tt, self, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
-    sides = windows(list(self.shape)[-2:], kernel_size, stride, padding, [1], ceil_mode)
+    sides = windows(shape_of(self)[-2:], kernel_size, stride, padding, [1], ceil_mode)
     total = tt.to_layout(slide(tt, padded(tt, widen(tt, self), sides), sides, tt.add), tt.TILE_LAYOUT)
     rows, columns = (side.lengths(count_include_pad) for side in sides)
     if divisor_override is not None or (len(set(rows)), len(set(columns))) == (1, 1):

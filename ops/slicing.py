@@ -8,7 +8,7 @@ from ..conditions import MOVABLE, Check
 from ..registry import lower
 from ..samples import Sample, rand
 from .views import VIEWABLE, of
-from .vocabulary import ROW, as_shape, at_most, cut, moved_last, moves_narrow, permuted
+from .vocabulary import ROW, as_shape, at_most, cut, moved_last, moves_narrow, permuted, shape_of
 
 aten = torch.ops.aten
 
@@ -41,7 +41,7 @@ def unbind(tt, self, dim):
 
 def unbound(tt, x, dim, indices):
     """`x[index]` along one dimension for each index, without that dimension."""
-    dim, shape = dim % len(x.shape), list(x.shape)
+    dim, shape = dim % len(x.shape), shape_of(x)
     size = shape.pop(dim)
     return [as_shape(tt, cut(tt, x, dim, i % size, i % size + 1), shape) for i in indices]
 
@@ -114,7 +114,7 @@ def diagonal_samples():
 
 def diagonal(tt, self, offset, dim1, dim2):
     matrices = permuted(tt, self, moved_last([dim1, dim2], len(self.shape)))
-    *batch, rows, columns = matrices.shape
+    *batch, rows, columns = shape_of(matrices)
     start = offset if offset >= 0 else -offset * columns
     count = min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns)
     flat = tt.reshape(matrices, [*batch, rows * columns])

@@ -9,7 +9,7 @@ import torch
 from ..conditions import FLOATS, MOVABLE, UNSIGNED, SizeAtMost
 from ..registry import cpu_only, lower
 from ..samples import Sample, ints, rand
-from .vocabulary import ROW, as_shape, moves_narrow, permuted
+from .vocabulary import ROW, as_shape, moves_narrow, permuted, shape_of
 
 aten = torch.ops.aten
 
@@ -110,7 +110,7 @@ def expand_samples():
 @moves_narrow
 def expand(tt, self, size, implicit):
     # `implicit` marks broadcasting for PyTorch's own transformations; it changes nothing here.
-    shape = [1] * (len(size) - len(self.shape)) + list(self.shape)
+    shape = [1] * (len(size) - len(self.shape)) + shape_of(self)
     repeats = [1 if wanted == -1 else wanted // have for wanted, have in zip(size, shape, strict=True)]
     self = as_shape(tt, self, shape)
     return self if set(repeats) <= {1} else tt.repeat(self, repeats)
@@ -119,13 +119,13 @@ def expand(tt, self, size, implicit):
 @lower(aten.squeeze.default, samples=of([(1, 4, 1, 5)], [(4, 5)], [(1, 1)], [()]), takes=VIEWABLE)
 @moves_narrow
 def squeeze(tt, self):
-    return as_shape(tt, self, [size for size in self.shape if size != 1])
+    return as_shape(tt, self, [size for size in shape_of(self) if size != 1])
 
 
 def squeeze_dims(tt, self, dim):
     rank = len(self.shape) or 1
     dims = {d % rank for d in (dim if isinstance(dim, (list, tuple)) else [dim])}
-    return as_shape(tt, self, [size for d, size in enumerate(self.shape) if size != 1 or d not in dims])
+    return as_shape(tt, self, [size for d, size in enumerate(shape_of(self)) if size != 1 or d not in dims])
 
 
 lower(aten.squeeze.dim, samples=of([(1, 4, 1, 5), 0], [(1, 4, 1, 5), -2], [(4, 1), 0], [(), 0]), takes=VIEWABLE)(
@@ -139,7 +139,7 @@ lower(aten.squeeze.dims, samples=of([(1, 4, 1, 5), [0, -2]], [(1, 4), [0, 1]], [
 @lower(aten.unsqueeze.default, samples=of([(4, 5), 1], [(33, 40), -1], [(), 0], [(2, 3, 4), -4]), takes=VIEWABLE)
 @moves_narrow
 def unsqueeze(tt, self, dim):
-    shape = list(self.shape)
+    shape = shape_of(self)
     shape.insert(dim % (len(shape) + 1), 1)
     return tt.reshape(self, shape)
 

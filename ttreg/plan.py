@@ -73,6 +73,8 @@ class Plan:
     has_parts: bool = False
     # No argument is a DeviceTensor.
     plain: bool = False
+    # The host runtime only calls the op: see `host.runs_as_it_is`.
+    as_it_is: bool = False
     # An argument is complex.
     complex: bool = False
     # `nbytes` are the bytes of the inputs. `count` and `seconds` count the calls. `bytes_down` were downloaded for

@@ -8,7 +8,7 @@ from .numbers import BF16, FITS, bfloat16, element, filled, is_number, not_above
 from .placement import CPU, MADE, PLACED, placed_elsewhere
 from .reductions import product_along, reduce
 from .samples import by_number, int32, one_tensor, two_tensors
-from .shapes import ROW, around, as_shape, cut, folded, moved_first, moved_last, permuted, permuted_back
+from .shapes import ROW, around, as_shape, cut, folded, moved_first, moved_last, permuted, permuted_back, shape_of
 from .strides import contiguous, first_strides
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "product_along",
     "reduce",
     "scaled",
+    "shape_of",
     "torch_dtype",
     "two_tensors",
     "widen",

@@ -51,17 +51,15 @@ def moves_narrow(lowering: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(lowering)
     def moved(tt: Any, *tensors: Any, **arguments: Any) -> Any:
-        if not any(_is_narrow(tt, value) for value in (*tensors, *arguments.values())):
+        narrow = tt.uint8, tt.uint16
+        found = [dtype for dtype in map(_dtype, (*tensors, *arguments.values())) if dtype in narrow]
+        if not found:
             return lowering(tt, *tensors, **arguments)
-        found = []
 
         def widen(value: Any) -> Any:
             if isinstance(value, list):
                 return [widen(item) for item in value]
-            if not _is_narrow(tt, value):
-                return value
-            found.append(value.dtype)
-            return tt.typecast(value, tt.int32)
+            return tt.typecast(value, tt.int32) if _dtype(value) in narrow else value
 
         arguments = {name: widen(value) for name, value in arguments.items()}
         result = lowering(tt, *map(widen, tensors), **arguments)
@@ -72,8 +70,8 @@ def moves_narrow(lowering: Callable[..., Any]) -> Callable[..., Any]:
     return moved
 
 
-def _is_narrow(tt: Any, value: Any) -> bool:
-    """Whether a lowering's argument is a tensor that is carried so, or a list of such tensors (and Nones)."""
+def _dtype(value: Any) -> Any:
+    """The dtype of a tensor, or of the first in a list of tensors and Nones; None of anything else."""
     if type(value) is list and value:
         value = value[0] if value[0] is not None else next((item for item in value if item is not None), None)
-    return getattr(value, "dtype", None) in (tt.uint8, tt.uint16)
+    return getattr(value, "dtype", None)

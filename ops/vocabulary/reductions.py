@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .compute import accurate
-from .shapes import around, as_shape, cut
+from .shapes import around, as_shape, cut, shape_of
 
 
 def reduce(tt: Any, name: str, values: Any, dim: int | list[int] | None = None, keepdim: bool = False) -> Any:
@@ -23,6 +23,6 @@ def product_along(tt: Any, x: Any, dim: int) -> Any:
 
     ttnn's prod is some percent off, its cumprod exact.
     """
-    shape = list(x.shape)
+    shape = shape_of(x)
     last = cut(tt, tt.cumprod(as_shape(tt, x, around(shape, dim)), dim=1), 1, shape[dim] - 1, shape[dim])
     return as_shape(tt, last, [*shape[:dim], 1, *shape[dim + 1 :]])

@@ -10,10 +10,15 @@ from typing import Any
 ROW = 131072
 
 
+def shape_of(x: Any) -> list[int]:
+    """The shape as a list. ttnn ends the iteration over a shape with an exception of C++, which takes microseconds."""
+    shape = x.shape
+    return [shape[dim] for dim in range(len(shape))]
+
+
 def as_shape(tt: Any, x: Any, shape: Sequence[int]) -> Any:
     """`x` with another shape of as many elements, without a call if it has that shape."""
-    # ttnn makes a list of a shape slowly.
-    return x if len(x.shape) == len(shape) and list(x.shape) == list(shape) else tt.reshape(x, list(shape))
+    return x if x.shape == shape else tt.reshape(x, list(shape))
 
 
 def folded(tt: Any, x: Any, rank: int) -> Any:
@@ -21,7 +26,7 @@ def folded(tt: Any, x: Any, rank: int) -> Any:
 
     Of a rank of 2 these are the rows of its last dimension; fewer dimensions than asked for are filled up with ones.
     """
-    shape = list(x.shape)
+    shape = shape_of(x)
     rest = shape[len(shape) - rank + 1 :] if len(shape) >= rank else shape
     return as_shape(tt, x, [prod(shape[: len(shape) - len(rest)]), *[1] * (rank - 1 - len(rest)), *rest])
 
@@ -36,7 +41,7 @@ def around(shape: Sequence[int], dim: int) -> list[int]:
 
 def cut(tt: Any, x: Any, dim: int, start: int, stop: int, step: int = 1) -> Any:
     """`x[start:stop:step]` along one dimension, without a call if that is all of it."""
-    shape = list(x.shape)
+    shape = shape_of(x)
     if (start, stop, step) == (0, shape[dim], 1):
         return x
     starts, stops, steps = [0] * len(shape), shape, [1] * len(shape)

@@ -71,6 +71,7 @@ class Dispatcher:
         """Decide a call, and keep the decision."""
         while True:
             plan = decide(self.session, op, args, kwargs)
+            plan.as_it_is = host.runs_as_it_is(plan)
             now = signature(self.session, op, args, kwargs)
             if now == key or now is None:
                 return self.session.ledger.keep(key, plan)
@@ -88,7 +89,7 @@ class Dispatcher:
             if plan.refusal is NO_META:
                 raise_as_pytorch_would(self.session, plan, args, kwargs)
             complain(self.session.settings, plan.op, plan.refusal, lambda: str(Call.bind(plan.op, args, kwargs)))
-        return host.run(self.session, plan, args, kwargs)
+        return plan.op(*args, **kwargs) if plan.as_it_is else host.run(self.session, plan, args, kwargs)
 
     def _run_decomposed(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         try:
@@ -125,11 +126,12 @@ class Dispatcher:
         try:
             arguments = plan.constants.copy()
             for slot in plan.slots:
-                value = _at_hand(slot.of(args, kwargs)) if slot.as_held else None
+                argument = slot.of(args, kwargs)
+                value = _at_hand(argument) if slot.as_held else None
                 if value is None:
-                    value = slot.arrival.value(session, slot.of(args, kwargs))
-                if value is None and slot.arrival.checked:
-                    break
+                    value = slot.arrival.value(session, argument)
+                    if value is None and slot.arrival.checked:
+                        break
                 arguments[slot.name] = value
             else:
                 values = session.lower(plan, arguments)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..memory.tensor import DeviceTensor
-from ..meta import PLAIN_KEYS, dispatch_keys, intern
+from ..meta import PLAIN_KEYS, dispatch_keys
 from ..pytorch_private import deterministic
 
 if TYPE_CHECKING:
@@ -53,10 +53,15 @@ def _append(session: Session, key: list[Any], values: Any) -> bool:
                 key.append(_HOST)
         elif kind in _PLAIN_TYPES:
             key.append(value)
+        elif kind is list or kind is tuple:
+            key.append(len(value))
+            if not _append(session, key, value):
+                return False
         elif isinstance(value, torch.Tensor):
             if dispatch_keys(value).raw_repr() not in PLAIN_KEYS or kind in _WITHOUT_A_SHAPE:
                 return False
-            key.append(intern(value.dtype, value.shape, value.stride(), value.storage_offset()))
+            # To look up the `Meta` would take longer. No other argument appends a `torch.Size`.
+            key += (value.dtype, value.shape, value.stride(), value.storage_offset())
         elif kind is bool or kind is float:
             # As dict keys, 1, 1.0 and True are equal, and so are 0.0 and -0.0: the type and `hex` tell them apart.
             key.append((kind, value.hex() if kind is float else value))

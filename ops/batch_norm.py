@@ -7,10 +7,12 @@ from math import prod
 import torch
 
 from ..conditions import FLOATS, Check, Is
+from ..images import Image
 from ..meta import intern
 from ..pytorch_private import suggest_memory_format
 from ..registry import lower
 from ..samples import Sample, rand
+from ..specs import Tensor
 from .normalization import (
     EPSILON,
     ONE_DTYPE,
@@ -29,6 +31,14 @@ aten = torch.ops.aten
 BFLOAT16 = torch.bfloat16
 
 
+def by_running_statistics(call):
+    return not call.arguments.get("training")
+
+
+IMAGES = {
+    name: Tensor(FLOATS, images=by_running_statistics) if name == "input" else FLOATS
+    for name in ("input", "weight", "bias", "running_mean", "running_var")
+}
 BATCH_NORM = [
     ONE_DTYPE,
     ONE_EACH,
@@ -38,6 +48,8 @@ BATCH_NORM = [
 
 def batch_norm(tt, x, weight, bias, mean, variance, eps):
     """By the running statistics."""
+    if isinstance(x, Image):
+        return x.like(batch_norm_of_rows(tt, x.value, weight, bias, mean, variance, eps))
     given = (mean, variance, weight, bias)
     dtype, shape = dtype_of(x, *given), [1, x.shape[1], *[1] * (len(x.shape) - 2)]
     if len(shape) == 4:
@@ -57,6 +69,28 @@ def batch_norm(tt, x, weight, bias, mean, variance, eps):
         scale = tt.multiply(scale, shaped(tt, weight, shape, tt.float32))
     centred = tt.subtract(widen(tt, x), shaped(tt, mean, shape, tt.float32))
     return cast(tt, scaled(tt, tt.multiply(centred, scale), None, bias, shape), x.dtype)
+
+
+def batch_norm_of_rows(tt, x, weight, bias, mean, variance, eps):
+    """By the running statistics, with the channels last: times a scale and plus a shift, as PyTorch's kernel does."""
+    # A layer's own weight comes first: equal statistics of several layers share an upload.
+    given = tuple(value for value in (weight, bias, mean, variance) if value is not None)
+    shape = [1] * (len(x.shape) - 1) + [x.shape[-1]]
+
+    def scale_and_shift():
+        at, spread, times, plus = (
+            None if value is None else as_shape(tt, widen(tt, value), shape) for value in (mean, variance, weight, bias)
+        )
+        scale = tt.rsqrt(tt.add(spread, eps))
+        scale = scale if times is None else tt.multiply(scale, times)
+        shift = tt.multiply(at, scale)
+        return scale, tt.neg(shift) if plus is None else tt.subtract(plus, shift)
+
+    key = ("scale and shift", eps, weight is None, len(shape))
+    scale, shift = tt.prepared(given[0], key, scale_and_shift, given[1:])
+    if x.dtype == tt.float32:
+        return tt.addcmul(shift, x, scale, value=1.0)
+    return cast(tt, tt.add(tt.multiply(widen(tt, x), scale), shift), x.dtype)
 
 
 def batch_norm_of_itself(tt, x, weight, bias, eps, *running):
@@ -122,7 +156,7 @@ def batch_norm_samples():
     aten.native_batch_norm.default,
     samples=batch_norm_samples,
     outputs=batch_norm_on_cpu,
-    takes=FLOATS,
+    takes=IMAGES,
     when=[
         *BATCH_NORM,
         Check(
@@ -149,7 +183,7 @@ def no_training_samples():
     aten._native_batch_norm_legit_no_training.default,
     samples=no_training_samples,
     outputs=batch_norm_on_cpu,
-    takes=FLOATS,
+    takes=IMAGES,
     when=BATCH_NORM,
 )
 def native_batch_norm_legit_no_training(tt, input, weight, bias, running_mean, running_var, momentum, eps):

@@ -7,12 +7,13 @@ from math import prod
 import torch
 
 from ..conditions import FLOATS, AtLeast, Check, Rank, SameDtype
+from ..images import Image, unfolded
 from ..meta import intern
 from ..pytorch_private import suggest_memory_format
 from ..registry import lower
 from ..samples import Sample, rand
-from ..specs import Multiplied, Tensor, Weight
-from .vocabulary import accurate, cut
+from ..specs import ChannelsLast, Tensor, Weight
+from .vocabulary import accurate, as_shape, cut
 
 aten = torch.ops.aten
 
@@ -111,7 +112,7 @@ def misfit(call):
     samples=convolution_samples,
     outputs=as_on_cpu,
     takes={
-        "input": Multiplied(FLOATS, first=True),
+        "input": ChannelsLast(FLOATS, first=True),
         "weight": Weight(FLOATS, row_major=True),
         "bias": Tensor(FLOATS, row_major=True),
     },
@@ -135,19 +136,23 @@ def convolution(tt, input, weight, bias, stride, padding, dilation, transposed, 
     if dims == 1:
         # A sequence is an image of one row, or of one column.
         one = 1 if weight.shape[2] > LONG_KERNEL else 0
-        images = tt.reshape(input, with_one(input.shape, one))
+        shape = tuple(with_one(input.shape, one))
+        images = Image(
+            input.value if input.folded else tt.reshape(input.value, list(unfolded(shape))), shape, input.folded
+        )
         for values, of_one in ((stride, 1), (padding, 0), (dilation, 1), (output_padding, 0)):
             values.insert(one, of_one)
     form = (one, transposed, groups)
     kernel = tt.prepared(weight, f"convolution kernel {form}", lambda: to_kernel(tt, weight, *form))
     row = None if bias is None else tt.prepared(bias, "row", lambda: tt.reshape(bias, [1, 1, 1, bias.shape[0]]))
-    x = tt.permute(images, [0, 2, 3, 1])
     if transposed:
-        x = conv_transpose2d(tt, x, kernel, row, stride, padding, dilation, output_padding, groups)
+        out = conv_transpose2d(tt, images, kernel, row, stride, padding, dilation, output_padding, groups)
     else:
-        x = conv2d(tt, x, kernel, row, stride, [(p, p) for p in padding], dilation, groups)
-    out = tt.permute(x, [0, 3, 1, 2])
-    return out if one is None else tt.reshape(out, [size for dim, size in enumerate(out.shape) if dim != one + 2])
+        out = conv2d(tt, images, kernel, row, stride, [(p, p) for p in padding], dilation, groups)
+    if one is None:
+        return out
+    shape = tuple(size for dim, size in enumerate(out.shape) if dim != one + 2)
+    return Image(out.value if out.folded else tt.reshape(out.value, list(unfolded(shape))), shape, out.folded)
 
 
 def with_one(shape, one):
@@ -169,8 +174,8 @@ def to_kernel(tt, weight, one, transposed, groups):
 
 
 def conv2d(tt, x, kernel, bias, stride, padding, dilation, groups):
-    """ttnn.conv2d of a batch (N, H, W, C), padded before and after, in calls that ttnn accepts."""
-    n, height, width, channels = x.shape
+    """ttnn.conv2d of a batch of images, padded before and after, in calls that ttnn accepts."""
+    n, channels, height, width = x.shape
     outs, _, *sizes = kernel.shape
     rows, columns = (
         (size + sum(around) - d * (k - 1) - 1) // s + 1
@@ -185,16 +190,16 @@ def conv2d(tt, x, kernel, bias, stride, padding, dilation, groups):
     kept = tt.prepared(kernel, f"conv2d weights {list(kernel.shape)}", tt.KeptWeights)
     parts = []
     for start in range(0, n, images):
-        part = cut(tt, x, 0, start, min(start + images, n))
+        count = min(images, n - start)
         out = tt.conv2d(
             kept=kept,
-            input_tensor=part,
+            input_tensor=some_images(tt, x, start, count),
             weight_tensor=kernel,
             bias_tensor=bias,
             device=tt.device,
             in_channels=channels,
             out_channels=outs,
-            batch_size=part.shape[0],
+            batch_size=count,
             input_height=height,
             input_width=width,
             kernel_size=tuple(sizes),
@@ -206,9 +211,20 @@ def conv2d(tt, x, kernel, bias, stride, padding, dilation, groups):
             conv_config=tt.once(tables_in_dram),
             compute_config=accurate(tt),
         )
-        parts.append(tt.reshape(out, [part.shape[0], rows, computed, outs]))
-    out = tt.concat(parts, 0) if len(parts) > 1 else parts[0]
-    return cut(tt, out, 2, 0, columns)
+        parts.append(out)
+    out = tt.concat(parts, 2) if len(parts) > 1 else parts[0]
+    if computed == columns:
+        return Image(out, (n, outs, rows, columns))
+    out = cut(tt, tt.reshape(out, [n, rows, computed, outs]), 2, 0, columns)
+    return Image(out, (n, outs, rows, columns), folded=False)
+
+
+def some_images(tt, x, start, count):
+    """The value of a part of a batch."""
+    if not x.folded:
+        return cut(tt, x.value, 0, start, start + count)
+    places = prod(x.shape[2:])
+    return cut(tt, x.value, 2, start * places, (start + count) * places)
 
 
 def tables_in_dram(tt):
@@ -220,17 +236,22 @@ def conv_transpose2d(tt, x, kernel, bias, stride, padding, dilation, output_padd
 
     ttnn.conv_transpose2d takes weights of the host only, and does not cut large images to what fits its cores.
     """
-    x = tt.to_layout(x, tt.ROW_MAJOR_LAYOUT)
+    value = tt.to_layout(as_shape(tt, x.value, unfolded(x.shape)), tt.ROW_MAJOR_LAYOUT)
     sides = []
     for i, size in enumerate(list(kernel.shape)[2:]):
-        x = spaced(tt, x, i + 1, stride[i])
+        value = spaced(tt, value, i + 1, stride[i])
         before = dilation[i] * (size - 1) - padding[i]
         sides.append((before, before + output_padding[i]))
     added = [(max(before, 0), max(after, 0)) for before, after in sides]
-    out = conv2d(tt, x, kernel, bias, [1, 1], added, dilation, groups)
+    images = Image(value, (*x.shape[:2], *list(value.shape)[1:3]), folded=False)
+    out = conv2d(tt, images, kernel, bias, [1, 1], added, dilation, groups)
+    if all(min(side) >= 0 for side in sides):
+        return out
+    value, shape = as_shape(tt, out.value, unfolded(out.shape)), list(out.shape)
     for i, (before, after) in enumerate(sides):
-        out = cut(tt, out, i + 1, max(-before, 0), out.shape[i + 1] - max(-after, 0))
-    return out
+        value = cut(tt, value, i + 1, max(-before, 0), shape[i + 2] - max(-after, 0))
+        shape[i + 2] += min(before, 0) + min(after, 0)
+    return Image(value, tuple(shape), folded=False)
 
 
 def spaced(tt, x, dim, step):

@@ -106,6 +106,11 @@ def intern(dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], 
     return meta
 
 
+def in_rows(dtype: torch.dtype, shape: tuple[int, ...]) -> Meta:
+    """The metadata of `torch.empty(shape)`."""
+    return intern(dtype, shape, _default_strides(shape))
+
+
 def meta_of(tensor: torch.Tensor) -> Meta:
     """The metadata of a strided tensor."""
     return intern(tensor.dtype, tensor.shape, tensor.stride(), tensor.storage_offset())

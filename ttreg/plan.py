@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -34,6 +34,14 @@ class Slot:
         return [t for t in value if t is not None] if isinstance(value, (list, tuple)) else [value]
 
 
+class OfImages(Protocol):
+    """How a plan's calls run on tensors that are held as images."""
+
+    def plan(self, session: Any, args: tuple, kwargs: dict[str, Any]) -> Plan | None:
+        """The plan for a call whose tensors are held as images; None if they are not."""
+        ...
+
+
 @dataclass
 class Plan:
     """One decision, and the counters of the calls that followed it."""
@@ -57,6 +65,12 @@ class Plan:
     uncounted: bool = False
     # For each result of the lowering, whether it needs no conversion. The first call finds this out.
     as_made: tuple[bool, ...] = ()
+    # How the op takes tensors that are held as images; None if it does not. The plan that it gives is for the calls of
+    # the plan `counted_by`, which counts them.
+    of_images: OfImages | None = None
+    counted_by: Plan | None = None
+    # A result of the lowering is an `Image`. The first call finds this out.
+    gives_images: bool = False
     # The result is cast to the dtype that carries the output.
     casts: bool = False
     # The op is elementwise: it may write to a tensor that it also reads.

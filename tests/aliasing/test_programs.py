@@ -17,7 +17,18 @@ IN_EACH = 500
 RUNS = 40  # of 500 programs: 20,000 in `make aliasing`
 SAMPLE = 800  # in `make test`
 
-OFTEN = ("arithmetic_", "unary_", "copy_", "view", "take_slice", "new", "to_device", "compute", "enter_device")
+OFTEN = (
+    "arithmetic_",
+    "unary_",
+    "copy_",
+    "view",
+    "take_slice",
+    "new",
+    "to_device",
+    "compute",
+    "enter_device",
+    "convolve",
+)
 NAMES = [*STEPS, *OFTEN]
 STEP = st.builds(
     Step,

@@ -13,6 +13,7 @@ from ..call import Call
 from ..carriers import narrowed
 from ..devices.base import Value
 from ..errors import AccuracyError
+from ..images import Image, unfolded
 from ..meta import Meta, dtype_name
 from ..modes import without_modes
 from ..plan import Plan, Slot
@@ -141,7 +142,7 @@ def compare_relaid(session: Session, value: Value, source: Meta, made: Value, ta
 
 
 def _compare_moved(session: Session, plan: Plan, parent: Value, source: Meta, made: dict[Meta, Value]) -> None:
-    values = _downloaded(session, parent).to(source.dtype)
+    values = _downloaded(session, parent).to(source.dtype).view(source.shape)  # of an image, it may be folded
     with without_modes():
         memory = spread(values, source)
         given = Input(memory.as_strided(source.shape, source.stride, source.offset), on_device=True)
@@ -186,7 +187,11 @@ def _ends_infinite(tensor: torch.Tensor) -> torch.Tensor:
 
 def _downloaded(session: Session, value: Value) -> torch.Tensor:
     with session.device.lock:
-        return session.device.download(value)
+        if not isinstance(value, Image):
+            return session.device.download(value)
+        plain = session.device.download(value.value)
+    with without_modes():
+        return plain.view(unfolded(value.shape)).movedim(-1, 1)
 
 
 def _lowering(plan: Plan) -> str:

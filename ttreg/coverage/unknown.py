@@ -70,7 +70,7 @@ class WatchedCell(Cell):
     @property
     def unknown(self) -> bool:
         """Whether part of the device's content has no value, while the host has no copy."""
-        whole = self.values.get(self.root) if self.before is None else self.before
+        whole = self.values.get(self.whole) if self.before is None else self.before
         return self.storage is None and any(v is NO_VALUE for v in (whole, *(self.values[p] for p in self.parts)))
 
     def host_view(self, meta: Meta) -> torch.Tensor:

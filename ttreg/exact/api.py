@@ -7,7 +7,7 @@ from typing import Any
 
 from . import fused
 from .convolution import convolution
-from .products import product
+from .products import product, shaped
 
 Value = Any
 
@@ -55,6 +55,8 @@ class Exact:
         """`ttnn.conv2d`."""
         if not self._of_float32(input_tensor, weight_tensor):
             return self.plainly("conv2d")(input_tensor=input_tensor, weight_tensor=weight_tensor, **options)
+        sizes = [options[name] for name in ("batch_size", "input_height", "input_width", "in_channels")]
+        input_tensor = shaped(self, input_tensor, sizes)
         return convolution(self, input_tensor, weight_tensor, **options)
 
     def _of_float32(self, *values: Value) -> bool:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import torch
 
 from ..carriers import Carriers
 from ..devices.base import Device, Value
 from ..forks import new_rlock
+from ..images import Image, ImageLayout, image_layout
 from ..meta import Meta, meta_of
 from ..modes import without_any_modes
 from .chains import ViewOf, is_better, to_make
@@ -56,6 +57,9 @@ class Cell:
     needs more than one part. A pinned cell stays on the host for good: NumPy, DLPack, `data_ptr` or a plain tensor may
     hold its memory, so writes have to reach it.
 
+    The content may be held as an image in ttnn's layout, of which `image` tells. Then `root` has the channels last. If
+    the image is `folded`, its value is under `image` itself: no metadata has the shape of that value.
+
     Threads may share a cell. Code that moves the data holds the device's lock. A write or a pin replaces the dict
     `values`. So a value that another thread derives from the old content goes into the old dict, which is not read.
     """
@@ -65,6 +69,8 @@ class Cell:
     before: Value | None = None
     parts: tuple[Meta, ...] = ()
     storage: torch.UntypedStorage | None = None
+    image: ImageLayout | None = None  # of content that is held as an image
+    folded = False
     _pinned = False
     _views: deque[tuple[tuple[Meta, ...], int]] | None = None  # the views with kept values, by the call that made them
     _views_nbytes = 0
@@ -74,7 +80,7 @@ class Cell:
         self._lock = home.device.lock if home is not None else new_rlock()
         self.root = root
         self.nbytes = root.nbytes
-        self.values: dict[Meta, Value] = {} if value is None else {root: value}
+        self.values: dict[Meta | ImageLayout, Value] = {} if value is None else {root: value}
 
     @classmethod
     def over(cls, plain: torch.Tensor) -> Cell:
@@ -83,6 +89,17 @@ class Cell:
         cell.storage, cell._pinned = plain.untyped_storage(), True
         cell.nbytes = cell.storage.nbytes()
         return cell
+
+    def hold_image(self, meta: Meta, image: Image) -> None:
+        """Hold the whole content, which has the metadata `meta`, as an image."""
+        layout: Any = image_layout(meta)
+        self.root, self.image, self.folded = layout.last, layout, image.folded
+        self._replace_values({self.whole: image.value})
+
+    @property
+    def whole(self) -> Meta | ImageLayout:
+        """Under what `values` has the value of the whole storage."""
+        return self.image if self.folded and self.image is not None else self.root
 
     @property
     def home(self) -> Home:
@@ -154,11 +171,11 @@ class Cell:
         return value
 
     def _derived(self, meta: Meta, view: ViewOf | None, home: Home) -> Value | None:
-        with self._lock:  # so that all four belong to the same content
-            values, root, before, parts = self.values, self.root, self.before, self.parts
+        with self._lock:  # so that all of these belong to the same content
+            values, root, before, parts, under = self.values, self.root, self.before, self.parts, self.whole
         if not values:  # another thread has moved the data to the host
             return None
-        whole = values.get(root) if root.nbytes == self.nbytes else None
+        whole = values.get(under) if root.nbytes == self.nbytes else None
         if whole is not None:
             parts = ()
         elif before is not None:  # still valid for views that overlap no written part
@@ -166,7 +183,7 @@ class Cell:
 
         def way_to(meta: Meta) -> Route | None:
             seen = whole is not None and all(apart(part, meta, root) for part in parts)
-            return route(root, meta) if seen else None
+            return route(root, meta, held=under.shape) if seen else None
 
         def by_way(meta: Meta, way: Route) -> Value:
             value = home.relaid(whole, root, meta, way)
@@ -192,12 +209,12 @@ class Cell:
             value = made[meta]
         return value
 
-    def keep_views(self, made: dict[Meta, Value], values: dict[Meta, Value]) -> None:
+    def keep_views(self, made: Mapping[Meta, Value], values: dict[Meta | ImageLayout, Value]) -> None:
         """Keep the values that one call derived from `values` until the next write; drop the oldest to make room."""
         with self._lock:
             if self.values is not values:  # another thread has written, or moved the data to the host
                 return
-            values.update(made)
+            values.update(made)  # type: ignore[arg-type]
             nbytes = sum(tiled(meta.shape, meta.dtype) for meta in made)
             self._views = self._views or deque()
             self._views.append((tuple(made), nbytes))
@@ -207,7 +224,7 @@ class Cell:
                 dropped, nbytes = self._views.popleft()
                 self._views_nbytes -= nbytes
                 for meta in dropped:
-                    if meta is not self.root and meta not in self.parts:
+                    if meta is not self.whole and meta not in self.parts:
                         values.pop(meta, None)
 
     def may_write(self, meta: Meta, a_part: bool) -> bool:
@@ -217,14 +234,27 @@ class Cell:
     def device_write(self, meta: Meta, value: Value) -> None:
         """Replace the whole content by a device value, where that may be written; the caller holds the lock."""
         assert self.may_write(meta, False)
-        self.lazy = None
-        self.root, self.storage = meta, None
-        self._replace_values({meta: value})
+        self.lazy = self.storage = None
+        if isinstance(value, Image):
+            self.hold_image(meta, value)
+        else:
+            self.root, self.image = meta, None
+            self._replace_values({meta: value})
         self.before, self.parts = None, ()
+
+    def hold_in_order(self) -> None:
+        """Hold the content under the tensor's own metadata, so that parts can be written; not as an image."""
+        with self._lock:
+            layout = self.image
+            value = None if layout is None or self.storage is not None else self.device_value(layout.tensor, None)
+            if layout is not None and value is not None:
+                self.root, self.image = layout.tensor, None
+                self._replace_values({layout.tensor: value})
 
     def takes_part(self, meta: Meta) -> bool:
         """Whether the device can write to this part: it is a block of a storage that is not on the host."""
         self._compute_lazy()
+        self.hold_in_order()
         return (
             self.storage is None
             and self.root.covers(self.nbytes)
@@ -243,19 +273,21 @@ class Cell:
             else:
                 self.before = self.before if self.parts else self.values[self.root]
                 self.parts = (*(part for part in self.parts if part is not meta), meta)
-            kept = {k: v for k, v in list(self.values.items()) if apart(k, meta, self.root)}
-            self.values = {**kept, meta: value}
+            kept = {k: v for k, v in list(self.values.items()) if isinstance(k, Meta) and apart(k, meta, self.root)}
+            self.values = kept | {meta: value}  # type: ignore[assignment]
 
-    def _replace_values(self, values: dict[Meta, Value]) -> None:
+    def _replace_values(self, values: dict[Meta | ImageLayout, Value]) -> None:
         self.values = values
+        if not values and self.image is not None:  # the host has the data, in the order of its memory
+            self.root, self.image = self.image.tensor, None
         if self._views:
             self._views, self._views_nbytes = None, 0
 
     def _memory(self, download: Callable[[Value], torch.Tensor]) -> torch.UntypedStorage:
         self._compute_lazy()
         storage = torch.UntypedStorage(self.nbytes)
-        whole = self.values[self.root] if self.before is None else self.before
-        self.root.on_storage(storage).copy_(download(whole))
+        whole = self.values[self.whole] if self.before is None else self.before
+        self.root.on_storage(storage).copy_(download(whole).view(self.root.shape))
         for part in self.parts:
             part.on_storage(storage).copy_(download(self.values[part]))
         return storage

@@ -49,14 +49,19 @@ class Route:
 
 
 @lru_cache(maxsize=1 << 14)
-def route(source: Meta, target: Meta, shape: tuple[int, ...] | None = None) -> Route | None:
+def route(
+    source: Meta, target: Meta, shape: tuple[int, ...] | None = None, held: tuple[int, ...] | None = None
+) -> Route | None:
     """The route from the value of `source`, which covers a storage, to the value of `target`; None if there is none.
 
-    With `shape`, the route ends with the elements of `target`, in the same order, in that shape.
+    With `shape`, the route ends with the elements of `target`, in the same order, in that shape. With `held`, it begins
+    with the elements of `source` in that shape.
     """
     if source.dtype != target.dtype or not target.numel or not source.covers(source.nbytes):
         return None
     steps: list[Step] = []
+    if held is not None:
+        _reshape(steps, held, source.shape)
     found = placed(source, target)
     if found is None:  # its dimensions do not split along those of the source
         order = sorted(range(source.ndim), key=lambda dim: (-source.stride[dim], dim))
@@ -83,6 +88,8 @@ def route(source: Meta, target: Meta, shape: tuple[int, ...] | None = None) -> R
         steps.append(Step("repeat", (repeats,), target.shape))
         if shape is not None:
             _reshape(steps, target.shape, shape)
+    if len(steps) > 1 and steps[0].call == steps[1].call == "reshape":
+        del steps[0]
     if any(len(step.shape) > _MAX_RANK for step in steps):
         return None
     largest = max((tiled(step.shape, target.dtype) for step in steps), default=0)

@@ -46,6 +46,7 @@ class _Derived:
     """A value that a lowering derived from another, and the values derived from it in turn."""
 
     value: Any
+    beside: tuple = ()  # kept alive, since their ids are part of the key
     prepared: OrderedDict[Hashable, _Derived] = field(default_factory=OrderedDict)
 
 
@@ -170,14 +171,18 @@ class Uploads:
         self._shared.used(key)
         return value
 
-    def prepared(self, value: Value, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What `make` derives from an uploaded value; made once for each `key` while the upload is kept."""
+    def prepared(self, value: Value, key: Hashable, make: Callable[[], Any], beside: tuple = ()) -> Any:
+        """What `make` derives from an uploaded value, and perhaps from others `beside` it.
+
+        It is made once for each `key` while the uploads are kept.
+        """
         source = self._by_value.get(id(value))
-        if source is None:
+        if source is None or any(id(other) not in self._by_value for other in beside):
             return make()
+        key = (key, *map(id, beside)) if beside else key
         derived = source.prepared.get(key)
         if derived is None:
-            derived = source.prepared[key] = _Derived(make())
+            derived = source.prepared[key] = _Derived(make(), beside)
             if derived.value is not value:
                 self._by_value[id(derived.value)] = derived  # so that more can be derived from it
             if len(source.prepared) > _MOST_PREPARED:

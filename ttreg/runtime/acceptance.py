@@ -16,6 +16,7 @@ from ..schema import argument_names, functional_form, is_in_place
 from ..specs import Arrival
 from .asked import Asked
 from .constants import refuse_constants
+from .image_plans import of_images
 from .layouts import as_on_cpu
 from .rehearsal import refuse_too_large
 from .session import Session
@@ -131,6 +132,7 @@ def prepare(asked: Asked, plan: Plan) -> bool:
         plan.constants[OUT] = plan.outputs if plan.returns_list else plan.outputs[0]
     for slot in plan.slots:
         slot.as_held = _is_as_held(session, slot.arrival, slot.of(asked.args, asked.kwargs))
+    plan.of_images = of_images(plan, asked.as_call_of(entry), asked.args, asked.kwargs)
     plan.refusal = refuse_too_large(session, plan, asked.args, asked.kwargs)
     return plan.refusal is None
 

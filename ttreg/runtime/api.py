@@ -90,9 +90,12 @@ class Api:
             made = self._made[make] = make(self)
         return made
 
-    def prepared(self, value: Value, key: Hashable, make: Callable[[], Any]) -> Any:
-        """`make()`, which derives its result from `value` alone; computed once if `value` is an uploaded weight."""
-        return self._uploads.prepared(value, key, make)
+    def prepared(self, value: Value, key: Hashable, make: Callable[[], Any], beside: tuple = ()) -> Any:
+        """`make()`, which derives its result from `value` alone, or from it and those `beside` it.
+
+        It is computed once if all of them are uploaded weights.
+        """
+        return self._uploads.prepared(value, key, make, beside)
 
     def split(self, value: Value, key: Hashable, nbytes: int, make: Callable[[], list[Value]]) -> list[Value]:
         """As `prepared`, for large values. They are made again at each call once others use up the memory."""

@@ -118,20 +118,32 @@ class Dispatcher:
 
     def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         session = self.session
+        takes_part = not plan.writes_part or _takes_part(*plan.targets(args, kwargs))
         if plan.written and _overlapping(plan, args, kwargs):
             return self._run_on_host_instead(plan, OVERLAPPING, args, kwargs)
-        if plan.writes_part and not _takes_part(*plan.targets(args, kwargs)):
+        if not takes_part:
             return self._run_on_host_instead(plan, PART_WRITTEN, args, kwargs)
-        values = None
+        values, of_images = None, plan.of_images
         try:
             arguments = plan.constants.copy()
             for slot in plan.slots:
                 argument = slot.of(args, kwargs)
                 value = _at_hand(argument) if slot.as_held else None
                 if value is None:
+<<<<<<< HEAD
                     value = slot.arrival.value(session, argument)
                     if value is None and slot.arrival.checked:
                         break
+=======
+                    if of_images is not None:
+                        instead = of_images.plan(session, args, kwargs)
+                        if instead is not None:
+                            return self._run_on_device(instead, args, kwargs)
+                        of_images = None  # asked once
+                    value = slot.arrival.value(session, slot.of(args, kwargs))
+                if value is None and slot.arrival.checked:
+                    break
+>>>>>>> 0be8876 (What a convolution gives stays in ttnn's layout for batch norms, elementwise ops and further convolutions)
                 arguments[slot.name] = value
             else:
                 values = session.lower(plan, arguments)
@@ -144,7 +156,7 @@ class Dispatcher:
         except (RefusedByDevice, LoweringError) as failure:
             if session.settings.on_device_error == "fallback":
                 return self._run_on_host_instead(plan, reason(failure), args, kwargs)
-            plan.count -= 1
+            (plan.counted_by or plan).count -= 1
             raise_as_pytorch_would(self.session, plan, args, kwargs, failure)
             raise_error(failure, lambda: str(Call.bind(plan.op, args, kwargs)))
         if values is None:
@@ -165,6 +177,7 @@ class Dispatcher:
 
     def _run_on_host_instead(self, plan: Plan, refusal: Refusal, args: tuple, kwargs: dict[str, Any]) -> Any:
         """Run on the host a call that was planned for the device. Its signature does not show the reason."""
+        plan = plan.counted_by or plan
         plan.count -= 1
         if self.session.settings.on_fallback == "raise":
             raise_as_pytorch_would(self.session, plan, args, kwargs)
@@ -174,7 +187,7 @@ class Dispatcher:
     def _results(self, plan: Plan, values: list[Value], args: tuple, kwargs: dict[str, Any]) -> Any:
         if plan.written:
             return self._written(plan, values, args, kwargs)
-        new_tensor = self.session.new_tensor
+        new_tensor = self.session.new_image if plan.gives_images else self.session.new_tensor
         if not plan.returns_list:
             return new_tensor(plan.outputs[0], values[0])
         return tuple(new_tensor(meta, value) for meta, value in zip(plan.outputs, values, strict=True))

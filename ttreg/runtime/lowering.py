@@ -12,7 +12,8 @@ from ..carriers import Carriers
 from ..devices.base import RefusedByDevice, Value, ttnn_dtype_name
 from ..errors import DeviceError, LoweringError, ValidationError
 from ..exact.cost import TooDear
-from ..meta import Meta
+from ..images import Image, rows, unfolded
+from ..meta import Meta, in_rows
 from ..plan import Plan
 from .api import Api
 
@@ -83,7 +84,18 @@ def _blamed(plan: Plan, arguments: dict[str, Any], error: Exception) -> Exceptio
     )
 
 
+def _finish_image(tt: Api, carriers: Carriers, plan: Plan, image: Image, meta: Meta) -> Image:
+    if image.shape != meta.shape:
+        raise ValueError(f"it returned an image of {list(image.shape)} for an output {meta}")
+    shape = rows(meta.shape) if image.folded else unfolded(meta.shape)
+    value = _finish(tt, carriers, plan, image.value, in_rows(meta.dtype, shape))
+    plan.gives_images = True
+    return image if value is image.value else Image(value, image.shape, image.folded)
+
+
 def _finish(tt: Api, carriers: Carriers, plan: Plan, value: Any, meta: Meta) -> Any:
+    if isinstance(value, Image):
+        return _finish_image(tt, carriers, plan, value, meta)
     if (value is None) != (meta.numel == 0):
         raise ValueError(
             f"it returned {value} for an output {meta}; None is for outputs without elements, and only them"

@@ -14,6 +14,7 @@ from ..devices import references
 from ..devices.base import Value
 from ..exact.api import Exact
 from ..exact.cost import MOST_CALLS, TOO_MANY_CALLS, TooDear
+from ..images import Image, unfolded
 from ..memory.padding import refusal_of, row_major, tiled, too_large
 from ..memory.tensor import metadata_of
 from ..meta import Meta
@@ -126,6 +127,9 @@ class Rehearsed:
         if argument is None or not argument.numel():
             return None
         carrier = slot.arrival.carrier(self._carriers, argument.dtype)
+        if slot.arrival.image:
+            shape = tuple(argument.shape)
+            return Image(self._without_values(unfolded(shape), carrier), shape, folded=False)
         return self._without_values(tuple(argument.shape), carrier, slot.arrival.row_major)
 
     def _without_values(self, shape: tuple[int, ...], carrier: str, rows: bool = False) -> Value:
@@ -148,7 +152,7 @@ class Rehearsed:
         """As `Api.once`."""
         return make(self)
 
-    def prepared(self, value: Value, key: Any, make: Callable[[], Any]) -> Any:
+    def prepared(self, value: Value, key: Any, make: Callable[[], Any], beside: tuple = ()) -> Any:
         """As `Api.prepared`."""
         return make()
 

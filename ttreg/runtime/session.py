@@ -9,6 +9,7 @@ import torch
 from ..devices.base import Device, RefusedByDevice, Value
 from ..errors import LoweringError
 from ..forks import tell
+from ..images import Image
 from ..memory.cell import Cell
 from ..memory.cells import Cells
 from ..memory.chains import ViewOf
@@ -87,6 +88,14 @@ class Session(Values):
             cell = Cell(self, meta, value)
         self._cells.add(cell)
         return DeviceTensor.make(cell, meta)
+
+    def new_image(self, meta: Meta, value: Any) -> torch.Tensor:
+        """As `new_tensor`, for a value that may be an `Image`."""
+        if not isinstance(value, Image):
+            return self.new_tensor(meta, value)
+        tensor = self.new_tensor(meta, value.value)
+        tensor._cell.hold_image(meta, value)  # type: ignore[attr-defined]
+        return tensor
 
     def live(self) -> list[Cell]:
         """The storages of the session's tensors that the program still holds."""

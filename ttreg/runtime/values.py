@@ -12,7 +12,9 @@ import torch
 
 from ..carriers import EXACT, Carriers, narrowed
 from ..devices.base import Device, RefusedByDevice, Value
+from ..images import Image, image_layout, rows, to_last, unfolded
 from ..memory.chains import ViewOf
+from ..memory.padding import TILE
 from ..memory.tensor import DeviceTensor
 from ..memory.uploads import Uploads, is_parameter
 from ..memory.watch import uploading
@@ -108,6 +110,71 @@ class Values:
             if carrier != self.carriers[meta.dtype]:
                 value = self.tt.typecast(value, getattr(self.tt, carrier))
             return self.tt.to_layout(value, self.tt.ROW_MAJOR_LAYOUT) if row_major else value
+
+    def image(
+        self,
+        tensor: torch.Tensor,
+        promote_to: torch.dtype | None = None,
+        exact: bool = False,
+        bits: int = 0,
+        folded: bool | None = None,
+    ) -> Image:
+        """The device value of a tensor (N, C, ...) as an image, folded or not as it is held, or as `folded` says."""
+        dtype = promote_to or tensor.dtype
+        carrier = (EXACT if exact else self.carriers)[dtype]
+        shape, is_folded = tuple(tensor.shape), False
+        if type(tensor) is DeviceTensor and self.holds(tensor):
+            value, is_folded = self._held_image(tensor)
+            carried = self.carriers[tensor.dtype]
+        else:
+            plain = self.read(tensor)
+            if is_parameter(plain):
+                value = self.value(plain, promote_to, exact=exact, bits=bits)
+                with self.device.lock:
+                    value = self.tt.prepared(value, "channels last", partial(self._turned, value))
+            else:
+                thin = folded is None and shape[1] < TILE  # in tiles such rows are mostly padding
+                value = self._uploaded(plain.permute(to_last(len(shape))), dtype, carrier, row_major=thin)
+            carried = carrier
+        with self.device.lock:
+            if carrier != carried:
+                value = self.tt.typecast(value, getattr(self.tt, carrier))
+            if folded is not None and folded != is_folded:
+                value, is_folded = self.tt.reshape(value, list(rows(shape) if folded else unfolded(shape))), folded
+        return Image(value, shape, is_folded)
+
+    def _held_image(self, tensor: DeviceTensor) -> tuple[Value, bool]:
+        """The value of a tensor of the device with the channels last, and whether it is folded."""
+        cell, layout = tensor._cell, image_layout(tensor._meta)
+        assert layout is not None
+        values = cell.values
+        value = values.get(layout)
+        if value is not None:
+            return value, True
+        value = values.get(layout.last)
+        if value is None and tensor._meta not in values and cell.lazy is None:
+            value = cell.device_value(layout.last, None)  # perhaps the channels come last in the storage
+        if value is None:
+            value = self._turned(self.value(tensor))
+        return value, False
+
+    def _turned(self, value: Value) -> Value:
+        with self.device.lock:
+            return self.tt.permute(value, list(to_last(len(value.shape))))
+
+    def for_channels(
+        self, tensor: torch.Tensor, shape: tuple[int, ...], promote_to: torch.dtype | None, exact: bool
+    ) -> Value:
+        """The device value of a tensor with a number for each channel, perhaps of each image, in a shape."""
+        if type(tensor) is DeviceTensor and self.holds(tensor):
+            layout = image_layout(tensor._meta)
+            if layout in tensor._cell.values or (layout is not None and layout.last in tensor._cell.values):
+                value = self.image(tensor, promote_to, exact).value
+                with self.device.lock:
+                    return self.tt.reshape(value, list(shape)) if tuple(value.shape) != shape else value
+        value = self.value(tensor, promote_to, exact=exact)
+        with self.device.lock:
+            return self.tt.prepared(value, shape, lambda: self.tt.reshape(value, list(shape)))
 
     def fell_back(self, op: Any, refusal: Refusal, floating: bool, call: Callable[[], str]) -> None:
         """Count a call that falls back after all, and warn or raise as `on_fallback` says."""

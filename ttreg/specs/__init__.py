@@ -4,12 +4,13 @@ from .entry import Taken, Takes, conditions_of, specs_of
 from .indices import Ignoring, Index, Indices, Places, Row, Rows, Segments
 from .promotion import COMMON, Common
 from .spec import Arrival, Source, Spec
-from .tensor import PLAIN, Factor, Multiplied, Shape, Tensor, Weight, together
+from .tensor import PLAIN, ChannelsLast, Factor, Multiplied, Shape, Tensor, Weight, together
 
 __all__ = [
     "COMMON",
     "PLAIN",
     "Arrival",
+    "ChannelsLast",
     "Common",
     "Factor",
     "Ignoring",

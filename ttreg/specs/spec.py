@@ -27,6 +27,7 @@ class Source(Protocol):
     ) -> Any:
         """The device value of a tensor."""
 
+<<<<<<< HEAD
     def indices(
         self,
         argument: Any,
@@ -35,6 +36,25 @@ class Source(Protocol):
         carrier: str = "uint32",
     ) -> Any:
         """Upload what `ready` makes from the indices on the host, as uint32 by default; None if `ready` gives None."""
+=======
+    def image(
+        self,
+        tensor: torch.Tensor,
+        promote_to: torch.dtype | None = None,
+        exact: bool = False,
+        bits: int = 0,
+        folded: bool | None = None,
+    ) -> Any:
+        """The device value of a tensor as an `Image`, which is folded or not as it is held, or as `folded` says."""
+
+    def for_channels(
+        self, tensor: torch.Tensor, shape: tuple[int, ...], promote_to: torch.dtype | None, exact: bool
+    ) -> Any:
+        """The device value of a tensor with a number for each channel, in a shape."""
+
+    def indices(self, argument: Any, ready: Callable[[Any], torch.Tensor | None], row_major: bool = False) -> Any:
+        """Upload, as uint32, what `ready` makes from the indices on the host; None if `ready` gives None."""
+>>>>>>> 0be8876 (What a convolution gives stays in ttnn's layout for batch norms, elementwise ops and further convolutions)
 
 
 class Arrival:
@@ -43,6 +63,8 @@ class Arrival:
     row_major = False
     block_float = False
     checked = False  # whether the host reads the values first; the device value does not show them
+    image = False  # whether it arrives as an `Image`
+    of_values = False  # whether it may arrive in other layouts too: as an image, or beside one
 
     def value(self, source: Source, argument: Any) -> Any:
         """What the lowering gets; None if the host finds the argument wrong, so that the call falls back."""
@@ -50,6 +72,14 @@ class Arrival:
 
     def carrier(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> str:
         """The name of the ttnn dtype in which a tensor of this dtype arrives."""
+        raise NotImplementedError
+
+    def in_images(self, folded: bool) -> Arrival:
+        """The same, as an image, if it is an arrival `of_values`."""
+        raise NotImplementedError
+
+    def for_channels(self, images: int, folded: bool, rank: int) -> Arrival:
+        """The same, beside an image: the tensor has a number for each channel of so many images, or of all."""
         raise NotImplementedError
 
     def is_as_held(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> bool:
@@ -97,6 +127,10 @@ class Spec:
         If it is promoted, `dtype` is the common dtype, and `exact` tells whether the device must not narrow that dtype.
         """
         raise NotImplementedError
+
+    def takes_images(self, call: Call) -> bool:
+        """Whether a tensor that is held as an image arrives so in such a call; any other arrives as ever."""
+        return False
 
     def says(self) -> str:
         """How the argument arrives, for a reader of the entry; empty if there is nothing to say."""

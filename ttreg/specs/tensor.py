@@ -24,6 +24,8 @@ class _Values(Arrival):
     block_float: bool = False
     bits: int = 0  # mantissa bits that a product keeps of a weight; 0 keeps all
 
+    of_values = True
+
     def value(self, source: Source, argument: Any) -> Any:
         if isinstance(argument, (list, tuple)):
             # A tensor without elements gets here only if the entry takes it as None.
@@ -36,22 +38,60 @@ class _Values(Arrival):
     def carrier(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> str:
         return (EXACT if self.exact else carriers)[self.dtype or dtype]
 
+    def in_images(self, folded: bool) -> Arrival:
+        return _AsImage(self, folded)
+
+    def for_channels(self, images: int, folded: bool, rank: int) -> Arrival:
+        return _ForChannels(self, images, (1, 1, 1) if folded else (images, *[1] * (rank - 2)))
+
     def is_as_held(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> bool:
         return not self.row_major and self.carrier(carriers, dtype) == carriers[dtype]
+
+
+@dataclass(frozen=True)
+class _AsImage(Arrival):
+    of: _Values
+    folded: bool | None = None  # None: as the session holds it
+
+    image = True
+
+    def value(self, source: Source, argument: Any) -> Any:
+        if isinstance(argument, (list, tuple)):
+            return [self.value(source, tensor) for tensor in argument]
+        return source.image(argument, self.of.dtype, self.of.exact, self.of.bits, self.folded)
+
+    def carrier(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> str:
+        return self.of.carrier(carriers, dtype)
+
+
+@dataclass(frozen=True)
+class _ForChannels(Arrival):
+    of: _Values
+    images: int
+    lead: tuple[int, ...]  # the shape, less the channels
+
+    def value(self, source: Source, argument: Any) -> Any:
+        shape = (*self.lead, argument.numel() // self.images)
+        return source.for_channels(argument, shape, self.of.dtype, self.of.exact)
+
+    def carrier(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> str:
+        return self.of.carrier(carriers, dtype)
 
 
 @dataclass(frozen=True)
 class Tensor(Spec):
     """A tensor, or a list of them, in tile layout.
 
-    `rank`: how many dimensions it may have, with the reason `because`. `row_major`: it arrives in row-major layout, for
-    tensors that tiles would make much larger, such as a 3 × 3 kernel. `cast_to`: the name of the argument that gives
-    the dtype in which it arrives.
+    `images`: in which calls a tensor that the session holds as an image arrives so, as an `Image`. `rank`: how many
+    dimensions it may have, with the reason `because`. `row_major`: it arrives in row-major layout, for tensors that
+    tiles would make much larger, such as a 3 × 3 kernel. `cast_to`: the name of the argument that gives the dtype in
+    which it arrives.
     """
 
     rank: tuple[int, ...] | range | None = field(default=None, kw_only=True)
     row_major: bool = field(default=False, kw_only=True)
     cast_to: str | None = field(default=None, kw_only=True)
+    images: Callable[[Call], bool] | None = field(default=None, kw_only=True)
 
     @property
     def because_of_dtypes(self) -> str:
@@ -66,10 +106,14 @@ class Tensor(Spec):
     def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
         return _Values(call[self.cast_to] if self.cast_to else dtype, exact, self.row_major)
 
+    def takes_images(self, call: Call) -> bool:
+        return self.images is not None and self.images(call)
+
     def says(self) -> str:
         return ", ".join(
             text
             for text, applies in (
+                ("as an image with the channels last where the session holds it so", self.images is not None),
                 ("in the common dtype", self.promoted is not None),
                 (f"in the dtype that `{self.cast_to}` says", self.cast_to is not None),
                 ("in row-major layout", self.row_major),
@@ -106,6 +150,17 @@ class Multiplied(Tensor):
     def says(self) -> str:
         rounded = f"rounded to {self._bits} bits of mantissa if a float32 weight"
         return ", ".join(filter(None, (super().says(), rounded)))
+
+
+@dataclass(frozen=True)
+class ChannelsLast(Multiplied):
+    """A factor (N, C, ...) that arrives as an `Image`, with the channels last, however the session holds it."""
+
+    def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
+        return _AsImage(_Values(dtype, exact, bits=self._bits))
+
+    def says(self) -> str:
+        return ", ".join(filter(None, (super().says(), "as an image with the channels last")))
 
 
 @dataclass(frozen=True)

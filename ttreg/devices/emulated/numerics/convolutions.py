@@ -20,6 +20,9 @@ def _conv2d(golden: Values) -> Values:
         input_tensor: torch.Tensor,
         weight_tensor: torch.Tensor,
         bias_tensor: torch.Tensor | None = None,
+        batch_size: int,
+        input_height: int,
+        input_width: int,
         kernel_size: tuple[int, int],
         stride: tuple[int, int],
         padding: tuple[int, int, int, int],
@@ -29,7 +32,8 @@ def _conv2d(golden: Values) -> Values:
         **rest: Any,
     ) -> torch.Tensor:
         top, bottom, left, right = padding
-        images = pad(input_tensor.float(), (0, 0, left, right, top, bottom))
+        images = input_tensor.float().reshape(batch_size, input_height, input_width, -1)
+        images = pad(images, (0, 0, left, right, top, bottom))
         steps = phases(compute_config, float32(input_tensor, weight_tensor))
         made = torch.cat(
             [

@@ -286,8 +286,8 @@ class Cell:
     def _memory(self, download: Callable[[Value], torch.Tensor]) -> torch.UntypedStorage:
         self._compute_lazy()
         storage = torch.UntypedStorage(self.nbytes)
-        whole = self.values[self.whole] if self.before is None else self.before
-        self.root.on_storage(storage).copy_(download(whole).view(self.root.shape))
+        whole = download(self.values[self.whole] if self.before is None else self.before)
+        self.root.on_storage(storage).copy_(whole if self.image is None else whole.view(self.root.shape))
         for part in self.parts:
             part.on_storage(storage).copy_(download(self.values[part]))
         return storage

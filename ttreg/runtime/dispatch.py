@@ -130,20 +130,14 @@ class Dispatcher:
                 argument = slot.of(args, kwargs)
                 value = _at_hand(argument) if slot.as_held else None
                 if value is None:
-<<<<<<< HEAD
-                    value = slot.arrival.value(session, argument)
-                    if value is None and slot.arrival.checked:
-                        break
-=======
                     if of_images is not None:
                         instead = of_images.plan(session, args, kwargs)
                         if instead is not None:
                             return self._run_on_device(instead, args, kwargs)
                         of_images = None  # asked once
-                    value = slot.arrival.value(session, slot.of(args, kwargs))
-                if value is None and slot.arrival.checked:
-                    break
->>>>>>> 0be8876 (What a convolution gives stays in ttnn's layout for batch norms, elementwise ops and further convolutions)
+                    value = slot.arrival.value(session, argument)
+                    if value is None and slot.arrival.checked:
+                        break
                 arguments[slot.name] = value
             else:
                 values = session.lower(plan, arguments)

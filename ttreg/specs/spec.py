@@ -27,16 +27,6 @@ class Source(Protocol):
     ) -> Any:
         """The device value of a tensor."""
 
-<<<<<<< HEAD
-    def indices(
-        self,
-        argument: Any,
-        ready: Callable[[Any], torch.Tensor | None],
-        row_major: bool = False,
-        carrier: str = "uint32",
-    ) -> Any:
-        """Upload what `ready` makes from the indices on the host, as uint32 by default; None if `ready` gives None."""
-=======
     def image(
         self,
         tensor: torch.Tensor,
@@ -52,9 +42,14 @@ class Source(Protocol):
     ) -> Any:
         """The device value of a tensor with a number for each channel, in a shape."""
 
-    def indices(self, argument: Any, ready: Callable[[Any], torch.Tensor | None], row_major: bool = False) -> Any:
-        """Upload, as uint32, what `ready` makes from the indices on the host; None if `ready` gives None."""
->>>>>>> 0be8876 (What a convolution gives stays in ttnn's layout for batch norms, elementwise ops and further convolutions)
+    def indices(
+        self,
+        argument: Any,
+        ready: Callable[[Any], torch.Tensor | None],
+        row_major: bool = False,
+        carrier: str = "uint32",
+    ) -> Any:
+        """Upload what `ready` makes from the indices on the host, as uint32 by default; None if `ready` gives None."""
 
 
 class Arrival:

@@ -97,7 +97,8 @@ def uneven(call):
 
 def misfit(call):
     """What does not fit together of the shapes of input, weight and bias."""
-    image, weight, bias, groups = call["input"], call["weight"], call["bias"], call["groups"]
+    image, weight, groups = call["input"], call["weight"], call["groups"]
+    bias = call["bias"] if "bias" in call.arguments else None  # a gradient has none
     if weight.ndim != image.ndim:
         return f"a weight of rank {weight.ndim} for an input of rank {image.ndim}"
     first, second = weight.shape[:2]

@@ -13,18 +13,12 @@ SEVERAL_GRADIENTS = "ttnn has no op that gives the gradients of input, weight an
 SCATTERS = "each gradient goes to the row that an index names, and one row may get several"
 
 
-def conv_gradients():
-    pair, one, none = [1, 1], [1, 1], [0, 0]
-    yield Sample(rand(1, 4, 6, 6), rand(1, 3, 8, 8), rand(4, 3, 3, 3), [4], pair, none, one, False, none, 1, [True] * 3)
-
-
 def layer_norm_gradients():
     x = rand(4, 6)
     _, mean, rstd = torch.native_layer_norm(x, [6], None, None, 1e-5)
     yield Sample(rand(4, 6), x, [6], mean, rstd, rand(6), rand(6), [True] * 3)
 
 
-cpu_only(aten.convolution_backward.default, because=SEVERAL_GRADIENTS, samples=conv_gradients)
 cpu_only(aten.native_layer_norm_backward.default, because=SEVERAL_GRADIENTS, samples=layer_norm_gradients)
 cpu_only(
     aten.embedding_dense_backward.default,

@@ -61,6 +61,8 @@ class Plan:
     outputs: list[Meta] = field(default_factory=list)
     # The op returns a list or a tuple of outputs.
     returns_list: bool = False
+    # The places in that list where the op returns None.
+    absent: tuple[int, ...] = ()
     # PyTorch does not count the op's writes for autograd, so the host runtime does.
     uncounted: bool = False
     # For each result of the lowering, whether it needs no conversion. The first call finds this out.

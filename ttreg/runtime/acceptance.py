@@ -30,7 +30,7 @@ _OVERWRITES = frozenset((aten.copy.default, aten.fill.Scalar, aten.fill.Tensor, 
 
 def refuse(asked: Asked, plan: Plan, entry: Entry) -> Refusal | None:
     """Return why the device does not run the call; or fill in the plan's outputs and arrivals and return None."""
-    outputs, plan.returns_list = asked.outputs
+    outputs, plan.returns_list, plan.absent = asked.outputs
     if outputs is None:
         return asked.without_outputs()
     if not plan.written:

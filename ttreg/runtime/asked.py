@@ -16,7 +16,7 @@ from ..registry import Entry
 from ..schema import argument_names, tensor_arguments, written_arguments
 from .fakes import no_meta
 from .session import Session
-from .shape_functions import outputs_on_meta
+from .shape_functions import Outputs, outputs_on_meta
 
 
 class Asked:
@@ -48,13 +48,13 @@ class Asked:
         ]
 
     @cached_property
-    def outputs(self) -> tuple[list[Meta] | None, bool]:
-        """The outputs' metadata, and whether the op returns several; see `outputs_on_meta`."""
+    def outputs(self) -> Outputs:
+        """The outputs' metadata."""
         return outputs_on_meta(self.op, self.bound)
 
     def outputs_of(self, overload: OpOverload) -> list[Meta] | None:
         """The outputs' metadata of another overload of the op, called with the arguments that it has."""
-        return outputs_on_meta(overload, {name: self.bound[name] for name in argument_names(overload)})[0]
+        return outputs_on_meta(overload, {name: self.bound[name] for name in argument_names(overload)}).metas
 
     def without_outputs(self) -> Refusal:
         """The refusal of a call for which the shape function gives no metadata."""

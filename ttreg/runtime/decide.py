@@ -102,7 +102,7 @@ def _refusal(asked: Asked, plan: Plan) -> Refusal | None:
         return refuse(asked, plan, entry)
     if entry.kind == "decomposed" and not decompose.can_run(asked.op):
         return NO_DECOMPOSITION
-    if entry.kind == "decomposed" and asked.outputs[0] is None:
+    if entry.kind == "decomposed" and asked.outputs.metas is None:
         return asked.without_outputs()  # a decomposition would raise another error than the op
     return entry.conditions[0].refuse(asked.call)
 
@@ -132,7 +132,7 @@ def _decide_view(asked: Asked, plan: Plan) -> Plan:
     if plan.op in LAZY:
         plan.placement, plan.refusal = "host", LEFT_FOR_LATER
         return plan
-    outputs, plan.returns_list = asked.outputs
+    outputs, plan.returns_list, _ = asked.outputs
     if outputs is None:
         plan.placement, plan.refusal = "host", asked.without_outputs()
         return plan

@@ -184,7 +184,10 @@ class Dispatcher:
         new_tensor = self.session.new_image if plan.gives_images else self.session.new_tensor
         if not plan.returns_list:
             return new_tensor(plan.outputs[0], values[0])
-        return tuple(new_tensor(meta, value) for meta, value in zip(plan.outputs, values, strict=True))
+        results = [new_tensor(meta, value) for meta, value in zip(plan.outputs, values, strict=True)]
+        for place in plan.absent:
+            results.insert(place, None)
+        return tuple(results)
 
     def _written(self, plan: Plan, values: list[Value], args: tuple, kwargs: dict[str, Any]) -> Any:
         """Write the values to the call's targets, and return the targets.

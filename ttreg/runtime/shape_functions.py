@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,11 +14,16 @@ from ..pytorch_private import OpOverload, tree_map_only
 from ..schema import functional_form, is_in_place, written_arguments
 
 
-def outputs_on_meta(op: OpOverload, arguments: Mapping[str, Any]) -> tuple[list[Meta] | None, bool]:
-    """The metadata of the outputs that the op has on CPU, and whether it returns several.
+class Outputs(NamedTuple):
+    """The metadata of a call's outputs; None if the call is wrong, or changes the geometry of what it writes to."""
 
-    None if the call is wrong, or changes the geometry of what it writes to.
-    """
+    metas: list[Meta] | None
+    is_list: bool = False
+    absent: tuple[int, ...] = ()  # where the list has None, as for a gradient that is not wanted
+
+
+def outputs_on_meta(op: OpOverload, arguments: Mapping[str, Any]) -> Outputs:
+    """The outputs that the op has on CPU."""
     on_meta = tree_map_only(torch.Tensor, lambda tensor: metadata_of(tensor).on_meta(), dict(arguments))
     on_meta = tree_map_only(torch.device, lambda _: torch.device("meta"), on_meta)
     written = [on_meta[name] for name in written_arguments(op) if isinstance(on_meta[name], torch.Tensor)]
@@ -30,10 +35,11 @@ def outputs_on_meta(op: OpOverload, arguments: Mapping[str, Any]) -> tuple[list[
                 tensor.resize_(0)
         result = (decompose.ours(op) or op)(**on_meta)
     except Exception:  # the host runs the call and raises PyTorch's own error
-        return None, False
+        return Outputs(None)
     for tensor in written:
         if tensor.shape != before[id(tensor)].shape or (not is_out and meta_of(tensor) != before[id(tensor)]):
-            return None, False
-    returns_list = isinstance(result, (list, tuple))
-    results = [t for t in (result if returns_list else [result]) if t is not None]  # None: a gradient not wanted
-    return [before.get(id(t)) or meta_of(t) for t in results], returns_list
+            return Outputs(None)
+    is_list = isinstance(result, (list, tuple))
+    results = result if is_list else [result]
+    absent = tuple(place for place, tensor in enumerate(results) if tensor is None)
+    return Outputs([before.get(id(t)) or meta_of(t) for t in results if t is not None], is_list, absent)

@@ -1,0 +1,230 @@
+"""Gradients of convolutions: of the image, of the kernel and of the bias."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+
+from ..conditions import FLOATS, AtLeast, Check, Rank, SameDtype
+from ..meta import intern
+from ..registry import lower
+from ..samples import Sample, rand
+from ..specs import Multiplied, Weight
+from .convolution import ONLY, conv2d, conv_transpose2d, misfit, to_kernel, uneven, with_one
+from .vocabulary import accurate, as_shape, cast, cut, permuted, reduce, widen
+
+aten = torch.ops.aten
+
+IMAGE, KERNEL, BIAS = range(3)
+
+# So many bytes of patches are held at once; of larger images they are multiplied row by row of the kernel.
+PATCHES = 2**28
+
+
+def gradients(shape, out, kernel, *, stride=1, padding=0, dilation=1, out_padding=None, groups=1, **more):
+    """A sample; with `out_padding`, of a transposed convolution."""
+    dims, transposed = len(kernel), out_padding is not None
+    mask, dtype, grad_dtype = (more.get(name) for name in ("mask", "dtype", "grad_dtype"))
+    ins, outs = (shape[1], out // groups) if transposed else (out, shape[1] // groups)
+    values = (stride, padding, dilation, out_padding or 0)
+    stride, padding, dilation, out_padding = (v if isinstance(v, list) else [v] * dims for v in values)
+    image, weight = rand(*shape, dtype=dtype), rand(ins, outs, *kernel, dtype=dtype)
+    made = aten.convolution(image, weight, None, stride, padding, dilation, transposed, out_padding, groups)
+    grad = rand(*made.shape, dtype=grad_dtype or dtype)
+    settings = stride, padding, dilation, transposed, out_padding, groups, mask or [True] * 3
+    return Sample(grad, image, weight, [out], *settings)
+
+
+def accepted():
+    for dtype in FLOATS:
+        yield gradients((2, 3, 12, 9), 5, (3, 3), padding=1, dtype=dtype)
+        yield gradients((1, 33, 8, 8), 40, (1, 1), dtype=dtype)
+        yield gradients(
+            (1, 4, 17, 14), 6, (3, 2), stride=[2, 1], padding=[2, 0], dilation=[1, 3], groups=2, dtype=dtype
+        )
+        yield gradients((2, 8, 10, 10), 8, (3, 3), stride=2, padding=1, groups=8, dtype=dtype)
+        yield gradients((2, 5, 21), 7, (4,), stride=2, padding=3, dilation=2, dtype=dtype)
+        yield gradients((2, 3, 5, 7), 4, (3, 3), stride=2, padding=1, out_padding=1, dtype=dtype)
+        yield gradients((2, 4, 9), 6, (4,), stride=3, padding=1, out_padding=2, groups=2, dtype=dtype)
+    for mask in ([False, True, True], [True, False, False], [False, True, False], [True, True, False]):
+        yield gradients((2, 4, 8, 8), 6, (3, 3), padding=1, groups=2, mask=mask)
+        yield gradients((2, 4, 5, 5), 6, (3, 3), padding=1, out_padding=0, groups=2, mask=mask)
+    yield gradients((1, 3, 32, 32), 8, (16, 16), stride=16)
+    yield gradients((2, 4, 6, 6), 8, (2, 3), groups=4, padding=[0, 1], mask=[False, True, True])
+    yield gradients((3, 8, 5, 6), 8, (3, 3), stride=2, padding=1, out_padding=1, groups=8)
+    yield gradients((3, 2, 50), 4, (40,), padding=20)
+    yield gradients((1, 3, 4, 5), 2, (2, 3), stride=[3, 2], dilation=[1, 2], out_padding=[2, 1])
+
+
+def refused():
+    yield gradients((1, 2, 4, 4), 2, (3, 3), dtype=torch.float64)
+    yield gradients((1, 2, 4, 4), 2, (3, 3), grad_dtype=torch.bfloat16)
+    yield gradients((1, 2, 4, 4, 4), 2, (3, 3, 3))
+    grad, image, weight, bias, *settings = gradients((1, 3, 6, 6), 2, (3, 3)).args
+    stride, padding, dilation, transposed, output_padding, groups, mask = settings
+    yield Sample(grad, image, weight, bias, [0, 1], padding, dilation, transposed, output_padding, groups, mask)
+    yield Sample(grad, image, weight, bias, stride, [-1, 0], dilation, transposed, output_padding, groups, mask)
+    yield Sample(grad, image, weight, bias, stride, padding, [0, 1], transposed, output_padding, groups, mask)
+    yield Sample(grad, image, weight, bias, stride, padding, dilation, transposed, [-1, 0], groups, mask)
+    yield Sample(grad, image, weight, bias, [1, 1, 1], padding, dilation, transposed, output_padding, groups, mask)
+    yield Sample(grad, image, rand(2, 4, 3, 3), bias, *settings)
+    yield Sample(grad[:, :, 1:], image, weight, bias, *settings)
+
+
+def samples():
+    yield from accepted()
+    yield from refused()
+
+
+def other_gradient(call):
+    """The gradient's shape, if it is not that of what the convolution gives."""
+    image, weight, grad = call["input"], call["weight"], call["grad_output"]
+    dims = image.ndim - 2
+    values = (list(call[name]) * (dims // len(call[name])) for name in ("stride", "padding", "dilation"))
+    added = list(call["output_padding"]) * (dims // len(call["output_padding"]))
+    sizes = zip(image.shape[2:], weight.shape[2:], *values, added, strict=True)
+    if call["transposed"]:
+        channels = weight.shape[1] * call["groups"]
+        wanted = [(size - 1) * s - 2 * p + d * (k - 1) + more + 1 for size, k, s, p, d, more in sizes]
+    else:
+        channels = weight.shape[0]
+        wanted = [(size + 2 * p - d * (k - 1) - 1) // s + 1 for size, k, s, p, d, _ in sizes]
+    return None if grad.shape == (image.shape[0], channels, *wanted) else str(grad)
+
+
+@lower(
+    aten.convolution_backward.default,
+    samples=samples,
+    takes={
+        "grad_output": Multiplied(FLOATS, first=True),
+        "input": Multiplied(FLOATS, first=True),
+        "weight": Weight(FLOATS, row_major=True),
+    },
+    when=[
+        SameDtype(("grad_output", "input", "weight")),
+        Rank("input", (3, 4), because="ttnn.conv2d takes images; it has no conv3d but an experimental one"),
+        AtLeast("stride", 1, because=ONLY),
+        AtLeast("padding", 0, because=ONLY),
+        AtLeast("dilation", 1, because=ONLY),
+        AtLeast("output_padding", 0, because=ONLY),
+        Check("one number, or one for each dimension", uneven, because=ONLY),
+        Check("channels as the weight has them", misfit, because=ONLY),
+        Check("grad_output as the convolution gives it", other_gradient, because=ONLY),
+    ],
+)
+def convolution_backward(
+    tt,
+    grad_output,
+    input,
+    weight,
+    bias_sizes,
+    stride,
+    padding,
+    dilation,
+    transposed,
+    output_padding,
+    groups,
+    output_mask,
+):
+    dims = len(input.shape) - 2
+    stride, padding, dilation = (list(v) * (dims // len(v)) for v in (stride, padding, dilation))
+    one = 0 if dims == 1 else None
+    if dims == 1:
+        # A sequence is an image of one row.
+        for values, of_one in ((stride, 1), (padding, 0), (dilation, 1)):
+            values.insert(0, of_one)
+    grad, image = (as_rows(tt, x, one) for x in (grad_output, input))
+    made = []
+    if output_mask[IMAGE]:
+        found = of_image(tt, grad, image, weight, one, stride, padding, dilation, transposed, groups)
+        made.append(as_shape(tt, tt.permute(found, [0, 3, 1, 2]), input.shape))
+    if output_mask[KERNEL]:
+        moved, fixed = (grad, image) if transposed else (image, grad)
+        sizes = [1] * (2 - dims) + list(weight.shape)[2:]
+        found = of_kernel(tt, moved, fixed, sizes, stride, padding, dilation, groups)
+        made.append(as_shape(tt, cast(tt, found, input.dtype), weight.shape))
+    if output_mask[BIAS]:
+        found = reduce(tt, "sum", as_shape(tt, widen(tt, grad), [prod(list(grad.shape)[:3]), grad.shape[3]]), 0)
+        made.append(cast(tt, found, input.dtype))
+    return made
+
+
+def as_rows(tt, x, one):
+    """A sequence or an image with its channels last: (N, H, W, C)."""
+    return tt.permute(x if one is None else as_shape(tt, x, with_one(x.shape, one)), [0, 2, 3, 1])
+
+
+def of_image(tt, grad, image, weight, one, stride, padding, dilation, transposed, groups):
+    """The gradient of the image: the gradient goes back through the same kernel."""
+    form = (one, not transposed, groups)
+    kernel = tt.prepared(weight, f"convolution kernel {form}", lambda: to_kernel(tt, weight, *form))
+    if transposed:
+        found = conv2d(tt, grad, kernel, None, stride, [(p, p) for p in padding], dilation, groups)
+        for dim in (1, 2):
+            found = cut(tt, found, dim, 0, image.shape[dim])
+        return found
+    sizes = list(kernel.shape)[2:]
+    reached = [
+        (n - 1) * s - 2 * p + d * (k - 1) + 1
+        for n, s, p, d, k in zip(list(grad.shape)[1:3], stride, padding, dilation, sizes, strict=True)
+    ]
+    missing = [size - found for size, found in zip(list(image.shape)[1:3], reached, strict=True)]
+    return conv_transpose2d(tt, grad, kernel, None, stride, padding, dilation, missing, groups)
+
+
+def of_kernel(tt, moved, fixed, sizes, stride, padding, dilation, groups):
+    """The gradient of the kernel: what of `moved`, at each place of the kernel, goes together with `fixed`.
+
+    That is a product over all places of the image, and for a kernel of one channel each a sum of products.
+    """
+    channels, outs = moved.shape[3], fixed.shape[3]
+    x = tt.to_layout(moved, tt.ROW_MAJOR_LAYOUT)
+    if any(padding):
+        x = tt.pad(x, [(0, 0), *((p, p) for p in padding), (0, 0)], 0)
+    places = prod(list(fixed.shape)[:3])
+    at_once = sizes[0] if prod(sizes) * places * -(-channels // 32) * 128 <= PATCHES else 1
+    rows = []
+    for first in range(0, sizes[0], at_once):
+        high = range(first, min(first + at_once, sizes[0]))
+        taps = seen_by(
+            tt,
+            seen_by(tt, x, 1, high, stride[0], dilation[0], fixed.shape[1]),
+            2,
+            range(sizes[1]),
+            stride[1],
+            dilation[1],
+            fixed.shape[2],
+        )
+        taps = tt.to_layout(tt.reshape(taps, [sizes[1] * len(high), places, channels]), tt.TILE_LAYOUT)
+        found = products(tt, taps, as_shape(tt, fixed, [places, outs]), groups)
+        rows.append(tt.reshape(found, [sizes[1], len(high), outs, channels // groups]))
+    found = rows[0] if len(rows) == 1 else tt.concat(rows, 1)
+    return tt.permute(found, [2, 3, 1, 0])
+
+
+def seen_by(tt, x, dim, kernel, stride, dilation, places):
+    """What each place of the kernel along a dimension sees, one behind the other as batches."""
+    parts = [cut(tt, x, dim, k * dilation, k * dilation + (places - 1) * stride + 1, stride) for k in kernel]
+    return parts[0] if len(parts) == 1 else tt.concat(parts, 0)
+
+
+def products(tt, taps, fixed, groups):
+    """(taps, places, channels) with (places, outs): (taps, outs, channels of one group)."""
+    count, places, channels = taps.shape
+    outs = fixed.shape[1]
+    if groups == 1:
+        made = tt.matmul(taps, fixed, transpose_a=True, compute_kernel_config=accurate(tt), dtype=tt.float32)
+        return tt.permute(made, [0, 2, 1])
+    each = channels // groups
+    if each == 1 and outs == groups:
+        made = tt.multiply(widen(tt, taps), widen(tt, tt.reshape(fixed, [1, places, outs])))
+        return tt.reshape(reduce(tt, "sum", made, 1), [count, outs, 1])
+    # One product for each group, and one row of patches for each of its channels at each tap.
+    taps = tt.reshape(
+        permuted(tt, tt.reshape(taps, [count, places, groups, each]), [2, 1, 0, 3]), [groups, places, count * each]
+    )
+    fixed = tt.permute(tt.reshape(fixed, [places, groups, outs // groups]), [1, 0, 2])
+    made = tt.matmul(fixed, taps, transpose_a=True, compute_kernel_config=accurate(tt), dtype=tt.float32)
+    made = tt.permute(tt.reshape(made, [outs, count, each]), [1, 0, 2])
+    return made

@@ -7,7 +7,6 @@ from math import prod
 import torch
 
 from ..conditions import FLOATS, AtLeast, Check, Rank, SameDtype
-from ..meta import intern
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import Multiplied, Weight
@@ -226,5 +225,4 @@ def products(tt, taps, fixed, groups):
     )
     fixed = tt.permute(tt.reshape(fixed, [places, groups, outs // groups]), [1, 0, 2])
     made = tt.matmul(fixed, taps, transpose_a=True, compute_kernel_config=accurate(tt), dtype=tt.float32)
-    made = tt.permute(tt.reshape(made, [outs, count, each]), [1, 0, 2])
-    return made
+    return tt.permute(tt.reshape(made, [outs, count, each]), [1, 0, 2])

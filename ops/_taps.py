@@ -7,7 +7,7 @@ zero, and so make NaN of an infinity, is the same then.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -140,3 +140,45 @@ def mean_windows(size: int, out: int) -> Taps | None:
     places = torch.arange(out, dtype=torch.int64, device="cpu")
     first, end = places * size // out, -(-(places + 1) * size // out)
     return within(size, first.int(), end.int(), lambda at: torch.ones_like(at, dtype=torch.float32))
+
+
+@from_sizes
+def windows_of(size: int, out: int, kernel: int, stride: int, padding: int, count_include_pad: bool | None) -> Taps:
+    """The windows of an average pool. Each element weighs one over its window's length, with None for that 1."""
+    starts = torch.arange(out, dtype=torch.int32, device="cpu") * stride - padding
+    ends = (starts + kernel).clamp(max=size + padding)
+    first, end = starts.clamp(min=0), ends.clamp(max=size)
+    places = first + torch.arange(int((end - first).max()), dtype=torch.int32, device="cpu")[:, None]
+    lengths = (
+        torch.ones_like(first) if count_include_pad is None else ends - starts if count_include_pad else end - first
+    )
+    weight = 1 / lengths.to(torch.float32)
+    return Taps(torch.where(places < end, places, size), torch.where(places < end, weight, 0.0))
+
+
+@from_sizes
+def one_by_one(size: int, out: int, scale: float | None, exact: bool) -> Taps | None:
+    """The nearest element of each output, as the gradient's kernel finds it; None if all are taken in order."""
+    if size == out:
+        return None
+    apart = torch.tensor(1 / scale if scale else size / out, dtype=torch.float32, device="cpu")
+    at = (apart * (numbers(out) + 0.5) if exact else apart * numbers(out)).floor().clamp(max=size - 1)
+    return Taps(at[None].int(), torch.ones(1, out, dtype=torch.float32, device="cpu"))
+
+
+@from_sizes
+def passed_back(size: int, out: int, make: Callable[..., Taps | None], *arguments: Any) -> Taps | None:
+    """What the gradient of each of `out` elements is the weighted sum of: the `size` outputs that it was a tap of."""
+    taps = make(out, size, *arguments)
+    if taps is None:
+        return None
+    found: list[dict[int, float]] = [{} for _ in range(out)]
+    for output, (places, weights) in enumerate(zip(taps.places.mT.tolist(), taps.weight.mT.tolist(), strict=True)):
+        for place, weight in zip(places, weights, strict=True):
+            if place < out:  # the rest are no taps: this output has fewer than others
+                found[place][output] = found[place].get(output, 0.0) + weight
+    most = max(map(len, found))
+    index = [[*taken, *[size] * (most - len(taken))] for taken in found]
+    weight = [[*taken.values(), *[0.0] * (most - len(taken))] for taken in found]
+    made = torch.tensor(index, dtype=torch.int32, device="cpu"), torch.tensor(weight, dtype=torch.float32, device="cpu")
+    return Taps(*(rows.mT.contiguous() for rows in made))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..meta import Meta
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from ..specs import together
+from ._special import log1p_exp_of_minus_abs
 from .vocabulary import (
     BF16,
     FITS,
@@ -23,6 +25,7 @@ from .vocabulary import (
     element,
     filled,
     first_strides,
+    in_float32,
     int32,
     is_number,
     operand,
@@ -185,3 +188,34 @@ def xlogy(tt, self, other):
     x, y = filled(tt, self, other), filled(tt, other, self)
     where_zero = tt.where(tt.isnan(y), y, 0.0)
     return tt.where(tt.eqz(x), where_zero, tt.multiply(x, tt.log(y)))
+
+
+def added_exponentials():
+    yield from two_tensors()()
+    yield Sample(rand(5, 7, low=-100.0, high=100.0), rand(5, 7, low=-100.0, high=100.0))
+    odd = torch.tensor([torch.inf, -torch.inf, torch.nan, 0.0, 1e30])
+    yield Sample(odd[:, None], odd[None])
+
+
+def added_in_logarithms(tt, self, other, per_unit):
+    """The logarithm of the sum of two numbers that are given by their logarithms, in any base.
+
+    `per_unit` is the natural logarithm of the base.
+    """
+
+    def made(x, y):
+        apart = tt.where(tt.eq(x, y), 0.0, tt.subtract(x, y))  # two equal infinities are not apart
+        more = log1p_exp_of_minus_abs(tt, apart if per_unit == 1 else tt.multiply(apart, per_unit))
+        return tt.add(tt.maximum(x, y), more if per_unit == 1 else tt.multiply(more, 1 / per_unit))
+
+    return in_float32(tt, made, self, other)
+
+
+@lower(aten.logaddexp.default, samples=added_exponentials, takes=FLOATING, chip=NAN_IS_LOST)
+def logaddexp(tt, self, other):
+    return added_in_logarithms(tt, self, other, 1)
+
+
+@lower(aten.logaddexp2.default, samples=added_exponentials, takes=FLOATING, chip=NAN_IS_LOST)
+def logaddexp2(tt, self, other):
+    return added_in_logarithms(tt, self, other, math.log(2))

@@ -190,27 +190,3 @@ def prelu_samples():
 )
 def prelu(tt, self, weight):
     return tt.where(tt.gtz(self), self, tt.multiply(self, weight))
-
-
-def glu_samples():
-    for dtype in FLOATS:
-        yield Sample(rand(5, 14, dtype=dtype))
-        yield Sample(rand(2, 6, 5, dtype=dtype), 1)
-        yield Sample(rand(4, 3, 70, dtype=dtype), 0)
-    yield Sample(rand(128), -1)
-    yield Sample(rand(5, 14).double())
-
-
-@lower(aten.glu.default, samples=glu_samples, takes=FLOATS)
-def glu(tt, self, dim):
-    left, right = halves(tt, self, dim)
-    return tt.multiply(left, of_sigmoid(tt, right))
-
-
-def halves(tt: Any, value: Any, dim: int) -> tuple[Any, Any]:
-    """The first and second half along a dimension."""
-    shape = list(value.shape)
-    dim %= len(shape)
-    ends, starts = list(shape), [0] * len(shape)
-    ends[dim] = starts[dim] = shape[dim] // 2
-    return tt.slice(value, [0] * len(shape), ends), tt.slice(value, starts, shape)

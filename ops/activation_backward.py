@@ -10,7 +10,7 @@ from ..conditions import FLOATS, AtLeast, Check, OneOf, SameDtype, SameShape
 from ..registry import lower
 from ..samples import Sample, rand
 from ._special import normal_cdf, normal_density
-from .activation import ELU_CALLS, gelu_variant, halves
+from .activation import ELU_CALLS, gelu_variant
 from .vocabulary import BF16, element, first_strides, in_float32, not_above, of_sigmoid, scaled
 
 aten = torch.ops.aten
@@ -281,25 +281,3 @@ def prelu_backward(tt, grad_output, self, weight):
     positive = tt.gtz(self)
     to_self = tt.where(positive, grad_output, tt.multiply(grad_output, weight))
     return to_self, zero_where(tt, positive, tt.multiply(grad_output, self))
-
-
-def glu_gradients():
-    for dtype in FLOATS:
-        yield Sample(rand(5, 7, dtype=dtype), rand(5, 14, dtype=dtype), -1)
-        yield Sample(rand(2, 3, 5, dtype=dtype), rand(2, 6, 5, dtype=dtype), 1)
-        yield Sample(rand(2, 3, 70, dtype=dtype), rand(4, 3, 70, dtype=dtype), 0)
-    yield Sample(rand(64), rand(128), -1)
-    yield Sample(rand(5, 7).double(), rand(5, 14).double(), -1)
-    yield Sample(rand(5, 7).bfloat16(), rand(5, 14), -1)
-
-
-@lower(aten.glu_backward.default, samples=glu_gradients, takes=FLOATS, when=[SameDtype(BOTH)])
-def glu_backward(tt, grad_output, self, dim):
-    def gradient(grad, x):
-        left, right = halves(tt, x, dim)
-        gate = of_sigmoid(tt, right)
-        of_left = tt.multiply(grad, gate)
-        of_right = tt.multiply(tt.multiply(of_left, left), tt.rsub(gate, 1.0))
-        return tt.concat([of_left, of_right], dim % len(x.shape))
-
-    return in_float32(tt, gradient, grad_output, self)

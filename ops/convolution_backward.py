@@ -21,18 +21,20 @@ IMAGE, KERNEL, BIAS = range(3)
 PATCHES = 2**28
 
 
-def gradients(shape, out, kernel, *, stride=1, padding=0, dilation=1, out_padding=None, groups=1, **more):
+def gradients(shape, out, kernel, *, mask=(True, True, True), dtype=torch.float32, grad_dtype=None, **settings):
     """A sample; with `out_padding`, of a transposed convolution."""
+    stride, padding, dilation, out_padding, groups = (
+        settings.get(name, usual)
+        for name, usual in (("stride", 1), ("padding", 0), ("dilation", 1), ("out_padding", None), ("groups", 1))
+    )
     dims, transposed = len(kernel), out_padding is not None
-    mask, dtype, grad_dtype = (more.get(name) for name in ("mask", "dtype", "grad_dtype"))
     ins, outs = (shape[1], out // groups) if transposed else (out, shape[1] // groups)
     values = (stride, padding, dilation, out_padding or 0)
     stride, padding, dilation, out_padding = (v if isinstance(v, list) else [v] * dims for v in values)
     image, weight = rand(*shape, dtype=dtype), rand(ins, outs, *kernel, dtype=dtype)
     made = aten.convolution(image, weight, None, stride, padding, dilation, transposed, out_padding, groups)
     grad = rand(*made.shape, dtype=grad_dtype or dtype)
-    settings = stride, padding, dilation, transposed, out_padding, groups, mask or [True] * 3
-    return Sample(grad, image, weight, [out], *settings)
+    return Sample(grad, image, weight, [out], stride, padding, dilation, transposed, out_padding, groups, list(mask))
 
 
 def accepted():

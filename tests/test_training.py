@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import ttreg
+
 X = torch.arange(24.0).reshape(6, 4) / 8 - 1
 IMAGES = (torch.arange(2 * 3 * 8 * 8).reshape(2, 3, 8, 8) % 13).float() / 8 - 0.5
 MODELS = {
@@ -260,3 +262,32 @@ def test_training_goes_on_after_the_block_and_in_the_next(device):
         model = copy.deepcopy(model)
         step(model)
     assert_close(model.parameters(), plain.parameters())
+
+
+def frozen(model, names):
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in names)
+    return model
+
+
+@pytest.mark.parametrize("names", [(), ("0.weight",), ("0.bias", "3.weight"), ("3.bias",)])
+def test_a_convolution_has_the_gradients_that_are_wanted_and_no_others(names):
+    """The op returns None for the others, such as that of the first layer's input."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.ConvTranspose2d(8, 4, 2, 2), nn.Flatten()
+    )
+    frozen(model, names)
+    image = torch.rand(2, 3, 8, 8)
+
+    def step(module):
+        module(image).square().mean().backward()
+        return {name: parameter.grad for name, parameter in module.named_parameters()}
+
+    wanted = step(copy.deepcopy(model))
+    with ttreg.device_mode(device="emulated", min_upload_numel=0, on_fallback="raise"):
+        given = step(model)
+    assert [name for name, grad in given.items() if grad is None] == list(names)
+    for name, grad in wanted.items():
+        if grad is not None:
+            torch.testing.assert_close(given[name], grad)

@@ -186,8 +186,9 @@ def lower(
 
     The function takes `tt` (the ttnn API) and every argument of the op by its schema name, tensors as `takes` says. It
     may leave out an argument only if an `Is` condition fixes it to one value. If it takes `out`, it gets the metadata
-    of the output, or a list of them if the op has several. It returns one device tensor for each output that the op
-    has in this call: none for a gradient that is not wanted. None stands for an output without elements. A rarely read output may be a function without arguments that makes it.
+    of the output, or a list of them if the op has several. It returns one device tensor for each output that the op has
+    in this call: none for a gradient that is not wanted. None stands for an output without elements. A rarely read
+    output may be a function without arguments that makes it.
 
     `takes` says for each argument what the device takes and how it arrives: see `ttreg.specs`. Dtypes alone stand for
     `Tensor(dtypes)`; in place of the mapping, they hold for every tensor argument.

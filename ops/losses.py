@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import torch
 
@@ -10,7 +11,7 @@ from ..call import Call, describe
 from ..conditions import FLOATS, Check, OneOf, SameDtype
 from ..registry import lower
 from ..samples import Sample, ints, rand
-from ..specs import Ignoring, Takes
+from ..specs import Ignoring
 from .vocabulary import COUNTABLE, as_shape, at_most, cast, contiguous, one_number, reduce, widen
 
 aten = torch.ops.aten
@@ -42,7 +43,7 @@ def counted(call: Call) -> tuple[int, int]:
     return classes(call), call["ignore_index"]
 
 
-PICKED: Takes = {
+PICKED: dict[str, Any] = {
     "self": FLOATS,
     "target": Ignoring((torch.int64,), below=counted, because="PyTorch takes no other classes"),
     "weight": FLOATS,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ..conditions import FLOATS, Check, SameDtype
@@ -41,14 +43,13 @@ def pool_gradients():
     yield of(rand(1, 1, 1, 1).expand(1, 512, 90, 90), [32, 32], [1, 1])
 
 
-DEFAULTS = [[], [], [0], False, True, None]
+DEFAULTS: list[Any] = [[], [], [0], False, True, None]
 
 
 def pools(call):
     """The windows along both dimensions, and which of their padding counts."""
     sizes = list(call["self"].shape)[-2:]
-    names = ("kernel_size", "stride", "padding")
-    return windows(sizes, *(call[name] for name in names), [1], call["ceil_mode"])
+    return windows(sizes, call["kernel_size"], call["stride"], call["padding"], [1], call["ceil_mode"])
 
 
 def other_windows(call):

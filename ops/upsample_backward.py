@@ -17,7 +17,7 @@ aten = torch.ops.aten
 
 ONLY = "PyTorch refuses others, or passes them over"
 
-SIZES = {
+SIZES: dict[int, list[tuple[list[int], list[int], tuple]]] = {
     1: [([2, 3, 7], [14], (None,)), ([1, 2, 33], [20], (None,)), ([1, 3, 6], [15], (2.5,)), ([2, 2, 5], [5], (None,))],
     2: [
         ([2, 3, 5, 7], [10, 14], (None, None)),

@@ -184,7 +184,7 @@ class Dispatcher:
         new_tensor = self.session.new_image if plan.gives_images else self.session.new_tensor
         if not plan.returns_list:
             return new_tensor(plan.outputs[0], values[0])
-        results = [new_tensor(meta, value) for meta, value in zip(plan.outputs, values, strict=True)]
+        results: list[Any] = [new_tensor(meta, value) for meta, value in zip(plan.outputs, values, strict=True)]
         for place in plan.absent:
             results.insert(place, None)
         return tuple(results)

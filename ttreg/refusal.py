@@ -38,7 +38,7 @@ NO_DECOMPOSITION = Refusal("PyTorch has a decomposition", "", "it has one of the
 EMPTY = Refusal("no empty tensor", "", "there is nothing to compute")
 HOST_MEMORY = Refusal("what it writes to lies on the device", "a tensor of the host", "others may see that memory")
 PART_WRITTEN = Refusal(
-    "writes to a whole storage, or to a block that the host has not seen",
+    "writes to a whole storage, or to a part that can be put into it",
     "",
     "ttnn tensors have no views to write through",
 )

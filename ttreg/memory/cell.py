@@ -4,47 +4,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from ..carriers import Carriers
-from ..devices.base import Device, Value
+from ..devices.base import Value
 from ..forks import new_rlock
 from ..images import Image, ImageLayout, image_layout
 from ..meta import Meta, meta_of
 from ..modes import without_any_modes
 from .chains import ViewOf, is_better, to_make
+from .home import Home
 from .inherited import not_here
 from .padding import tiled
-from .parts import apart, block
+from .parts import apart, stays_apart
+from .placing import placing
 from .relayout import Route, route
-
-# Each written part costs a download of its own when someone needs the whole storage.
-_MOST_PARTS = 8
 
 # The values of views may take this many bytes, or this multiple of the cell's own. The last few are kept whatever their
 # size: a program may go through all rows of a tensor while it uses another view, and padding makes each row large.
 _VIEWS_NBYTES, _VIEWS_PER_ROOT, _FEW_VIEWS = 1 << 20, 4, 4
-
-
-class Home(Protocol):
-    """What a cell asks of the session whose device holds its values."""
-
-    device: Device
-    carriers: Carriers
-
-    def download(self, value: Value) -> torch.Tensor:
-        """Bring a device value to the host."""
-        ...
-
-    def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:
-        """Make the device values of a view op's outputs from the value of its input."""
-        ...
-
-    def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> Value:
-        """Make the device value of a view from the value of the whole storage."""
-        ...
 
 
 class Cell:
@@ -53,8 +32,8 @@ class Cell:
     `values` maps metadata to device values, all of the present content. `root` is the metadata that covers the whole
     storage; while the data is not on the host (`storage` is None), `values` has the value of `root`. Values of views
     are derived from it, and kept until the next write or until newer ones need the room. After a write to one of
-    `parts`, the value of `root` is out of date and is kept as `before`. The host assembles the storage when someone
-    needs more than one part. A pinned cell stays on the host for good: NumPy, DLPack, `data_ptr` or a plain tensor may
+    `parts`, the value of `root` is out of date and is kept as `before`, into which the parts are put when someone needs
+    more than one of them. A pinned cell stays on the host for good: NumPy, DLPack, `data_ptr` or a plain tensor may
     hold its memory, so writes have to reach it.
 
     The content may be held as an image in ttnn's layout, of which `image` tells. Then `root` has the channels last. If
@@ -168,6 +147,8 @@ class Cell:
         value = values.get(meta)
         if value is None and values:
             value = self._derived(meta, view, home)
+            if value is None and self.parts and self._put_parts():
+                value = self.device_value(meta, view)
         return value
 
     def _derived(self, meta: Meta, view: ViewOf | None, home: Home) -> Value | None:
@@ -252,29 +233,45 @@ class Cell:
                 self._replace_values({layout.tensor: value})
 
     def takes_part(self, meta: Meta) -> bool:
-        """Whether the device can write to this part: it is a block of a storage that is not on the host."""
+        """Whether the device can write to this part: it has the rest, and a place for the part."""
         self._compute_lazy()
         self.hold_in_order()
-        return (
-            self.storage is None
-            and self.root.covers(self.nbytes)
-            and block(meta, self.root) is not None
-            and len(self.parts) < _MOST_PARTS
-            and all(part is meta or apart(part, meta, self.root) for part in self.parts)
-        )
+        held = self.storage is None or (not self.pinned and self.root in self.values)
+        return held and self.image is None and self.root.covers(self.nbytes) and placing(self.root, meta) is not None
+
+    def _put_parts(self) -> bool:
+        """Put the parts that are kept into the whole; whether the device could."""
+        with self._lock:
+            if self.before is None:
+                return self.root in self.values
+            whole: Value | None = self.before
+            for part in self.parts:
+                whole = self.home.put(whole, self.root, self.values[part], part)
+                if whole is None:
+                    return False
+            self.values[self.root] = whole
+            self.before, self.parts = None, ()
+            return True
 
     def device_write_part(self, meta: Meta, value: Value) -> None:
         """Replace one part by a device value; see `takes_part`."""
         with without_any_modes(), self._lock:
-            # Since the decision, an argument of the op may have been read through the host, or another thread may have
-            # written a part.
-            if self.storage is not None or not self.takes_part(meta):
-                self.host_view(meta).copy_(self.home.download(value))
-            else:
+            takes = self.takes_part(meta)
+            if takes and stays_apart(meta, self.parts, self.root):
+                kept = {k: v for k, v in list(self.values.items()) if isinstance(k, Meta) and apart(k, meta, self.root)}
                 self.before = self.before if self.parts else self.values[self.root]
                 self.parts = (*(part for part in self.parts if part is not meta), meta)
-            kept = {k: v for k, v in list(self.values.items()) if isinstance(k, Meta) and apart(k, meta, self.root)}
-            self.values = kept | {meta: value}  # type: ignore[assignment]
+                self.storage, self.values = None, kept | {meta: value}  # type: ignore[assignment]
+                return
+            may_put = takes and self._put_parts()
+            whole = self.home.put(self.values[self.root], self.root, value, meta) if may_put else None
+            if whole is None:
+                self.host_view(meta).copy_(self.home.download(value))
+                self._replace_values({})
+            else:
+                self.storage = None
+                self._replace_values({self.root: whole})
+                self.keep_views({meta: value}, self.values)
 
     def _replace_values(self, values: dict[Meta | ImageLayout, Value]) -> None:
         self.values = values

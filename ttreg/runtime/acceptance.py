@@ -21,12 +21,6 @@ from .layouts import as_on_cpu
 from .rehearsal import refuse_too_large
 from .session import Session
 
-aten = torch.ops.aten
-
-# These ops only move data. Writing part of a storage with them on the device saves no work, and the host has to put the
-# part into its storage afterwards.
-_OVERWRITES = frozenset((aten.copy.default, aten.fill.Scalar, aten.fill.Tensor, aten.zero.default))
-
 
 def refuse(asked: Asked, plan: Plan, entry: Entry) -> Refusal | None:
     """Return why the device does not run the call; or fill in the plan's outputs and arrivals and return None."""
@@ -82,7 +76,7 @@ def _refuse_writes(asked: Asked, plan: Plan, entry: Entry, call: Call) -> Refusa
         if not (isinstance(tensor, DeviceTensor) and session.holds(tensor)):
             return HOST_MEMORY
         if not tensor._meta.covers(tensor._cell.nbytes):
-            if entry.op in _OVERWRITES or len(plan.written) > 1:
+            if len(plan.written) > 1:
                 return PART_WRITTEN
             plan.writes_part = True
     return None

@@ -14,6 +14,7 @@ from ..memory.cell import Cell
 from ..memory.cells import Cells
 from ..memory.chains import ViewOf
 from ..memory.inherited import InheritedDevice
+from ..memory.placing import placing, put
 from ..memory.relayout import Route, relayout
 from ..memory.tensor import DeviceTensor
 from ..meta import CPU, Meta, meta_of
@@ -143,6 +144,19 @@ class Session(Values):
         if self.checker is not None:
             self.checker.compare_relaid(self, value, source, made, target)
         return made
+
+    def put(self, whole: Value, root: Meta, part: Value, target: Meta) -> Value | None:
+        """Put the value of a view into the value of the whole storage; None if the host is to do that."""
+        way = placing(root, target)
+        if way is None:
+            return None
+        try:
+            with self.device.lock:
+                return put(self.tt, whole, part, way)
+        except RefusedByDevice as refused:
+            if self.settings.on_device_error == "fallback":
+                return None
+            raise_error(refused, lambda: "putting a written part into its storage")
 
     def close(self) -> None:
         """Bring every live tensor's data to the host, where it stays, and free what the device holds."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
+from .costs.work import Work
 from .meta import Meta
 from .placement import Placement
 from .pytorch_private import OpOverload
@@ -100,6 +101,10 @@ class Plan:
     seconds: float = 0.0
     bytes_down: int = 0
     bytes_up: int = 0
+    # What the device had to do for the lowering; None before its first run. `works` has that of the plans that this one
+    # counts too.
+    work: Work | None = None
+    works: list[Work] = field(default_factory=list)
 
     @property
     def host_float(self) -> bool:

@@ -14,11 +14,17 @@ from .reporting import models
 from .reporting.difference import Difference
 from .reporting.models import DeviceInfo, OpRow, PlacedAlike, Totals, TracePart, Transfers
 from .reporting.tables import summary, tables, there_and_back, why
+from .reporting.work import Cost, DeviceMemory, DeviceWork, ProgramCounts, ProgramRow
 
 __all__ = [
+    "Cost",
     "DeviceInfo",
+    "DeviceMemory",
+    "DeviceWork",
     "OpRow",
     "PlacedAlike",
+    "ProgramCounts",
+    "ProgramRow",
     "Report",
     "ReportError",
     "Shown",

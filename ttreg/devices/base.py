@@ -44,6 +44,10 @@ class KeptWeights:
         kept = self._kept.get(call)
         return kept[1] if kept is not None and kept[0] is bias else None
 
+    def values(self) -> list[Value]:
+        """All that is kept."""
+        return [value for _, prepared in list(self._kept.values()) for value in prepared]
+
     def keep(self, call: tuple, bias: Value, prepared: tuple[Value, Value]) -> None:
         """Keep what ttnn made of the kernel and the bias."""
         self._kept[call] = bias, prepared

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from ..costs.programs import CountedPrograms
+from ..costs.recorder import Recorder
 from ..errors import DeviceUnavailableError
 from ..forks import new_rlock
 from ..settings import Settings
@@ -91,6 +93,7 @@ class Chip:
         self._device.enable_program_cache()
         self.arch = str(self._device.arch()).rpartition(".")[2].lower()
         self.tt = TtnnApi(self._device)
+        self.programs = CountedPrograms(self._device.num_program_cache_entries)
 
     def upload(self, host: torch.Tensor, dtype: str, row_major: bool = False) -> Value:
         """See `Device.upload`."""
@@ -141,6 +144,15 @@ class TtnnApi:
         kept.keep(key, bias_tensor, prepared)
         return result
 
+    def counted(self, name: str, recorder: Recorder) -> Callable[..., Any] | None:
+        """ttnn's function of this name, with its calls noted; None if this class has one in its place."""
+        import ttnn
+
+        function = getattr(ttnn, name, None)
+        if function is None or name in vars(TtnnApi):
+            return None
+        return guarded(name, function, recorder)
+
     def __getattr__(self, name: str) -> Any:
         import ttnn
 
@@ -153,10 +165,28 @@ class TtnnApi:
         return attribute
 
 
-def guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The ttnn function, which raises `RefusedByDevice` for refused calls."""
+def guarded(name: str, function: Callable[..., Any], recorder: Recorder | None = None) -> Callable[..., Any]:
+    """The ttnn function, which raises `RefusedByDevice` for refused calls; with a recorder, its calls are noted."""
+    if recorder is not None:
+        return _noted(name, function, recorder)
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except (RuntimeError, TypeError) as error:
+            raise RefusedByDevice(f"ttnn.{name}", first_line(error)) from error
+
+    return call
+
+
+def _noted(name: str, function: Callable[..., Any], recorder: Recorder) -> Callable[..., Any]:
+    # As guarded(), and Recorder.counted() around it, in one frame.
+    note, look, inner = recorder.names.append, recorder.look, guarded(name, function)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        note(name)
+        if recorder.looking:
+            return look(name, inner, args, kwargs)
         try:
             return function(*args, **kwargs)
         except (RuntimeError, TypeError) as error:

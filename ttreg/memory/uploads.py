@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,6 +107,7 @@ class Uploads:
         self._by_value: weakref.WeakValueDictionary[int, _Upload | _Derived] = weakref.WeakValueDictionary()
         self._split: Kept[weakref.ref[_Derived]] = Kept(_MOST_OF_SPLIT)
         self._call = 0
+        self.changes = 0  # of what is kept, except by equal content
 
     def next_call(self) -> None:
         """Note that the program ran meanwhile, and may have written where this session does not see it."""
@@ -144,6 +145,7 @@ class Uploads:
             return value
         upload = _Upload(value, version, mark, snapshot, self._call)
         of_storage.by_meta[meta, form] = self._by_value[id(value)] = upload
+        self.changes += 1
         is_part = meta.nbytes < storage.nbytes()
         if snapshot is not None:
             kept = self._parts if is_part else self._wholes
@@ -183,6 +185,7 @@ class Uploads:
         derived = source.prepared.get(key)
         if derived is None:
             derived = source.prepared[key] = _Derived(make(), beside)
+            self.changes += 1
             if derived.value is not value:
                 self._by_value[id(derived.value)] = derived  # so that more can be derived from it
             if len(source.prepared) > _MOST_PREPARED:
@@ -207,9 +210,20 @@ class Uploads:
     def dropped(self, storage: int, by_meta: dict[tuple[Meta, Form], _Upload]) -> None:
         """Note that these uploads of a storage are no longer kept."""
         self._storages.pop(storage, None)
+        self.changes += 1
         for meta, form in by_meta:
             for kept in (self._wholes, self._parts):
                 kept.drop((storage, meta, form))
+
+    def kept(self) -> Iterator[Any]:
+        """All that is kept: device values, lists of such, and what devices make of weights."""
+        yield from list(self._by_content.values())
+        for of_storage in list(self._storages.values()):
+            sources: list[_Upload | _Derived] = list(of_storage.by_meta.values())
+            while sources:
+                source = sources.pop()
+                sources += list(source.prepared.values())
+                yield source.value
 
     def clear(self) -> None:
         """Drop everything."""

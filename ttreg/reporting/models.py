@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from ..conditions import Refusal
 from ..placement import Placement
 from ..schema import is_bookkeeping, overload
+from .work import Cost, DeviceWork, ProgramCounts
 
 
 class DeviceInfo(BaseModel):
@@ -52,6 +53,8 @@ class OpRow(PlacedAlike):
     # NaN in bfloat16 results that `check` found as infinities on the device. Left out of the JSON form if there are
     # none.
     nans_lost: int = Field(default=0, exclude_if=lambda count: not count)
+    # What the device had to do. Left out of the JSON form if it had nothing to do.
+    work: DeviceWork | None = Field(default=None, exclude_if=lambda work: work is None)
 
 
 class Transfers(BaseModel):
@@ -130,6 +133,11 @@ class Report(BaseModel):
     ops: list[OpRow]
     transfers: Transfers
     totals: Totals
+    # ttnn calls by name, transfers included; new programs of the device; and what the calls cost at least. None in a
+    # report of an older version.
+    device_calls: dict[str, int] | None = None
+    programs: ProgramCounts | None = None
+    cost: Cost | None = None
     trace: TracePart | None = Field(
         default=None, exclude_if=lambda part: part is None
     )  # only where `trace` was asked for

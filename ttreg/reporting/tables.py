@@ -10,8 +10,10 @@ from rich.text import Text
 
 from ..conditions import Never, Refusal
 from .models import OpRow, Report
+from .work import ProgramCounts, ProgramRow
 
 _SHOWN = 20  # rows of a printed table
+_NAMED, _MAKERS = 6, 5  # ttnn functions in the summary, and rows of new programs
 
 
 def summary(report: Report) -> Text:
@@ -31,7 +33,38 @@ def summary(report: Report) -> Text:
         f"moving took {moved.upload_seconds * 1e3:.1f} ms up, {moved.download_seconds * 1e3:.1f} ms down\n"
         f"conversions on the device: {moved.dtype_conversions} of dtype, {moved.layout_conversions} of layout"
         f"{traced}"
+        f"{cost_lines(report)}"
     )
+
+
+def cost_lines(report: Report) -> str:
+    """What the device had to do, in a few lines; nothing for a report of an older version."""
+    cost, programs, calls = report.cost, report.programs, report.device_calls
+    if cost is None or programs is None or not calls:
+        return ""
+    named = ", ".join(f"{name} {count}" for name, count in list(calls.items())[:_NAMED])
+    more = f" and {len(calls) - _NAMED} others" if len(calls) > _NAMED else ""
+    total, memory = cost.total, cost.memory
+    at = f", in {memory.op}" if memory.op else ""
+    estimated = ", estimated from shapes and arguments" if programs.estimated else ""
+    unseen = f"; of {total.unseen} calls only the name is known" if total.unseen else ""
+    return (
+        f"\nttnn calls {sum(calls.values())}: {named}{more}\n"
+        f"programs: {programs.new} new{estimated}\n"
+        f"on the device: read {size(total.bytes_read)}, written {size(total.bytes_written)}, {total.padding:.0%} of it "
+        f"padding{unseen}\n"
+        f"device memory: {size(memory.peak_bytes)} at most where it was looked at{at}\n"
+        f"device time: at least {duration(total.bound_seconds)} on {cost.board}, a bound (bytes over DRAM bandwidth, "
+        "products over the\nmatrix unit's peak) and not a prediction"
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time in a unit that suits it."""
+    for unit, times in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
+        if seconds >= 1 / times or unit == "µs":
+            return f"{seconds * times:.3g} {unit}"
+    raise AssertionError
 
 
 def tables(report: Report) -> Iterator[Table | Text]:
@@ -44,16 +77,57 @@ def tables(report: Report) -> Iterator[Table | Text]:
         table.add_column("calls", justify="right")
         table.add_column("ms", justify="right")
         table.add_column("inputs" if placement == "device" else "why", overflow="fold")
+        worked = placement == "device" and any(row.work for row in rows)
+        for heading in _WORK if worked else ():
+            table.add_column(heading, justify="right")
         lost = any(row.nans_lost for row in rows)
         if lost:
             table.add_column("NaN made infinite", justify="right")
         for row in rows[:_SHOWN]:
             last = size(row.bytes) if placement == "device" else why(row) + there_and_back(row)
             odd = [str(row.nans_lost or "")] if lost else []
-            table.add_row(row.op, str(row.count), f"{row.seconds * 1e3:.1f}", escape(last), *odd)
+            told = work_cells(row) if worked else []
+            table.add_row(row.op, str(row.count), f"{row.seconds * 1e3:.1f}", escape(last), *told, *odd)
         yield table
         if len(rows) > _SHOWN:
             yield Text(f"and {len(rows) - _SHOWN} shorter rows, which model_dump_json() has", style="dim")
+    if report.programs is not None and report.programs.made_by:
+        yield from _of_programs(report.programs)
+
+
+_WORK = ("ttnn calls", "moved", "at least", "memory")
+
+
+def work_cells(row: OpRow) -> list[str]:
+    """What the device had to do for a row: ttnn calls, bytes read and written, the bound on time, memory."""
+    work = row.work
+    if work is None:
+        return [""] * len(_WORK)
+    return [str(work.calls), size(work.bytes_moved), duration(work.bound_seconds), size(work.peak_bytes)]
+
+
+def _of_programs(programs: ProgramCounts) -> Iterator[Table | Text]:
+    """The calls that made the most new programs, and where."""
+    table = Table(Column("new programs", justify="right"), title="\nnew programs of the device", title_justify="left")
+    for heading in ("op", "ttnn call", "where"):
+        table.add_column(heading, overflow="fold")
+    by_line: dict[tuple[str, str, str], list[ProgramRow]] = {}
+    for made in programs.made_by:
+        by_line.setdefault((made.op, made.call, made.line), []).append(made)
+    rows = sorted(by_line.items(), key=lambda item: -sum(made.count for made in item[1]))
+    for (op, call, line), makers in rows[:_MAKERS]:
+        count = sum(made.count for made in makers)
+        said = f"{call}({makers[0].operands})" if call else ""
+        others = f" and {len(makers) - 1} more of other shapes" if len(makers) > 1 else ""
+        table.add_row(str(count), op, escape(said + others), escape(short(line)))
+    yield table
+    if len(rows) > _MAKERS:
+        yield Text(f"and {len(rows) - _MAKERS} more lines, which model_dump_json() has", style="dim")
+
+
+def short(line: str) -> str:
+    """The file and line without the folders above the last."""
+    return "/".join(line.split("/")[-2:])
 
 
 def why(row: OpRow) -> str:

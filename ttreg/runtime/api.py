@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..carriers import EXACT, Carriers
-from ..devices.base import Device, Value
+from ..devices.base import Value
 from ..exact.api import Exact
 from ..memory.uploads import Uploads
 
@@ -18,18 +18,18 @@ class Api:
 
     def __init__(
         self,
-        device: Device,
+        ttnn: Any,
         carriers: Carriers,
         uploads: Uploads,
         upload: Callable[[torch.Tensor, str, bool], Value],
         count: Callable[[str], None],
     ):
-        self._device, self._carriers, self._uploads = device, carriers, uploads
+        self._ttnn, self._carriers, self._uploads = ttnn, carriers, uploads
         self._upload, self._count = upload, count
         self._made: dict[Callable[[Api], Any], Any] = {}
 
     def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._device.tt, name)
+        attribute = getattr(self._ttnn, name)
         setattr(self, name, attribute)  # later lookups skip __getattr__
         return attribute
 
@@ -38,23 +38,23 @@ class Api:
         self._count("dtype_conversions")
         if dtype == self.uint8 and value.dtype != self.int32:
             value = self.typecast(value, self.int32)
-        return self._device.tt.typecast(value, dtype)
+        return self._ttnn.typecast(value, dtype)
 
     def where(self, *operands: Any) -> Value:
         """`ttnn.where` with all operands brought to the same rank."""
-        return self._device.tt.where(*self._of_one_rank(operands))
+        return self._ttnn.where(*self._of_one_rank(operands))
 
     def addcmul(self, *operands: Any, **options: Any) -> Value:
         """`ttnn.addcmul` with all operands brought to the same rank."""
-        return self._device.tt.addcmul(*self._of_one_rank(operands), **options)
+        return self._ttnn.addcmul(*self._of_one_rank(operands), **options)
 
     def addcdiv(self, *operands: Any, **options: Any) -> Value:
         """`ttnn.addcdiv` with all operands brought to the same rank."""
-        return self._device.tt.addcdiv(*self._of_one_rank(operands), **options)
+        return self._ttnn.addcdiv(*self._of_one_rank(operands), **options)
 
     def lerp(self, *operands: Any) -> Value:
         """`ttnn.lerp` with all operands brought to the same rank."""
-        return self._device.tt.lerp(*self._of_one_rank(operands))
+        return self._ttnn.lerp(*self._of_one_rank(operands))
 
     def _of_one_rank(self, operands: tuple) -> list[Any]:
         """The operands at one rank: shorter shapes get leading dimensions of 1.
@@ -76,8 +76,8 @@ class Api:
             return value if dtype is None else self.typecast(value, dtype)
         self._count("layout_conversions")
         if dtype is None or value.dtype == dtype:
-            return self._device.tt.to_layout(value, layout)
-        return self._device.tt.to_layout(value, layout, dtype=dtype)
+            return self._ttnn.to_layout(value, layout)
+        return self._ttnn.to_layout(value, layout, dtype=dtype)
 
     def carrier(self, dtype: torch.dtype) -> Any:
         """The ttnn dtype in which the session carries a torch dtype."""
@@ -115,4 +115,4 @@ class ExactApi(Exact, Api):
 
     def plainly(self, name: str) -> Callable[..., Value]:
         """See `Exact.plainly`."""
-        return getattr(self._device.tt, name)
+        return getattr(self._ttnn, name)

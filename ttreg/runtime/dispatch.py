@@ -25,11 +25,11 @@ from ..pytorch_private import OpOverload
 from ..refusal import HOST_MEMORY, INDEX_OUT_OF_RANGE, NO_META, OUT_OF_BOUNDS, OVERLAPPING, PART_WRITTEN, TOO_LARGE
 from .complaints import complain
 from .decide import decide
+from .int64 import TooLarge
 from .later import Later, raise_as_pytorch_would
 from .refused import raise_error, reason
 from .session import Session
 from .signature import signature
-from .values import TooLarge
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -60,8 +60,10 @@ class Later:
 
     def make(self, number: int, function: Callable[[], Value]) -> Value:
         """Make one output, with the function that the lowering returned for it."""
+        session = self._session
         try:
-            return function()
+            with session.device.lock:
+                return session.recorder.run(session.recorder.work(str(self._plan.op), id(self._plan)), function)
         except (RefusedByDevice, LoweringError) as failure:
             if self._session.settings.on_device_error == "fallback":
                 return self._on_host(number, reason(failure))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..conditions import Refusal
+from ..costs.work import Amount
 from ..forks import new_rlock
 from ..plan import Placement, Plan
 
@@ -34,6 +35,15 @@ class _Tally:
     nbytes: int = 0
     bytes_down: int = 0
     bytes_up: int = 0
+    amount: Amount = field(default_factory=Amount)
+
+    def add(self, other: _Tally) -> None:
+        self.count += other.count
+        self.seconds += other.seconds
+        self.nbytes += other.nbytes
+        self.bytes_down += other.bytes_down
+        self.bytes_up += other.bytes_up
+        self.amount.add(other.amount)
 
 
 @dataclass
@@ -96,9 +106,12 @@ class Ledger:
         """Count a conversion on the device: "dtype_conversions" or "layout_conversions"."""
         self._conversions[what] += 1
 
-    def rows(self) -> tuple[list[OpRow], Totals]:
-        """The counts by op, placement and reason, the longest-running first, and their totals."""
-        from ..report import OpRow, Totals
+    def rows(self, arch: str = "") -> tuple[list[OpRow], Totals]:
+        """The counts by op, placement and reason, the longest-running first, and their totals.
+
+        What the device had to do is in the time of the board with a chip of `arch`.
+        """
+        from ..report import DeviceWork, OpRow, Totals
 
         tallies = self._all()
         rows: dict[tuple, OpRow] = {}
@@ -115,8 +128,17 @@ class Ledger:
             row.bytes += tally.nbytes
             row.bytes_down += tally.bytes_down
             row.bytes_up += tally.bytes_up
+            if tally.amount.calls:
+                row.work = (row.work or DeviceWork()).plus(tally.amount, arch)
             row.nans_lost = self._lost[op] if placement == "device" else 0
         return sorted((r for r in rows.values() if r.count), key=lambda row: (-row.seconds, row.op)), totals
+
+    def amount(self) -> Amount:
+        """What the device had to do for all ops."""
+        total = Amount()
+        for tally in self._all().values():
+            total.add(tally.amount)
+        return total
 
     def floating_fallbacks(self) -> list[str]:
         """The ops whose floating-point calls ran on the host, except those that only read a number from a tensor."""
@@ -127,7 +149,10 @@ class Ledger:
 
     def _all(self) -> _Tallies:
         with self._lock:
-            tallies = {key: replace(tally) for key, tally in self._tallies.items()}
+            tallies: _Tallies = {}
+            for key, tally in self._tallies.items():
+                tallies[key] = _Tally()
+                tallies[key].add(tally)
             for plan in self._plans.values():
                 _add(tallies, plan)
         return tallies
@@ -162,6 +187,8 @@ def _add(tallies: _Tallies, plan: Plan, most: int | None = None) -> None:
     tally.nbytes += plan.nbytes * plan.count
     tally.bytes_down += plan.bytes_down
     tally.bytes_up += plan.bytes_up
+    for work in tuple(plan.works):
+        tally.amount.add(work.amount())
 
 
 def _key(plan: Plan, refusal: Refusal) -> tuple[str, Placement, str, str, str, bool, bool]:

@@ -13,6 +13,7 @@ from ..images import Image
 from ..memory.cell import Cell
 from ..memory.cells import Cells
 from ..memory.chains import ViewOf
+from ..memory.held import of_cell, of_values
 from ..memory.inherited import InheritedDevice
 from ..memory.placing import placing, put
 from ..memory.relayout import Route, relayout
@@ -21,8 +22,9 @@ from ..meta import CPU, Meta, meta_of
 from ..modes import without_modes
 from ..plan import Plan
 from ..settings import Settings
+from .int64 import fits_int32
 from .refused import raise_error, reason
-from .values import Values, fits_int32
+from .values import Values
 
 if TYPE_CHECKING:
     from ..report import Report
@@ -51,6 +53,7 @@ class Session(Values):
     def __init__(self, settings: Settings, device: Device, sees_all_writes: bool = True):
         super().__init__(settings, device, sees_all_writes)
         self._cells = Cells()
+        self._uploaded_bytes = -1, 0  # after so many changes of the uploads
         self.inherited = False  # whether the session belongs to the process that this one was forked from
         tell(self)
 
@@ -63,6 +66,7 @@ class Session(Values):
     def report(self) -> Report:
         """What ran on the device, what fell back to the host, and why, up to now."""
         from ..report import DeviceInfo, Report
+        from ..reporting.work import calls_by_name, cost_of, program_counts
 
         d = self.device
         info = DeviceInfo(
@@ -72,8 +76,21 @@ class Session(Values):
             validated=d.validated,
             float32=self.settings.float32,
         )
-        rows, totals = self.ledger.rows()
-        return Report(device=info, ops=rows, transfers=self.ledger.transfers(), totals=totals)
+        arch = d.arch or self.settings.arch
+        rows, totals = self.ledger.rows(arch)
+        transfers, made = self.ledger.transfers(), self.recorder
+        besides, of_ops = made.amounts(), self.ledger.amount()
+        return Report(
+            device=info,
+            ops=rows,
+            transfers=transfers,
+            totals=totals,
+            device_calls=calls_by_name(
+                of_ops, besides, transfers.uploads + transfers.weight_uploads, transfers.downloads
+            ),
+            programs=program_counts(made.new_programs, made.programs.estimated),
+            cost=cost_of(of_ops, besides, arch, made.peak, made.peak_at),
+        )
 
     def new_tensor(self, meta: Meta, value: Any) -> torch.Tensor:
         """A tensor whose device value is `value`; if `value` is a function, it makes the value when first needed.
@@ -97,6 +114,15 @@ class Session(Values):
         tensor = self.new_tensor(meta, value.value)
         tensor._cell.hold_image(meta, value)  # type: ignore[attr-defined]
         return tensor
+
+    def held(self) -> int:
+        """About how many bytes of the device's memory the session holds: values of tensors, and uploads."""
+        changes, nbytes = self._uploaded_bytes
+        if changes != self.uploads.changes:
+            changes = self.uploads.changes
+            nbytes = of_values(self.uploads.kept())
+            self._uploaded_bytes = changes, nbytes
+        return nbytes + sum(map(of_cell, self.live()))
 
     def live(self) -> list[Cell]:
         """The storages of the session's tensors that the program still holds."""
@@ -140,7 +166,7 @@ class Session(Values):
     def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> Value:
         """Make the device value of a view from the value of the whole storage."""
         with self.device.lock:
-            made = relayout(self.tt, value, way)
+            made = self.recorder.run(self.recorder.work("views", (source, target)), relayout, self.tt, value, way)
         if self.checker is not None:
             self.checker.compare_relaid(self, value, source, made, target)
         return made

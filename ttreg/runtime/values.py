@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -11,6 +11,9 @@ from typing import Any
 import torch
 
 from ..carriers import EXACT, Carriers, narrowed
+from ..costs.programs import Programs
+from ..costs.recorder import CountedApi, Recorder
+from ..costs.work import Work
 from ..devices.base import Device, RefusedByDevice, Value
 from ..images import Image, image_layout, rows, to_last, unfolded
 from ..memory.chains import ViewOf
@@ -18,21 +21,18 @@ from ..memory.padding import TILE
 from ..memory.tensor import DeviceTensor
 from ..memory.uploads import Uploads, is_parameter
 from ..memory.watch import uploading
-from ..meta import is_plain, meta_of
+from ..meta import Meta, is_plain, meta_of
 from ..plan import Plan
 from ..refusal import REBUILT, Refusal
 from ..settings import Settings
 from .api import Api, ExactApi
 from .block_floats import block_float_of
 from .complaints import complain
+from .int64 import TooLarge, fits_int32
 from .ledger import Ledger
 from .lowering import run_lowering
 from .refused import raise_error
 from .rounding import rounded
-
-
-class TooLarge(Exception):
-    """An int64 tensor has values outside the range of int32."""
 
 
 class Values:
@@ -48,8 +48,10 @@ class Values:
         # The emulated device computes exactly anyway. With `validate`, it makes the ttnn calls that a chip would get.
         self.exact = settings.float32 == "exact" and (chip_numerics or device.validated)
         self.rounds_weights = settings.float32 == "fast" and chip_numerics
+        self.recorder = Recorder(getattr(device, "programs", None) or Programs(), self.held)
         api = ExactApi if self.exact else Api
-        self.tt = api(device, self.carriers, self.uploads, self._constant, self.ledger.converted)
+        ttnn = CountedApi(device.tt, self.recorder)
+        self.tt = api(ttnn, self.carriers, self.uploads, self._constant, self.ledger.converted)
         # For each storage, the plan of the fallback that made its content from downloaded tensors.
         self._made_by: dict[int, tuple[Plan, weakref.ref[torch.UntypedStorage]]] = {}
 
@@ -106,10 +108,21 @@ class Values:
             cell.keep_views({meta: value}, held)
         if carrier == self.carriers[meta.dtype] and not row_major:
             return value
+        return self._convert((meta, carrier, row_major), self._converted, value, meta, carrier, row_major)
+
+    def _convert(self, key: Hashable, function: Callable[..., Value], *args: Any) -> Value:
+        """What the function makes of a value; `key` tells its ttnn calls apart from those of others."""
         with self.device.lock:
-            if carrier != self.carriers[meta.dtype]:
-                value = self.tt.typecast(value, getattr(self.tt, carrier))
-            return self.tt.to_layout(value, self.tt.ROW_MAJOR_LAYOUT) if row_major else value
+            return self.recorder.run(self.recorder.work("conversions", key), function, *args)
+
+    def _converted(self, value: Value, meta: Meta, carrier: str, row_major: bool) -> Value:
+        if carrier != self.carriers[meta.dtype]:
+            value = self.tt.typecast(value, getattr(self.tt, carrier))
+        return self.tt.to_layout(value, self.tt.ROW_MAJOR_LAYOUT) if row_major else value
+
+    def held(self) -> int:
+        """About how many bytes of the device's memory the session holds."""
+        raise NotImplementedError
 
     def image(
         self,
@@ -131,16 +144,19 @@ class Values:
             if is_parameter(plain):
                 value = self.value(plain, promote_to, exact=exact, bits=bits)
                 with self.device.lock:
-                    value = self.tt.prepared(value, "channels last", partial(self._turned, value))
+                    value = self.tt.prepared(value, "channels last", partial(self._turned, value, meta_of(plain)))
             else:
                 thin = folded is None and shape[1] < TILE  # in tiles such rows are mostly padding
                 value = self._uploaded(plain.permute(to_last(len(shape))), dtype, carrier, row_major=thin)
             carried = carrier
-        with self.device.lock:
-            if carrier != carried:
-                value = self.tt.typecast(value, getattr(self.tt, carrier))
-            if folded is not None and folded != is_folded:
-                value, is_folded = self.tt.reshape(value, list(rows(shape) if folded else unfolded(shape))), folded
+        if carrier != carried:
+            value = self._convert(
+                (shape, carried, carrier, is_folded), self.tt.typecast, value, getattr(self.tt, carrier)
+            )
+        if folded is not None and folded != is_folded:
+            wanted = list(rows(shape) if folded else unfolded(shape))
+            value = self._convert((shape, carrier, folded), self.tt.reshape, value, wanted)
+            is_folded = folded
         return Image(value, shape, is_folded)
 
     def _held_image(self, tensor: DeviceTensor) -> tuple[Value, bool]:
@@ -155,12 +171,11 @@ class Values:
         if value is None and tensor._meta not in values and cell.lazy is None:
             value = cell.device_value(layout.last, None)  # perhaps the channels come last in the storage
         if value is None:
-            value = self._turned(self.value(tensor))
+            value = self._turned(self.value(tensor), tensor._meta)
         return value, False
 
-    def _turned(self, value: Value) -> Value:
-        with self.device.lock:
-            return self.tt.permute(value, list(to_last(len(value.shape))))
+    def _turned(self, value: Value, meta: Meta) -> Value:
+        return self._convert((meta, "channels last"), self.tt.permute, value, list(to_last(meta.ndim)))
 
     def for_channels(
         self, tensor: torch.Tensor, shape: tuple[int, ...], promote_to: torch.dtype | None, exact: bool
@@ -170,11 +185,13 @@ class Values:
             layout = image_layout(tensor._meta)
             if layout in tensor._cell.values or (layout is not None and layout.last in tensor._cell.values):
                 value = self.image(tensor, promote_to, exact).value
-                with self.device.lock:
-                    return self.tt.reshape(value, list(shape)) if tuple(value.shape) != shape else value
+                if tuple(value.shape) == shape:
+                    return value
+                return self._convert((layout, shape), self.tt.reshape, value, list(shape))
         value = self.value(tensor, promote_to, exact=exact)
+        reshaped = partial(self._convert, (tensor.shape, tensor.dtype, shape), self.tt.reshape, value, list(shape))
         with self.device.lock:
-            return self.tt.prepared(value, shape, lambda: self.tt.reshape(value, list(shape)))
+            return self.tt.prepared(value, shape, reshaped)
 
     def fell_back(self, op: Any, refusal: Refusal, floating: bool, call: Callable[[], str]) -> None:
         """Count a call that falls back after all, and warn or raise as `on_fallback` says."""
@@ -185,7 +202,11 @@ class Values:
     def lower(self, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
         """The outputs of the plan's lowering; see `run_lowering`."""
         with self.device.lock:
-            return run_lowering(self.tt, self.carriers, plan, arguments)
+            work = plan.work
+            if work is None:
+                work = plan.work = Work(str(plan.op))
+                plan.works.append(work)
+            return self.recorder.run(work, run_lowering, self.tt, self.carriers, plan, arguments)
 
     def indices(
         self,
@@ -212,7 +233,7 @@ class Values:
         with self.device.lock:
             start = perf_counter()
             try:
-                plain = self.device.download(value)
+                plain = self.recorder.run(self.recorder.work("downloads"), self.device.download, value)
             except RefusedByDevice as refused:
                 raise_error(refused, lambda: "reading a tensor of the device")
         self.ledger.moved("downloads", plain.nbytes, perf_counter() - start)
@@ -268,16 +289,11 @@ class Values:
             narrow = self.carriers.narrow.get(plain.dtype)
             ready = narrowed(plain, narrow) if narrow is not None and carrier == self.carriers[plain.dtype] else plain
             with uploading():
-                value = self.device.upload(ready, carrier, row_major)
+                unit = self.recorder.work("uploads")
+                value = self.recorder.run(unit, self.device.upload, ready, carrier, row_major)
         self.ledger.moved("weight_uploads" if weight else "uploads", plain.nbytes, perf_counter() - start)
         if self._made_by:
             made_by = self._made_by.get(plain.untyped_storage()._cdata)
             if made_by is not None:
                 made_by[0].bytes_up += plain.nbytes
         return value
-
-
-def fits_int32(tensor: torch.Tensor) -> bool:
-    """Whether each value of an integer tensor is in the range of int32."""
-    limits = torch.iinfo(torch.int32)
-    return not tensor.numel() or bool(tensor.min() >= limits.min and tensor.max() <= limits.max)

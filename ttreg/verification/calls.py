@@ -26,7 +26,7 @@ class Calls:
         self._tensors: list[Any] = []  # kept alive, so that no other object gets the same id
         self._names: dict[int, str] = {}
         self._numbers = count()
-        session.tt._device = _Noted(session.device, self)
+        session.tt._ttnn = _NotedApi(session.device.tt, self)
 
     def digest(self) -> str:
         """A short hash of the calls that were made."""
@@ -76,16 +76,6 @@ class Calls:
 
 def _alike(made: Any, given: Any) -> bool:
     return list(map(int, made.shape)) == list(map(int, given.shape))
-
-
-class _Noted:
-    """A device that records its ttnn calls."""
-
-    def __init__(self, device: Any, calls: Calls):
-        self._device, self.tt = device, _NotedApi(device.tt, calls)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._device, name)
 
 
 class _NotedApi:

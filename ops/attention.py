@@ -9,7 +9,9 @@ import torch
 from ..call import Call, describe
 from ..conditions import FLOATS, Check, Is, ProgramCheck, Rank, SameDtype
 from ..registry import decomposed, lower
+from ..room import InRoom
 from ..samples import Sample, bools, rand
+from ._growing import padded, unseen
 from .matmul import product
 from .softmax import log_sum_exp
 from .vocabulary import accurate, as_shape, cast, from_sizes, reduce, widen
@@ -96,9 +98,33 @@ WHEN = [
 ]
 
 
-@lower(attention_op, samples=attention_samples, takes=FLOATS, when=WHEN)
+def attention_in_room(tt, room, query, key, value, is_causal, attn_mask, scale):
+    """Over all the rows that keys and values are held in; those behind their own are hidden."""
+    keys = room.get("key")
+    if keys is None or keys.dim != 2 or room.get("value") != keys or len(room) > 2 or is_causal:
+        return None
+    scores = masked_scores(tt, query, key, False, None, scale)
+    scores = tt.add(scores, unseen(tt, keys.size, keys.length))
+    if attn_mask is not None:
+        dim = len(attn_mask.shape) - 1
+        scores = tt.add(scores, padded(tt, attn_mask, dim, keys.size) if attn_mask.shape[dim] > 1 else attn_mask)
+    return attended(tt, scores, query, key, value, attn_mask)
+
+
+@lower(
+    attention_op,
+    samples=attention_samples,
+    takes=FLOATS,
+    when=WHEN,
+    in_room=InRoom(attention_in_room, pads={"attn_mask": -INF}),
+)
 def attention(tt, query, key, value, is_causal, attn_mask, scale):
     scores = masked_scores(tt, query, key, is_causal, attn_mask, scale)
+    return attended(tt, scores, query, key, value, attn_mask)
+
+
+def attended(tt, scores, query, key, value, attn_mask):
+    """What each query takes of the values, and a function for the logarithm of its scores' sum."""
     weights = cast(tt, by_key_head(tt, weights_of(tt, scores, attn_mask), key), value.dtype)
     output = as_shape(tt, product(tt, weights, value), [*list(query.shape)[:3], value.shape[3]])
 

@@ -10,6 +10,7 @@ from ..call import Call
 from ..conditions import MOVABLE, UNSIGNED, Check, OneOf
 from ..meta import dtype_name
 from ..registry import lower
+from ..room import InRoom
 from ..samples import Sample, bools, ints, rand
 from .vocabulary import BF16, CPU, FITS, PLACED, cast, number, placed_elsewhere
 
@@ -72,7 +73,11 @@ def clone_samples():
     yield Sample(rand(5, 7).double())
 
 
-@lower(aten.clone.default, samples=clone_samples, takes=(*MOVABLE, *UNSIGNED))
+def clone_in_room(tt, room, self, memory_format):
+    return self
+
+
+@lower(aten.clone.default, samples=clone_samples, takes=(*MOVABLE, *UNSIGNED), in_room=InRoom(clone_in_room))
 def clone(tt, self, memory_format):
     # Device tensors are never written to, only replaced, so that two tensors may hold one.
     return self

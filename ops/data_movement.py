@@ -8,8 +8,10 @@ import torch
 
 from ..conditions import FLOATS, MOVABLE, SizeAtMost
 from ..registry import decomposed, lower
+from ..room import InRoom
 from ..samples import Sample, bools, ints, rand
 from ..specs import together
+from ._growing import appended
 from .vocabulary import as_shape, from_sizes, moves_narrow, shape_of, torch_dtype
 
 aten = torch.ops.aten
@@ -52,6 +54,7 @@ ROWS_CONCATENATED = SizeAtMost("tensors", -1, CONCAT_ROW, because="ttnn.concat k
     samples=cat_samples,
     takes=together(["tensors"], MOVABLE, may_be_empty=True),
     when=[ROWS_CONCATENATED],
+    in_room=InRoom(appended, grows=True),
 )
 @moves_narrow
 def cat(tt, tensors, dim):

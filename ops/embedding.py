@@ -9,6 +9,7 @@ import torch
 from ..conditions import BOOL, FLOATS, INDICES, MOVABLE, Check, Rank
 from ..exact.cost import tiles
 from ..registry import lower
+from ..room import InRoom
 from ..samples import Sample, bools, ints, rand
 from ..specs import Index, Row, Tensor
 from ._gathers import Places, places_of, read
@@ -184,9 +185,14 @@ def indexed_size(call):
     return call["self"].shape[call["dim"]] if call["self"].ndim else 1
 
 
+def index_select_in_room(tt, room, self, dim, index):
+    return None if room["self"].dim == dim % len(self.shape) else index_select(tt, self, dim, index)
+
+
 @lower(
     aten.index_select.default,
     samples=index_select_samples,
+    in_room=InRoom(index_select_in_room),
     takes={"self": Tensor(LOOKED_UP, because=TABLES), "index": Index(INDICES, below=indexed_size)},
     when=[
         Rank("index", (0, 1), because="PyTorch takes no others"),

@@ -13,6 +13,7 @@ from .placement import Placement
 from .pytorch_private import OpOverload
 from .refusal import HOST_MEMORY, Refusal
 from .registry import Entry
+from .room import InRoom
 from .specs import PLAIN, Arrival
 
 
@@ -76,6 +77,8 @@ class Plan:
     gives_images: bool = False
     # The result is cast to the dtype that carries the output.
     casts: bool = False
+    # How the op runs on arguments that are held with spare room; None if the entry cannot, or may not.
+    in_room: InRoom | None = None
     # The op is elementwise: it may write to a tensor that it also reads.
     elementwise: bool = False
     # For an op that changes a tensor's geometry in place, such as `t_`: the op that returns the view (`t`).

@@ -22,6 +22,7 @@ from .errors import RegistryError
 from .forks import new_rlock
 from .meta import Meta
 from .pytorch_private import OpOverload, OpOverloadPacket
+from .room import InRoom
 from .samples import Sample, Samples, seeded
 from .schema import argument_names, functional_form, tensor_arguments, written_arguments
 from .specs import Spec, Takes, conditions_of, specs_of
@@ -51,6 +52,7 @@ class Entry:
     module: str = ""
     decomposition: Callable[..., Any] | None = None  # ours, where PyTorch has none
     chip: str = ""  # how a chip's float32 results differ from PyTorch's
+    in_room: InRoom | None = None
 
     @cached_property
     def promoted(self) -> tuple[str, ...]:
@@ -181,6 +183,7 @@ def lower(
     when: Sequence[Condition] = (),
     outputs: Callable[[Call, list[Meta]], list[Meta]] | None = None,
     chip: str = "",
+    in_room: InRoom | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give `op` a lowering: the decorated function runs on the device whenever every condition of the entry holds.
 
@@ -196,14 +199,14 @@ def lower(
     `outputs` corrects the outputs' metadata where PyTorch's shape function differs from its CPU kernel.
     `chip` says how a chip's float32 results are known to differ from PyTorch's, where avoiding the difference would
     cost too many ttnn calls.
+    `in_room` says how the entry works on arguments that are held with spare room.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         specs = specs_of(op, takes) if isinstance(op, OpOverload) else {}
         conditions = (*conditions_of(op, specs), *when)
-        registry.add(
-            Entry(op, "device", conditions, samples, function, specs, outputs, _module_of(function), chip=chip)
-        )
+        module = _module_of(function)
+        registry.add(Entry(op, "device", conditions, samples, function, specs, outputs, module, None, chip, in_room))
         return function
 
     return decorate
@@ -269,6 +272,8 @@ def _check_lowering(entry: Entry, names: tuple[str, ...]) -> None:
         raise RegistryError(f"the lowering of {entry.op} takes `tt` first, got {', '.join(entry.parameters)}")
     taken = entry.parameters[1:]
     _known(entry.op, (*names, OUT), taken)
+    if entry.in_room is not None:
+        entry.in_room.check(entry.op, taken)
     fixed = {c.name for c in entry.conditions if isinstance(c, Is)}
     ignored = [name for name in names if name not in taken and name not in fixed]
     if ignored:

@@ -12,11 +12,12 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from .errors import TtregError
 from .reporting import models
 from .reporting.difference import Difference
-from .reporting.models import DeviceInfo, OpRow, PlacedAlike, Totals, TracePart, Transfers
+from .reporting.models import Buckets, DeviceInfo, OpRow, PlacedAlike, Totals, TracePart, Transfers
 from .reporting.tables import summary, tables, there_and_back, why
 from .reporting.work import Cost, DeviceMemory, DeviceWork, ProgramCounts, ProgramRow
 
 __all__ = [
+    "Buckets",
     "Cost",
     "DeviceInfo",
     "DeviceMemory",

@@ -13,6 +13,7 @@ from typing import Any
 
 from .caches import cache_home
 from .errors import SettingsError
+from .room import TILE_ROWS
 
 ARCHS = ("wormhole_b0", "blackhole")
 
@@ -20,6 +21,10 @@ ARCHS = ("wormhole_b0", "blackhole")
 # ttnn's host side, and the host's own `add` costs 2 to 4 µs. So small host tensors stay on the host. The limit is no
 # higher, because a network with a small first input would then run on the host as a whole.
 DEFAULT_MIN_UPLOAD_NUMEL = 1024
+
+# Rows. A full bucket costs a decoding Llama 9 programs, so that 32 rows mean 0.28 for each token, and 128 mean 0.07.
+# Without room it needs 8 for each token. 128 rows of a head take 32 KiB in float32, which padding costs at most.
+DEFAULT_BUCKETS = 128
 
 # Bytes. Convolutions keep their halo tables in this part of a core's L1. 32 KiB is enough for a 3 × 3 convolution over
 # 56 × 56 × 64; twice that leaves room. ttreg's own convolutions keep these tables in DRAM.
@@ -40,6 +45,7 @@ class Settings:
     check: float | None = None
     numerics: str = "golden"
     float32: str = "fast"
+    buckets: int | str = DEFAULT_BUCKETS
     trace: str | None = None
     min_upload_numel: int = DEFAULT_MIN_UPLOAD_NUMEL
     l1_small_size: int = DEFAULT_L1_SMALL_SIZE
@@ -200,6 +206,18 @@ def _integer(value: Any) -> int:
     return number
 
 
+def _buckets(value: Any) -> int | str:
+    if value == "off":
+        return "off"
+    try:
+        rows = _integer(value)
+    except ValueError:
+        rows = 0
+    if rows < TILE_ROWS or rows % TILE_ROWS:
+        raise ValueError(f"'off', or a multiple of {TILE_ROWS}, such as {DEFAULT_BUCKETS}")
+    return rows
+
+
 def _boolean(value: Any) -> bool:
     known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
     if str(value).lower() not in known or not isinstance(value, (bool, str)):
@@ -238,6 +256,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "check": _pcc,
     "numerics": _one_of("golden", "chip"),
     "float32": _one_of("fast", "exact"),
+    "buckets": _buckets,
     "trace": _path,
     "min_upload_numel": _integer,
     "l1_small_size": _integer,

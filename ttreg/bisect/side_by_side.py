@@ -25,6 +25,7 @@ class SideBySide(Session):
 
     def __init__(self, settings: Settings, device: Device, against: str, budget: float):
         super().__init__(settings, device)
+        self.makes_room = False  # each value is compared as it is
         self.in_double = against == "float64"
         self.shadows = Shadows(self, wide if self.in_double else lambda dtype: dtype)
         self.record, self.places = Record(budget), Places()

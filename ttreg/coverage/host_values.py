@@ -22,9 +22,9 @@ class HostDispatcher(Dispatcher):
 
     session: HostSession
 
-    def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+    def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any], with_room: bool = True) -> Any:
         self.session.call = args, kwargs
-        return super()._run_on_device(plan, args, kwargs)
+        return super()._run_on_device(plan, args, kwargs, with_room)
 
 
 class HostSession(DrySession):

@@ -34,10 +34,8 @@ class Cell:
     are derived from it, and kept until the next write or until newer ones need the room. After a write to one of
     `parts`, the value of `root` is out of date and is kept as `before`, into which the parts are put when someone needs
     more than one of them. A pinned cell stays on the host for good: NumPy, DLPack, `data_ptr` or a plain tensor may
-    hold its memory, so writes have to reach it.
-
-    The content may be held as an image in ttnn's layout, of which `image` tells. Then `root` has the channels last. If
-    the image is `folded`, its value is under `image` itself: no metadata has the shape of that value.
+    hold its memory, so writes have to reach it. Of content that is held as an image, `image` tells: then `root` has the
+    channels last, and the value of a `folded` one is under `image` itself, as no metadata has its shape.
 
     Threads may share a cell. Code that moves the data holds the device's lock. A write or a pin replaces the dict
     `values`. So a value that another thread derives from the old content goes into the old dict, which is not read.
@@ -50,6 +48,8 @@ class Cell:
     storage: torch.UntypedStorage | None = None
     image: ImageLayout | None = None  # of content that is held as an image
     folded = False
+    appended: int | None = None  # the dimension along which the content of a tensor that grows was put together
+    longer: Cell | None = None  # a cell that begins with this content, along `appended`, and has zeros behind it
     _pinned = False
     _views: deque[tuple[tuple[Meta, ...], int]] | None = None  # the views with kept values, by the call that made them
     _views_nbytes = 0
@@ -125,7 +125,7 @@ class Cell:
 
     def forked(self) -> None:
         """In a forked process: use the data that the host holds; if it holds none, raise DeviceError on access."""
-        self._parents = self.values  # kept alive, since only the parent may free device memory
+        self._parents, self.longer = (self.values, self.longer), None  # only the parent may free device memory
         if self.storage is None:
             self.lazy = not_here
         else:
@@ -261,6 +261,7 @@ class Cell:
                 kept = {k: v for k, v in list(self.values.items()) if isinstance(k, Meta) and apart(k, meta, self.root)}
                 self.before = self.before if self.parts else self.values[self.root]
                 self.parts = (*(part for part in self.parts if part is not meta), meta)
+                self.longer = None
                 self.storage, self.values = None, kept | {meta: value}  # type: ignore[assignment]
                 return
             may_put = takes and self._put_parts()
@@ -274,7 +275,7 @@ class Cell:
                 self.keep_views({meta: value}, self.values)
 
     def _replace_values(self, values: dict[Meta | ImageLayout, Value]) -> None:
-        self.values = values
+        self.values, self.longer = values, None
         if not values and self.image is not None:  # the host has the data, in the order of its memory
             self.root, self.image = self.image.tensor, None
         if self._views:

@@ -15,6 +15,9 @@ from .padding import tiled
 def of_cell(cell: Cell) -> int:
     """The bytes of a cell's values on the device."""
     root, image, views = cell.root, cell.image, cell._views_nbytes  # another thread may replace them
+    longer = cell.longer
+    if longer is not None:
+        views += tiled(longer.root.shape, longer.root.dtype)
     if cell.whole not in cell.values and cell.before is None:
         return views
     return views + tiled(rows(image.tensor.shape) if cell.folded and image is not None else root.shape, root.dtype)

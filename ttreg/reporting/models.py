@@ -75,6 +75,13 @@ class Transfers(BaseModel):
     layout_conversions: int = 0
 
 
+class Buckets(BaseModel):
+    """Calls on tensors that are held with spare room (the setting `buckets`), and the bytes that it adds in tiles."""
+
+    calls: int = 0
+    padding_bytes: int = 0
+
+
 class Totals(BaseModel):
     """Calls by placement.
 
@@ -133,6 +140,7 @@ class Report(BaseModel):
     ops: list[OpRow]
     transfers: Transfers
     totals: Totals
+    buckets: Buckets = Field(default=Buckets(), exclude_if=lambda buckets: not buckets.calls)
     # ttnn calls by name, transfers included; new programs of the device; and what the calls cost at least. None in a
     # report of an older version.
     device_calls: dict[str, int] | None = None

@@ -25,6 +25,9 @@ def summary(report: Report) -> Text:
     if report.trace is not None:
         took = f"; deciding where calls go took {report.trace.dispatch_seconds * 1e3:.1f} ms"
         traced = f"\ntrace in {report.trace.file}, process {report.trace.process}{took}"
+    room = ""
+    if report.buckets.calls:
+        room = f"\n{report.buckets.calls} calls on spare room, padded by {size(report.buckets.padding_bytes)} in all"
     return Text(
         f"{report.device.name} {report.device.arch}, ttnn {report.device.ttnn_version}{validated}{exact}\n"
         f"{report.totals}\n"
@@ -32,7 +35,7 @@ def summary(report: Report) -> Text:
         f"({size(moved.weight_upload_bytes)}), downloads {moved.downloads} ({size(moved.download_bytes)})\n"
         f"moving took {moved.upload_seconds * 1e3:.1f} ms up, {moved.download_seconds * 1e3:.1f} ms down\n"
         f"conversions on the device: {moved.dtype_conversions} of dtype, {moved.layout_conversions} of layout"
-        f"{traced}"
+        f"{room}{traced}"
         f"{cost_lines(report)}"
     )
 

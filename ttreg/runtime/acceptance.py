@@ -127,6 +127,8 @@ def prepare(asked: Asked, plan: Plan) -> bool:
     for slot in plan.slots:
         slot.as_held = _is_as_held(session, slot.arrival, slot.of(asked.args, asked.kwargs))
     plan.of_images = of_images(plan, asked.as_call_of(entry), asked.args, asked.kwargs)
+    if session.makes_room and not plan.written:
+        plan.in_room = entry.in_room
     plan.refusal = refuse_too_large(session, plan, asked.args, asked.kwargs)
     return plan.refusal is None
 

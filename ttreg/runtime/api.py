@@ -12,6 +12,9 @@ from ..devices.base import Value
 from ..exact.api import Exact
 from ..memory.uploads import Uploads
 
+# So many values are kept for the next few calls.
+_LATELY = 8
+
 
 class Api:
     """`tt.<name>` is ttnn's `<name>`, on whichever device the session has."""
@@ -27,6 +30,7 @@ class Api:
         self._ttnn, self._carriers, self._uploads = ttnn, carriers, uploads
         self._upload, self._count = upload, count
         self._made: dict[Callable[[Api], Any], Any] = {}
+        self._lately: dict[Hashable, Value] = {}
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._ttnn, name)
@@ -89,6 +93,15 @@ class Api:
         if made is None:
             made = self._made[make] = make(self)
         return made
+
+    def lately(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """`make()`, kept for the next few calls: a step of a program asks in each of its layers for the same."""
+        value = self._lately.get(key)
+        if value is None:
+            value = self._lately[key] = make()
+            if len(self._lately) > _LATELY:
+                del self._lately[next(iter(self._lately))]
+        return value
 
     def prepared(self, value: Value, key: Hashable, make: Callable[[], Any], beside: tuple = ()) -> Any:
         """`make()`, which derives its result from `value` alone, or from it and those `beside` it.

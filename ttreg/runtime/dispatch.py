@@ -23,6 +23,7 @@ from ..memory.tensor import DeviceTensor
 from ..plan import Plan
 from ..pytorch_private import OpOverload
 from ..refusal import HOST_MEMORY, INDEX_OUT_OF_RANGE, NO_META, OUT_OF_BOUNDS, OVERLAPPING, PART_WRITTEN, TOO_LARGE
+from . import rooms
 from .complaints import complain
 from .decide import decide
 from .int64 import TooLarge
@@ -116,8 +117,10 @@ class Dispatcher:
         results = [DeviceTensor.view_of(source, meta, view, detached) for meta in plan.outputs]
         return results if plan.returns_list else results[0]
 
-    def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+    def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any], with_room: bool = True) -> Any:
         session = self.session
+        if plan.in_room is not None and with_room:
+            return rooms.run(session, plan, args, kwargs, partial(self._run_on_device, with_room=False))
         takes_part = not plan.writes_part or _takes_part(*plan.targets(args, kwargs))
         if plan.written and _overlapping(plan, args, kwargs):
             return self._run_on_host_instead(plan, OVERLAPPING, args, kwargs)

@@ -13,7 +13,7 @@ from ..forks import new_rlock
 from ..plan import Placement, Plan
 
 if TYPE_CHECKING:
-    from ..report import OpRow, Totals, Transfers
+    from ..report import Buckets, OpRow, Totals, Transfers
 
 # A plan takes about 2 KiB. A detector needs a few hundred new plans for each new image size, so plans for dozens of
 # sizes fit.
@@ -66,6 +66,7 @@ class Ledger:
         self._tallies: _Tallies = {}
         self._conversions = {"dtype_conversions": 0, "layout_conversions": 0}
         self._lost: Counter[str] = Counter()
+        self._in_room = _Moved()
         self._moved = {what: _Moved() for what in ("uploads", "weight_uploads", "downloads")}
 
     def keep(self, signature: tuple, plan: Plan) -> Plan:
@@ -96,6 +97,17 @@ class Ledger:
         """Count NaNs that a check found the device to hold as infinities in an op's bfloat16 results."""
         with self._lock:
             self._lost[op] += nans
+
+    def padded(self, nbytes: int) -> None:
+        """Count a call that worked on spare room, and the bytes by which that made its tensors larger in tiles."""
+        self._in_room.count += 1
+        self._in_room.nbytes += nbytes
+
+    def buckets(self) -> Buckets:
+        """The calls that worked on spare room."""
+        from ..report import Buckets
+
+        return Buckets(calls=self._in_room.count, padding_bytes=self._in_room.nbytes)
 
     @property
     def bytes_down(self) -> int:

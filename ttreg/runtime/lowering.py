@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,8 +13,10 @@ from ..devices.base import RefusedByDevice, Value, ttnn_dtype_name
 from ..errors import DeviceError, LoweringError, ValidationError
 from ..exact.cost import TooDear
 from ..images import Image, rows, unfolded
+from ..memory.longer import stretched
 from ..meta import Meta, in_rows
 from ..plan import Plan
+from ..room import Room
 from .api import Api
 
 _ONE_TENSOR = (True,)  # `as_made` of a lowering that returns no list
@@ -37,6 +39,39 @@ def run_lowering(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, A
         raise
     except Exception as error:
         raise _blamed(plan, arguments, error) from error
+
+
+def lower_in_room(
+    tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any], room: Mapping[str, Room]
+) -> list[tuple[Value, int | None]] | None:
+    """The outputs of the plan's lowering for arguments with spare room; None if it cannot work on these.
+
+    With each goes the dimension in which it has more rows than the output; None if it has as many.
+    """
+    try:
+        made = plan.in_room.lowering(tt, room, **arguments)  # type: ignore[union-attr]
+        if made is None:
+            return None
+        results = list(made) if isinstance(made, (list, tuple)) else [made]
+        return [_with_room(tt, carriers, plan, value, meta) for value, meta in zip(results, plan.outputs, strict=True)]
+    except (RefusedByDevice, DeviceError, TooDear):
+        raise
+    except Exception as error:
+        raise _blamed(plan, arguments, error, plan.in_room.lowering) from error  # type: ignore[union-attr]
+
+
+def _with_room(tt: Api, carriers: Carriers, plan: Plan, value: Any, meta: Meta) -> tuple[Value, int | None]:
+    if callable(value):
+        return partial(_finish_later, tt, carriers, plan, value, meta), None
+    shape = tuple(value.shape)
+    longer = [d for d, (have, own) in enumerate(zip(shape, meta.shape, strict=True)) if have > own]
+    if len(longer) != 1:
+        return _finish(tt, carriers, plan, value, meta), None
+    return _finish(tt, carriers, plan, value, stretched(meta, longer[0], shape[longer[0]])), longer[0]
+
+
+def _finish_later(tt: Api, carriers: Carriers, plan: Plan, make: Callable[[], Value], meta: Meta) -> Value:
+    return _finish(tt, carriers, plan, make(), meta)
 
 
 def _finished(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any], made: Any) -> list[Value]:
@@ -70,11 +105,14 @@ def _later(
         raise _blamed(plan, arguments, error) from error
 
 
-def _blamed(plan: Plan, arguments: dict[str, Any], error: Exception) -> Exception:
+def _blamed(
+    plan: Plan, arguments: dict[str, Any], error: Exception, function: Callable[..., Any] | None = None
+) -> Exception:
     """Wrap an exception that a lowering raised, so that it names the lowering at fault."""
     assert plan.entry is not None
-    assert plan.entry.function is not None
-    where = f"the lowering {plan.entry.module}.{plan.entry.function.__name__} of {plan.entry.op}"
+    function = function or plan.entry.function
+    assert function is not None
+    where = f"the lowering {plan.entry.module}.{function.__name__} of {plan.entry.op}"
     if isinstance(error, ValidationError):
         return ValidationError(f"{error} (in {where})")
     shown = ", ".join(f"{name}={_describe(value)}" for name, value in arguments.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -15,6 +16,7 @@ from ..memory.cells import Cells
 from ..memory.chains import ViewOf
 from ..memory.held import of_cell, of_values
 from ..memory.inherited import InheritedDevice
+from ..memory.longer import shortened, stretched
 from ..memory.placing import placing, put
 from ..memory.relayout import Route, relayout
 from ..memory.tensor import DeviceTensor
@@ -52,6 +54,7 @@ class Session(Values):
 
     def __init__(self, settings: Settings, device: Device, sees_all_writes: bool = True):
         super().__init__(settings, device, sees_all_writes)
+        self.makes_room = settings.buckets != "off"
         self._cells = Cells()
         self._uploaded_bytes = -1, 0  # after so many changes of the uploads
         self.inherited = False  # whether the session belongs to the process that this one was forked from
@@ -85,6 +88,7 @@ class Session(Values):
             ops=rows,
             transfers=transfers,
             totals=totals,
+            buckets=self.ledger.buckets(),
             device_calls=calls_by_name(
                 of_ops, besides, transfers.uploads + transfers.weight_uploads, transfers.downloads
             ),
@@ -123,6 +127,15 @@ class Session(Values):
             nbytes = of_values(self.uploads.kept())
             self._uploaded_bytes = changes, nbytes
         return nbytes + sum(map(of_cell, self.live()))
+
+    def longer_tensor(self, meta: Meta, value: Value, dim: int) -> torch.Tensor:
+        """A tensor whose elements are the first along `dim` of a value that has more of them."""
+        longer = stretched(meta, dim, value.shape[dim])
+        cell = Cell(self, meta, None)
+        cell.appended, cell.longer = dim, Cell(self, longer, value)
+        cell.lazy = partial(cell.longer.device_value, shortened(longer, dim, meta.shape[dim]), None)
+        self._cells.add(cell)
+        return DeviceTensor.make(cell, meta)
 
     def live(self) -> list[Cell]:
         """The storages of the session's tensors that the program still holds."""

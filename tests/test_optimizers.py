@@ -10,6 +10,8 @@ import torch
 from torch import nn, optim
 from torch.optim import lr_scheduler
 
+import ttreg
+
 X = torch.arange(24.0).reshape(6, 4) / 8 - 1
 TARGET = torch.tensor([0, 1, 2, 2, 1, 0])
 PLAIN, FOREACH, FUSED = {"foreach": False}, {"foreach": True}, {"fused": True}
@@ -276,3 +278,77 @@ def test_an_optimizer_that_meets_a_nan_raises_as_on_cpu(device):
     expected = program()
     with device:
         assert program() == expected
+
+
+ON_DEVICE = [
+    (make, {**MAKERS[make][0], **way})
+    for make in (optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad, optim.NAdam, optim.Adamax)
+    for way in MAKERS[make][1]
+    if (make, way) != (optim.SGD, FUSED)  # its momentum starts as `empty_like`, which is memory of the host
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "keywords"),
+    ON_DEVICE,
+    ids=[f"{make.__name__}-{list(keywords)[-1]}-{list(keywords.values())[-1]}" for make, keywords in ON_DEVICE],
+)
+def test_steps_of_parameters_on_the_device_read_nothing_from_it(make, keywords):
+    torch.manual_seed(0)
+    weights, gradients = [torch.randn(4, 8), torch.randn(8)], [torch.randn(4, 8), torch.randn(8)]
+
+    def run(tensor, downloads=lambda: 0):
+        parameters = [nn.Parameter(tensor(weight)) for weight in weights]
+        optimizer = make(parameters, **keywords)
+        for _ in range(3):
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = tensor(gradient)
+            nn.utils.clip_grad_norm_(parameters, 1.0, foreach=keywords.get("foreach"))
+            optimizer.step()
+            assert downloads() == 0
+        return [parameter.detach() for parameter in parameters]
+
+    with ttreg.device_mode(device="emulated") as session:
+        given = run(session.to_device, lambda: session.report().transfers.downloads)
+    torch.testing.assert_close(given, run(torch.clone), rtol=1e-4, atol=1e-5)
+
+
+FOREACH_CALLS = {
+    "add_ of a list": lambda a, b: torch._foreach_add_(a, b, alpha=2),
+    "mul_ of numbers": lambda a, b: torch._foreach_mul_(a, [2.0, 3.0]),
+    "div_ by a tensor": lambda a, b: torch._foreach_div_(a, torch.tensor(2.0)),
+    "addcmul_ of a tensor of numbers": lambda a, b: torch._foreach_addcmul_(a, b, b, torch.tensor([2.0, 3.0])),
+    "lerp": lambda a, b: torch._foreach_lerp(a, b, 0.25),
+    "pow of a number": lambda a, b: torch._foreach_pow(2.0, a),
+    "norm": lambda a, b: torch._foreach_norm(a, 1.0),
+    "copy_ and zero_": lambda a, b: (torch._foreach_copy_(a, b), torch._foreach_zero_(b)),
+    "maximum of a part": lambda a, b: torch._foreach_maximum_([a[0][:, ::2]], [b[0][:, 1::2]]),
+}
+
+
+@pytest.mark.parametrize("name", FOREACH_CALLS)
+def test_lists_of_tensors_stay_on_the_device(name):
+    torch.manual_seed(0)
+    first, second = [torch.randn(4, 8), torch.randn(8)], [torch.randn(4, 8), torch.randn(8)]
+
+    def run(tensor, downloads=lambda: 0):
+        a, b = [*map(tensor, first)], [*map(tensor, second)]
+        versions = [t._version for t in a]
+        made = FOREACH_CALLS[name](a, b)
+        assert downloads() == 0
+        return made or [], a, b, [t._version - before for t, before in zip(a, versions, strict=True)]
+
+    with ttreg.device_mode(device="emulated") as session:
+        given = run(session.to_device, lambda: session.report().transfers.downloads)
+    torch.testing.assert_close(given, run(torch.clone), rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+def test_foreach_raises_as_on_cpu_for_lists_of_two_lengths():
+    def message(tensor):
+        with pytest.raises(RuntimeError) as raised:
+            torch._foreach_add_([tensor(torch.ones(2))], [tensor(torch.ones(2))] * 2)
+        return str(raised.value)
+
+    with ttreg.device_mode(device="emulated") as session:
+        given = message(session.to_device)
+    assert given == message(torch.clone)

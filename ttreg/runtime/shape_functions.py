@@ -24,6 +24,8 @@ class Outputs(NamedTuple):
 
 def outputs_on_meta(op: OpOverload, arguments: Mapping[str, Any]) -> Outputs:
     """The outputs that the op has on CPU."""
+    if not op._schema.returns:  # it only writes to lists of tensors
+        return Outputs([])
     on_meta = tree_map_only(torch.Tensor, lambda tensor: metadata_of(tensor).on_meta(), dict(arguments))
     on_meta = tree_map_only(torch.device, lambda _: torch.device("meta"), on_meta)
     written = [on_meta[name] for name in written_arguments(op) if isinstance(on_meta[name], torch.Tensor)]

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import torch
 
-from .vocabulary import cut, from_sizes
+from ..images import Image, unfolded
+from .vocabulary import as_shape, cut, from_sizes
 
 
 class Windows(NamedTuple):
@@ -60,9 +61,9 @@ def windows(sizes, kernel_size, stride, padding, dilation, ceil_mode):
     return tuple(made)
 
 
-def padded(tt, x, sides):
-    """`x` with zeros where windows reach outside, in row-major layout."""
-    return pad(tt, x, [(w.padding, w.reach() - w.padding - w.size) for w in sides])
+def padded(tt, x, sides, behind=0):
+    """`x` with zeros where windows reach outside, in row-major layout; `behind` further dimensions are left alone."""
+    return pad(tt, x, [(w.padding, w.reach() - w.padding - w.size) for w in sides] + [(0, 0)] * behind)
 
 
 def pad(tt, x, widths):
@@ -71,18 +72,34 @@ def pad(tt, x, widths):
     return tt.pad(x, [(0, 0)] * (len(x.shape) - len(widths)) + widths, 0) if any(map(any, widths)) else x
 
 
-def slide(tt, x, sides, combine):
-    """The elements of each window of a padded image, combined."""
-    for dim, side in enumerate(sides, -len(sides)):
+def slide(tt, x, sides, combine, behind=0):
+    """The elements of each window of a padded image, combined; `behind` further dimensions are left alone."""
+    for dim, side in enumerate(sides, -len(sides) - behind):
         x = fold(combine, (side.cut(tt, x, dim, place) for place in range(side.kernel)))
     return x
 
 
+def rows_of(tt, image, value=None):
+    """The values of an image with the channels last, not folded, in row-major layout."""
+    value = tt.to_layout(image.value if value is None else value, tt.ROW_MAJOR_LAYOUT)
+    return as_shape(tt, value, unfolded(image.shape))
+
+
+def pooled(image, value, sides):
+    """What a pool makes of an image, with the channels last."""
+    return Image(value, (*image.shape[:2], *(side.places for side in sides)), folded=False)
+
+
+def whole_images(call):
+    """Whether a pool takes an image as it is held: not one alone, which PyTorch takes without a batch."""
+    return call["self"].ndim == 4
+
+
 @from_sizes
-def border(sides, rank, outside, inside, dtype):
+def border(sides, rank, outside, inside, dtype, behind=0):
     """A padded image that holds `outside` in its padding, and inside `inside` or, if that is None, each position."""
     sizes = [side.size for side in sides]
     image = torch.full([side.reach() for side in sides], outside, dtype=dtype)
     part = image[tuple(slice(side.padding, side.padding + side.size) for side in sides)]
     part.copy_(torch.arange(part.numel(), dtype=torch.int64).view(sizes)) if inside is None else part.fill_(inside)
-    return image.view([1] * (rank - len(sides)) + list(image.shape))
+    return image.view([1] * (rank - len(sides) - behind) + list(image.shape) + [1] * behind)

@@ -7,11 +7,12 @@ from math import prod
 import torch
 
 from ..conditions import FLOATS, AtLeast, Check, Rank, SameDtype
+from ..images import Image, unfolded
 from ..registry import lower
 from ..samples import Sample, rand
-from ..specs import Multiplied, Weight
+from ..specs import ChannelsLast, Weight
 from .convolution import ONLY, conv2d, conv_transpose2d, misfit, to_kernel, uneven, with_one
-from .vocabulary import accurate, as_shape, cast, cut, permuted, reduce, widen
+from .vocabulary import accurate, as_shape, cast, cut, permuted, reduce, shape_of, widen
 
 aten = torch.ops.aten
 
@@ -98,8 +99,8 @@ def other_gradient(call):
     aten.convolution_backward.default,
     samples=samples,
     takes={
-        "grad_output": Multiplied(FLOATS, first=True),
-        "input": Multiplied(FLOATS, first=True),
+        "grad_output": ChannelsLast(FLOATS, first=True),
+        "input": ChannelsLast(FLOATS, first=True),
         "weight": Weight(FLOATS, row_major=True),
     },
     when=[
@@ -136,12 +137,14 @@ def convolution_backward(
         for values, of_one in ((stride, 1), (padding, 0), (dilation, 1)):
             values.insert(0, of_one)
     grad, image = (as_rows(tt, x, one) for x in (grad_output, input))
+    grad = tt.to_layout(grad, tt.TILE_LAYOUT)
     made = []
     if output_mask[IMAGE]:
         found = of_image(tt, grad, image, weight, one, stride, padding, dilation, transposed, groups)
-        made.append(as_shape(tt, tt.permute(found, [0, 3, 1, 2]), input.shape))
+        value = found.value if found.folded else as_shape(tt, found.value, unfolded(input.shape))
+        made.append(Image(value, input.shape, found.folded))
     if output_mask[KERNEL]:
-        moved, fixed = (grad, image) if transposed else (image, grad)
+        moved, fixed = (grad, tt.to_layout(image, tt.TILE_LAYOUT)) if transposed else (image, grad)
         sizes = [1] * (2 - dims) + list(weight.shape)[2:]
         found = of_kernel(tt, moved, fixed, sizes, stride, padding, dilation, groups)
         made.append(as_shape(tt, cast(tt, found, input.dtype), weight.shape))
@@ -153,25 +156,28 @@ def convolution_backward(
 
 def as_rows(tt, x, one):
     """A sequence or an image with its channels last: (N, H, W, C)."""
-    return tt.permute(x if one is None else as_shape(tt, x, with_one(x.shape, one)), [0, 2, 3, 1])
+    return as_shape(tt, x.value, unfolded(x.shape if one is None else tuple(with_one(x.shape, one))))
 
 
 def of_image(tt, grad, image, weight, one, stride, padding, dilation, transposed, groups):
     """The gradient of the image: the gradient goes back through the same kernel."""
     form = (one, not transposed, groups)
     kernel = tt.prepared(weight, f"convolution kernel {form}", lambda: to_kernel(tt, weight, *form))
+    n, rows, columns, channels = shape_of(grad)
+    grads, (height, width) = Image(grad, (n, channels, rows, columns), folded=False), shape_of(image)[1:3]
     if transposed:
-        found = conv2d(tt, grad, kernel, None, stride, [(p, p) for p in padding], dilation, groups)
-        for dim in (1, 2):
-            found = cut(tt, found, dim, 0, image.shape[dim])
-        return found
+        found = conv2d(tt, grads, kernel, None, stride, [(p, p) for p in padding], dilation, groups)
+        if found.shape[2:] == (height, width):
+            return found
+        value = cut(tt, as_shape(tt, found.value, unfolded(found.shape)), 1, 0, height)
+        return Image(cut(tt, value, 2, 0, width), (*found.shape[:2], height, width), folded=False)
     sizes = list(kernel.shape)[2:]
     reached = [
         (n - 1) * s - 2 * p + d * (k - 1) + 1
-        for n, s, p, d, k in zip(list(grad.shape)[1:3], stride, padding, dilation, sizes, strict=True)
+        for n, s, p, d, k in zip((rows, columns), stride, padding, dilation, sizes, strict=True)
     ]
-    missing = [size - found for size, found in zip(list(image.shape)[1:3], reached, strict=True)]
-    return conv_transpose2d(tt, grad, kernel, None, stride, padding, dilation, missing, groups)
+    missing = [size - found for size, found in zip((height, width), reached, strict=True)]
+    return conv_transpose2d(tt, grads, kernel, None, stride, padding, dilation, missing, groups)
 
 
 def of_kernel(tt, moved, fixed, sizes, stride, padding, dilation, groups):

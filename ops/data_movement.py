@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import torch
 
 from ..conditions import FLOATS, MOVABLE, SizeAtMost
+from ..images import Image
 from ..registry import decomposed, lower
 from ..room import InRoom
 from ..samples import Sample, bools, ints, rand
@@ -49,16 +51,27 @@ def cat_samples():
 ROWS_CONCATENATED = SizeAtMost("tensors", -1, CONCAT_ROW, because="ttnn.concat keeps a row in L1")
 
 
+def of_channels(call):
+    """Whether images in floating point are concatenated along their channels."""
+    first, *_ = metas = call["tensors"]
+    return first.ndim > 2 and call["dim"] % first.ndim == 1 and all(meta.dtype in FLOATS for meta in metas)
+
+
 @lower(
     aten.cat.default,
     samples=cat_samples,
-    takes=together(["tensors"], MOVABLE, may_be_empty=True),
+    takes={
+        name: replace(spec, images=of_channels)
+        for name, spec in together(["tensors"], MOVABLE, may_be_empty=True).items()
+    },
     when=[ROWS_CONCATENATED],
     in_room=InRoom(appended, grows=True),
 )
 @moves_narrow
 def cat(tt, tensors, dim):
     tensors = [tensor for tensor in tensors if tensor is not None]
+    if isinstance(tensors[0], Image):
+        return tensors[0].like(tt.concat([image.value for image in tensors], len(tensors[0].value.shape) - 1))
     return tensors[0] if len(tensors) == 1 else tt.concat(tensors, dim % len(tensors[0].shape))
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 
 from ..conditions import FLOATS, AtMost, Check, SizeAtMost
+from ..images import Image
 from ..registry import lower
 from ..samples import Sample, rand
-from ._windows import border, padded, slide, windows
+from ..specs import Tensor
+from ._windows import border, padded, pooled, rows_of, slide, whole_images, windows
 from .pad import PADDED_ROW
 from .vocabulary import NAN_IS_LOST, one_number, torch_dtype
 
@@ -22,13 +24,21 @@ ROWS_PADDED = SizeAtMost("self", -1, PADDED_ROW // 2, because="ttnn.pad keeps ro
 
 def max_pool(tt, x, sides):
     """The maximum of each window and, in a function, where it is."""
-    image = padded(tt, x, sides)
+    if isinstance(x, Image):
+        image, best = maxima(tt, rows_of(tt, x), sides, behind=1)
+        return pooled(x, best, sides), lambda: where_in(tt, tt.permute(image, [0, 3, 1, 2]), sides)
+    image, best = maxima(tt, x, sides)
+    return best, lambda: where_in(tt, image, sides)
+
+
+def maxima(tt, x, sides, behind=0):
+    """The padded image, and the maximum of each window; the image may have `behind` more dimensions."""
+    image = padded(tt, x, sides, behind)
     if image.shape != x.shape:
         # ttnn packs a 32-bit padding value as bfloat16 (tt-metal issue 57354), so infinities are added to zeros.
-        outside = tt.constant(border(sides, len(x.shape), -INF, 0.0, torch_dtype(tt, x)))
+        outside = tt.constant(border(sides, len(x.shape), -INF, 0.0, torch_dtype(tt, x), behind))
         image = tt.to_layout(tt.add(tt.to_layout(image, tt.TILE_LAYOUT), outside), tt.ROW_MAJOR_LAYOUT)
-    best = tt.to_layout(slide(tt, image, sides, tt.maximum), tt.TILE_LAYOUT)
-    return best, lambda: where_in(tt, image, sides)
+    return image, tt.to_layout(slide(tt, image, sides, tt.maximum, behind), tt.TILE_LAYOUT)
 
 
 def where_in(tt, image, sides):
@@ -72,7 +82,7 @@ def lower_max_pool(op, dims, samples):
     @lower(
         op,
         samples=samples,
-        takes=FLOATS,
+        takes={"self": Tensor(FLOATS, images=whole_images if dims == 2 else None)},
         chip=NAN_IS_LOST,
         when=[
             LARGEST_KERNEL,
@@ -151,7 +161,7 @@ def lower_adaptive_max_pool(op, dims):
     @lower(
         op,
         samples=adaptive_max_pool_samples(dims),
-        takes=FLOATS,
+        takes={"self": Tensor(FLOATS, images=whole_images if dims == 2 else None)},
         chip=NAN_IS_LOST,
         when=[
             Check("sizes are multiples of output_size", uneven, because="windows of several sizes are no slices"),

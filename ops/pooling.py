@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 
 from ..conditions import FLOATS
+from ..images import Image
 from ..registry import cpu_only, lower
 from ..samples import Sample, rand
+from ..specs import Tensor
 from ._weighed import MOST_GATHERED, averaged, pooled_at_once
-from ._windows import padded, slide, windows
+from ._windows import padded, pooled, rows_of, slide, whole_images, windows
 from .max_pooling import LARGEST_KERNEL, ROWS_PADDED
 from .pad import PADDED_ROW
 from .vocabulary import at_most, cast, from_sizes, reduce, shape_of, widen
@@ -33,23 +35,27 @@ def avg_pool_samples():
 @lower(
     aten.avg_pool2d.default,
     samples=avg_pool_samples,
-    takes=FLOATS,
+    takes={"self": Tensor(FLOATS, images=whole_images)},
     when=[LARGEST_KERNEL, ROWS_PADDED],
 )
 def avg_pool2d(tt, self, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
     sides = windows(shape_of(self)[-2:], kernel_size, stride, padding, [1], ceil_mode)
-    total = tt.to_layout(slide(tt, padded(tt, widen(tt, self), sides), sides, tt.add), tt.TILE_LAYOUT)
+    behind = 1 if isinstance(self, Image) else 0
+    values = rows_of(tt, self, widen(tt, self.value)) if behind else widen(tt, self)
+    total = tt.to_layout(slide(tt, padded(tt, values, sides, behind), sides, tt.add, behind), tt.TILE_LAYOUT)
     rows, columns = (side.lengths(count_include_pad) for side in sides)
     if divisor_override is not None or (len(set(rows)), len(set(columns))) == (1, 1):
-        return cast(tt, tt.multiply(total, 1 / (divisor_override or rows[0] * columns[0])), self.dtype)
-    counts = widen(tt, tt.constant(areas(tuple(rows), tuple(columns), len(self.shape))))
-    return cast(tt, tt.divide(total, counts), self.dtype)
+        made = cast(tt, tt.multiply(total, 1 / (divisor_override or rows[0] * columns[0])), self.dtype)
+    else:
+        counts = widen(tt, tt.constant(areas(tuple(rows), tuple(columns), len(self.shape) - behind, behind)))
+        made = cast(tt, tt.divide(total, counts), self.dtype)
+    return pooled(self, made, sides) if behind else made
 
 
 @from_sizes
-def areas(rows, columns, rank):
+def areas(rows, columns, rank, behind=0):
     sides = (torch.tensor(lengths, dtype=torch.float32) for lengths in (rows, columns))
-    return torch.outer(*sides).view([1] * (rank - 2) + [len(rows), -1])
+    return torch.outer(*sides).view([1] * (rank - 2) + [len(rows), len(columns)] + [1] * behind)
 
 
 def adaptive_avg_pool_samples():

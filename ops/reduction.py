@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import prod as prod_of
+
 import torch
 
 from ..call import Call
 from ..conditions import BOOL, FLOATS, Check, OneOf
+from ..images import Image, unfolded
 from ..meta import dtype_name
 from ..registry import lower
 from ..samples import Sample, bools, rand
@@ -109,8 +113,33 @@ def mean_all(tt, self, dtype, out):
     return as_out(tt, reduce(tt, "mean", widen(tt, self)), out)
 
 
-@lower(aten.mean.dim, samples=of_dims(**DOUBLE), takes=SUMMED_IN_FLOAT, when=TYPED)
+def of_places(call: Call) -> bool:
+    """Whether a reduction is of all dimensions behind the channels."""
+    rank, dims = call["self"].ndim, call["dim"] or ()
+    return sorted(dim % rank for dim in dims) == list(range(2, rank))
+
+
+def mean_of_places(tt, image, keepdim, out):
+    """The mean of an image for each channel."""
+    n, channels = image.shape[:2]
+    values = widen(tt, image.value)
+    if n > 1 or not image.folded:
+        values = as_shape(tt, values, [n, 1, prod_of(image.shape[2:]), channels])
+    made = as_out(tt, reduce(tt, "mean", values, 2, True), out)
+    if not keepdim:
+        return as_shape(tt, made, [n, channels])
+    return Image(as_shape(tt, made, unfolded(out.shape)), out.shape, folded=False)
+
+
+@lower(
+    aten.mean.dim,
+    samples=of_dims(**DOUBLE),
+    takes={"self": replace(SUMMED_IN_FLOAT, images=of_places)},
+    when=TYPED,
+)
 def mean_dims(tt, self, dim, keepdim, dtype, out):
+    if isinstance(self, Image):
+        return mean_of_places(tt, self, keepdim, out)
     return as_out(tt, reduce(tt, "mean", widen(tt, self), dim, keepdim), out)
 
 

@@ -108,6 +108,26 @@ def test_channels_that_come_last_for_a_norm_are_only_unfolded(calls):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("batch", [1, 3])
+def test_pools_means_and_concatenations_turn_nothing(calls, batch):
+    conv, last = nn.Conv2d(3, 40, 3, padding=1), nn.Conv2d(80, 8, 1)
+    x = torch.rand(batch, 3, 12, 12)
+
+    def program():
+        y = conv(x)
+        both = torch.cat([F.max_pool2d(y, 3, 2, 1), F.avg_pool2d(y, 2)], 1)
+        return last(both * F.adaptive_avg_pool2d(both, 1).sigmoid()).mean((2, 3))
+
+    with calls.device:
+        program()
+        calls.clear()
+        program()
+    assert not {"permute", "transpose"} & set(calls)
+    assert calls["conv2d"] == 2
+    assert calls["concat"] == 1
+
+
+@torch.no_grad()
 def test_the_host_turns_what_it_reads(calls):
     conv, x = nn.Conv2d(3, 40, 3, padding=1), torch.rand(2, 3, 9, 9)
     with calls.device:
@@ -155,6 +175,28 @@ VIEWS = {
 }
 
 
+POOLS = {
+    "maxima": lambda y: F.max_pool2d(y, 3, 2, 1),
+    "maxima of dilated windows": lambda y: F.max_pool2d(y, 2, 1, 0, 2, True),
+    "maxima and where they are": lambda y: F.max_pool2d(y, 2, return_indices=True),
+    "adaptive maxima": lambda y: F.adaptive_max_pool2d(y, 3, return_indices=True),
+    "averages": lambda y: F.avg_pool2d(y, 3, 2, 1),
+    "averages that count no padding": lambda y: F.avg_pool2d(y, (3, 2), 2, 1, True, False),
+    "averages of some divisor": lambda y: F.avg_pool2d(y, 3, divisor_override=2) + F.avg_pool2d(y[:, :3], 3)[:, :1],
+    "one alone": lambda y: F.max_pool2d(y[0], 2),
+    "adaptive averages": lambda y: (
+        F.adaptive_avg_pool2d(y, 1).flatten(1) + F.adaptive_avg_pool2d(y, (4, 3))[:, :, 0, 0]
+    ),
+    "means": lambda y: (y.mean((-1, -2)), y.mean([3, 2], keepdim=True).relu(), y.mean(1), y.mean((1, 2, 3)), y.mean()),
+    "means of two more kinds": lambda y: (y.bfloat16().float().mean((2, 3)), y.mean((2, 3), dtype=torch.float32)),
+    "channels together": lambda y: torch.cat([y, y.relu(), y[:, :3].exp()], 1).sin(),
+    "channels of images alone": lambda y: torch.cat([y.neg(), F.conv2d(y, torch.ones(2, 40, 1, 1))], -3).sin(),
+    "rows together": lambda y: torch.cat([y, y], 2),
+    "with nothing": lambda y: torch.cat([torch.empty(0), y, y], 1),
+    "masks": lambda y: torch.cat([y > 0, y < 1], 1),
+}
+
+
 def outcome(program, on_device, **keywords):
     torch.manual_seed(3)
     net = layers()
@@ -184,6 +226,11 @@ def test_elementwise_ops_beside(name):
 @pytest.mark.parametrize("name", VIEWS)
 def test_views(name):
     same(VIEWS[name], validate=True)
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_pools_means_and_concatenations(name):
+    same(POOLS[name], validate=True)
 
 
 def written(y):

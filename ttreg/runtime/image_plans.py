@@ -74,7 +74,7 @@ class ImagePlans:
         forms = [_form(session, tensor) for slot in self._whole for tensor in slot.tensors(args, kwargs)]
         if _NONE in forms or (_FOLDED not in forms and _LAST not in forms):
             return None
-        folded = self._may_fold and _FOLDED in forms
+        folded = self._may_fold and _LAST not in forms
         plan = self._plans.get(folded)
         if plan is None:
             plan = self._plans[folded] = self._made(folded)

@@ -137,7 +137,7 @@ class Values:
         carrier = (EXACT if exact else self.carriers)[dtype]
         shape, is_folded = tuple(tensor.shape), False
         if type(tensor) is DeviceTensor and self.holds(tensor):
-            value, is_folded = self._held_image(tensor)
+            value, is_folded = self._held_image(tensor, folded)
             carried = self.carriers[tensor.dtype]
         else:
             plain = self.read(tensor)
@@ -159,13 +159,13 @@ class Values:
             is_folded = folded
         return Image(value, shape, is_folded)
 
-    def _held_image(self, tensor: DeviceTensor) -> tuple[Value, bool]:
+    def _held_image(self, tensor: DeviceTensor, folded: bool | None) -> tuple[Value, bool]:
         """The value of a tensor of the device with the channels last, and whether it is folded."""
         cell, layout = tensor._cell, image_layout(tensor._meta)
         assert layout is not None
         values = cell.values
         value = values.get(layout)
-        if value is not None:
+        if value is not None and (folded is not False or layout.last not in values):
             return value, True
         value = values.get(layout.last)
         if value is None and tensor._meta not in values and cell.lazy is None:

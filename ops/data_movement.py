@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import prod
 
 import torch
@@ -60,10 +59,7 @@ def of_channels(call):
 @lower(
     aten.cat.default,
     samples=cat_samples,
-    takes={
-        name: replace(spec, images=of_channels)
-        for name, spec in together(["tensors"], MOVABLE, may_be_empty=True).items()
-    },
+    takes=together(["tensors"], MOVABLE, may_be_empty=True, images=of_channels),
     when=[ROWS_CONCATENATED],
     in_room=InRoom(appended, grows=True),
 )

@@ -214,8 +214,9 @@ def together(
     int_to_float: Callable[[Call], bool] | None = None,
     may_be_empty: bool = False,
     factor: str = "",
+    images: Callable[[Call], bool] | None = None,
 ) -> dict[str, Spec]:
-    """The specs of arguments, tensors or numbers, that are cast to their common dtype; see `Common`.
+    """The specs of arguments, tensors or numbers, that are cast to their common dtype; see `Common` and `Tensor`.
 
     The argument that `factor` names gets the spec `Factor`.
     """
@@ -224,6 +225,6 @@ def together(
     def spec(name: str) -> Spec:
         if name == factor:
             return Factor(dtypes, because=because, promoted=common, may_be_empty=may_be_empty, name=name)
-        return Tensor(dtypes, because=because, promoted=common, may_be_empty=may_be_empty)
+        return Tensor(dtypes, because=because, promoted=common, may_be_empty=may_be_empty, images=images)
 
     return {name: spec(name) for name in names}

@@ -27,6 +27,17 @@ def unweighted(call):
     return f"none for {', '.join(missing)}" if missing else None
 
 
+def alone(call):
+    """Rows of a single element."""
+    shape = call["input"].shape
+    groups = call.arguments.get("group")
+    size = prod(call["normalized_shape"]) if groups is None else prod(shape[1:]) // max(groups, 1)
+    return "1" if size == 1 else None
+
+
+SEVERAL = Check(
+    "rows of more than one element", alone, because="the gradient of one alone is 0, where PyTorch gives roundings"
+)
 WANTED = Check("the parameters whose gradients are wanted", unweighted, because="there is nothing to take them of")
 
 
@@ -62,6 +73,7 @@ def layer_norm_gradients():
     x, size, mean, *rest = rest
     yield Sample(grad, x, size, mean[1:], *rest)
     yield of((5, 7), 1, bare=True)
+    yield of((5, 1), 1)
 
 
 def of_other_rows(call):
@@ -77,6 +89,7 @@ def of_other_rows(call):
         SameDtype(("grad_out", "input", "mean", "rstd", "weight", "bias")),
         SameShape(("grad_out", "input"), because=ONLY),
         Check("statistics of each row", of_other_rows, because=ONLY),
+        SEVERAL,
         WANTED,
     ],
 )
@@ -123,6 +136,7 @@ def group_norm_gradients():
     yield Sample(grad, x, mean, rstd, weight[:2], *sizes, groups, mask)
     yield Sample(grad, x, mean, rstd, weight, 1, *sizes[1:], groups, mask)
     yield of((2, 4, 5, 3), 2, bare=True)
+    yield of((2, 4), 4)
 
 
 def of_other_groups(call):
@@ -140,6 +154,7 @@ def of_other_groups(call):
         Check("N, C and HxW as the input has them", other_sizes, because=ONLY),
         Check("statistics of each group", of_other_groups, because=ONLY),
         ONE_EACH,
+        SEVERAL,
         WANTED,
     ],
 )

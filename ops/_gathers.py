@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
 
-from .vocabulary import ROW, cut
+from ..exact.cost import tiles
+from .vocabulary import ROW, as_shape, cut
 
 # How many places are gathered by one call: of a wider row, ttnn.gather reads the whole for each tile of places.
 MOST_AT_ONCE = 2**15
+
+# Up to so many bytes of what is made of an index are kept for the next call with it.
+MOST_KEPT = 2**22
 
 
 class Piece(NamedTuple):
@@ -59,7 +64,18 @@ def read(tt: Any, x: Any, dim: int, places: Places) -> Any:
 
 
 def gathered(tt: Any, x: Any, dim: int, index: Any) -> Any:
-    """The slices of `x` at the places that `index`, uint32 and of size 1 in all other dimensions, names."""
+    """The slices of `x` along a dimension that `index`, uint32, names."""
     shape = list(x.shape)
-    shape[dim] = index.shape[dim]
-    return tt.gather(x, dim, index=index if list(index.shape) == shape else tt.expand(index, tuple(shape)))
+    shape[dim] = prod(index.shape)
+    return tt.gather(x, dim, index=spread(tt, index, dim % len(shape), shape))
+
+
+def spread(tt: Any, index: Any, dim: int, shape: list[int]) -> Any:
+    """An index along a dimension of this shape, the same for all slices: ttnn.gather wants one for each element."""
+
+    def make() -> list[Any]:
+        row = as_shape(tt, index, [size if d == dim else 1 for d, size in enumerate(shape)])
+        return [row if list(row.shape) == shape else tt.expand(row, tuple(shape))]
+
+    nbytes = 4 * tiles(shape)
+    return (tt.split(index, (dim, *shape), nbytes, make) if nbytes <= MOST_KEPT else make())[0]

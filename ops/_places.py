@@ -28,15 +28,14 @@ def row(size: int) -> torch.Tensor:
 
 
 def at_places(tt, places, rows, size):
-    """Ones where an element goes to a place, of shape (rows, 1, size, elements); of the place of each, by row."""
-    shape = [rows, 1, 1, prod(places.shape) // rows]
-    return tt.eq(widen(tt, tt.typecast(as_shape(tt, places, shape), tt.int32)), tt.constant(column(size)))
+    """Ones where an element goes to a place, of shape (rows, 1, size, elements); of the number of each's, by row."""
+    return tt.eq(as_shape(tt, places, [rows, 1, 1, prod(places.shape) // rows]), tt.constant(column(size)))
 
 
 def between(tt, offsets, rows, elements):
     """Ones where an element lies in a segment, of shape (rows, 1, segments, elements); of the offsets, by row."""
     count = prod(offsets.shape) // rows
-    offsets = widen(tt, tt.typecast(as_shape(tt, offsets, [rows, 1, count, 1]), tt.int32))
+    offsets = as_shape(tt, offsets, [rows, 1, count, 1])
     starts, ends = (tt.slice(offsets, [0, 0, i, 0], [rows, 1, count - 1 + i, 1]) for i in range(2))
     places = tt.constant(row(elements))
     return tt.multiply(tt.ge(places, starts), tt.lt(places, ends))

@@ -17,11 +17,11 @@ from .normalization import (
     EPSILON,
     ONE_DTYPE,
     ONE_EACH,
+    Statistics,
     dtype_of,
     normalized,
     scaled,
     shaped,
-    statistics,
     statistics_on_cpu,
 )
 from .vocabulary import accurate, as_shape, cast, shape_of, widen
@@ -93,8 +93,8 @@ def batch_norm_of_rows(tt, x, weight, bias, mean, variance, eps):
     return cast(tt, tt.add(tt.multiply(widen(tt, x), scale), shift), x.dtype)
 
 
-def batch_norm_of_itself(tt, x, weight, bias, eps, *running):
-    """By the batch's own statistics, and these."""
+def batch_norm_of_itself(tt, x, weight, bias, eps):
+    """By the batch's own statistics, and the `Statistics` of the channels."""
     n, channels, *rest = shape_of(x)
     rows = as_shape(tt, x, [n, channels, prod(rest)])
     rows = as_shape(tt, tt.transpose(rows, 0, 1) if n > 1 else rows, [channels, n * prod(rest)])
@@ -102,7 +102,12 @@ def batch_norm_of_itself(tt, x, weight, bias, eps, *running):
     out = as_shape(tt, out, [channels, n, prod(rest)])
     out = as_shape(tt, tt.transpose(out, 0, 1) if n > 1 else out, x.shape)
     out = cast(tt, scaled(tt, out, weight, bias, [1, channels, *[1] * len(rest)]), x.dtype)
-    return out, *statistics(tt, rows, mean, eps, [channels], dtype_of(x, weight, bias, *running))
+    return out, Statistics(tt, rows, mean)
+
+
+def of_itself(tt, x, weight, bias, eps):
+    out, found = batch_norm_of_itself(tt, x, weight, bias, eps)
+    return out, *found.saved(eps, [x.shape[1]], dtype_of(x, weight, bias))
 
 
 def batch_norm_on_cpu(call, outputs):
@@ -167,7 +172,7 @@ def batch_norm_samples():
 def native_batch_norm(tt, input, weight, bias, running_mean, running_var, training, momentum, eps):
     del momentum  # of the running statistics
     if training:
-        return batch_norm_of_itself(tt, input, weight, bias, eps)
+        return of_itself(tt, input, weight, bias, eps)
     return batch_norm(tt, input, weight, bias, running_mean, running_var, eps), None, None
 
 
@@ -211,4 +216,4 @@ def no_stats_samples():
 )
 def native_batch_norm_legit_no_stats(tt, input, weight, bias, momentum, eps):
     del momentum
-    return batch_norm_of_itself(tt, input, weight, bias, eps)
+    return of_itself(tt, input, weight, bias, eps)

@@ -7,12 +7,11 @@ from math import prod
 import torch
 
 from ..conditions import BOOL, FLOATS, INDICES, MOVABLE, Check, Rank
-from ..exact.cost import tiles
 from ..registry import lower
 from ..room import InRoom
 from ..samples import Sample, bools, ints, rand
 from ..specs import Index, Row, Tensor
-from ._gathers import Places, places_of, read
+from ._gathers import Places, gathered, places_of, read
 from .vocabulary import (
     ROW,
     around,
@@ -84,27 +83,15 @@ def rows_among(tt, table, index, shape):
         return rows_of(tt, table, index, shape)
     if width == 1:
         return as_shape(tt, along(tt, as_shape(tt, table, [1, size, 1]), index), shape)
-    return as_shape(tt, tt.gather(table, 0, index=spread(tt, index, [prod(index.shape), width], 0)), shape)
+    return as_shape(tt, gathered(tt, table, 0, index), shape)
 
 
 def along(tt, x, index):
     """Slices along the second of three dimensions."""
     before, size, after = x.shape
-    count = prod(index.shape)
     if after == 1:
-        found = tt.gather(as_shape(tt, x, [before, size]), 1, index=spread(tt, index, [before, count], 1))
-        return as_shape(tt, found, [before, count, 1])
-    return tt.gather(x, 1, index=spread(tt, index, [before, count, after], 1))
-
-
-def spread(tt, index, shape, dim):
-    """An index along one dimension of this shape, the same for all slices, as ttnn.gather wants it."""
-
-    def make():
-        row = as_shape(tt, index, [size if d == dim else 1 for d, size in enumerate(shape)])
-        return [row if list(row.shape) == shape else tt.expand(row, tuple(shape))]
-
-    return tt.split(index, (dim, *shape), 4 * tiles(shape), make)[0]
+        return as_shape(tt, gathered(tt, as_shape(tt, x, [before, size]), 1, index), [before, prod(index.shape), 1])
+    return gathered(tt, x, 1, index)
 
 
 def bfloat16_parts(tt, table):

@@ -45,7 +45,9 @@ def counted(call: Call) -> tuple[int, int]:
 
 PICKED: dict[str, Any] = {
     "self": FLOATS,
-    "target": Ignoring((torch.int64,), below=counted, because="PyTorch takes no other classes"),
+    "target": Ignoring(
+        (torch.int64,), below=counted, with_dim=True, as_numbers=True, because="PyTorch takes no other classes"
+    ),
     "weight": FLOATS,
 }
 
@@ -102,7 +104,7 @@ def picked_samples(*shapes):
 def nll_loss(tt, self, target, weight, reduction, ignore_index):
     shape = list(self.shape) if len(self.shape) > 1 else [1, self.shape[0]]
     count, places = shape[1], [shape[0], 1, *shape[2:]]
-    number = widen(tt, tt.typecast(as_shape(tt, target, places), tt.int32))
+    number = as_shape(tt, target, places)
     kept = tt.lt(number, float(count))  # an ignored target arrives as the number of classes
     index = tt.typecast(tt.clamp(number, max=count - 1.0), tt.uint32)
     losses = tt.neg(widen(tt, tt.gather(as_shape(tt, self, shape), 1, index=index)))
@@ -114,7 +116,7 @@ def nll_loss(tt, self, target, weight, reduction, ignore_index):
         losses, weights = tt.multiply(losses, given), tt.where(kept, given, 0.0)
     losses = tt.where(kept, losses, 0.0)
     if reduction == NONE and len(self.shape) > 1:
-        return cast(tt, as_shape(tt, losses, list(target.shape)), self.dtype), lambda: no_weight(tt, self.dtype)
+        return cast(tt, as_shape(tt, losses, [shape[0], *shape[2:]]), self.dtype), lambda: no_weight(tt, self.dtype)
     total, whole = reduce(tt, "sum", losses), reduce(tt, "sum", weights)
     result = tt.divide(total, whole) if reduction == MEAN else total
     return cast(tt, result, self.dtype), cast(tt, whole, self.dtype)

@@ -63,7 +63,7 @@ def nll_loss_backward(tt, grad_output, self, target, weight, reduction, ignore_i
     shape = list(self.shape) if len(self.shape) > 1 else [1, self.shape[0]]
     rank, row = len(shape), [1, shape[1]] + [1] * (len(shape) - 2)
     places = [shape[0], 1, *shape[2:]]
-    number = widen(tt, tt.typecast(as_shape(tt, target, places), tt.int32))
+    number = as_shape(tt, target, places)
     # An ignored target arrives as the number of classes, and so picks none.
     picked = tt.eq(number, tt.constant(numbers(shape[1], rank)))
     grad = widen(tt, grad_output)

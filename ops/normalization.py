@@ -39,18 +39,34 @@ def statistics_on_cpu(call, outputs):
     return [outputs[0], *(meta.like(of.dtype) for meta in outputs[1:])]
 
 
-def statistics(tt, rows, mean, epsilon, shape, dtype):
-    """Functions that make each row's mean, if there is none yet, and the reciprocal of its deviation, in a shape and
-    dtype."""
+class Statistics:
+    """The mean of each row and its variance in float32, made when first asked for."""
 
-    def means():
-        return reduce(tt, "mean", widen(tt, rows), -1, keepdim=True) if mean is None else mean
+    def __init__(self, tt, rows, mean=None):
+        self._tt, self._rows, self._mean, self._variance = tt, rows, mean, None
 
-    def reciprocal():
-        squares = tt.square(tt.subtract(widen(tt, rows), means()))
-        return tt.rsqrt(tt.add(reduce(tt, "mean", squares, -1, keepdim=True), epsilon))
+    def mean(self):
+        if self._mean is None:
+            self._mean = reduce(self._tt, "mean", widen(self._tt, self._rows), -1, keepdim=True)
+        return self._mean
 
-    return [lambda make=make: cast(tt, as_shape(tt, make(), shape), dtype) for make in (means, reciprocal)]
+    def variance(self):
+        if self._variance is None:
+            tt, rows = self._tt, widen(self._tt, self._rows)
+            if self._mean is None:
+                self._mean = reduce(tt, "mean", rows, -1, keepdim=True)
+            squares = tt.squared_difference(rows, self._mean)
+            self._variance = reduce(tt, "mean", squares, -1, keepdim=True)
+        return self._variance
+
+    def saved(self, epsilon, shape, dtype):
+        """Functions that make the mean and the reciprocal of the deviation, in a shape and dtype."""
+        tt = self._tt
+
+        def reciprocal():
+            return tt.rsqrt(tt.add(self.variance(), epsilon))
+
+        return [lambda make=make: cast(tt, as_shape(tt, make(), shape), dtype) for make in (self.mean, reciprocal)]
 
 
 def normalized(tt, rows, epsilon, weight=None, bias=None):
@@ -115,7 +131,7 @@ def native_layer_norm(tt, input, normalized_shape, weight, bias, eps):
     dtype = dtype_of(rows, weight, bias)
     given = [shaped(tt, value, [size], dtype) for value in (weight, bias)]
     out, mean = normalized(tt, cast(tt, rows, dtype), eps, *given)
-    found = statistics(tt, rows, mean, eps, [*lead, *[1] * dims], dtype)
+    found = Statistics(tt, rows, mean).saved(eps, [*lead, *[1] * dims], dtype)
     out = cast(tt, out, rows.dtype)
     return out if dims == 1 else as_shape(tt, out, shape), *found
 
@@ -165,5 +181,5 @@ def native_group_norm(tt, input, weight, bias, N, C, HxW, group, eps):
     rows = as_shape(tt, input, [N, group, C // group * HxW])
     out, mean = normalized(tt, widen(tt, rows), eps)
     out = cast(tt, scaled(tt, as_shape(tt, out, [N, C, HxW]), weight, bias, [1, C, 1]), input.dtype)
-    found = statistics(tt, rows, mean, eps, [N, group], dtype_of(rows, weight, bias))
+    found = Statistics(tt, rows, mean).saved(eps, [N, group], dtype_of(rows, weight, bias))
     return as_shape(tt, out, input.shape), *found

@@ -13,7 +13,7 @@ from ._weighed import MOST_GATHERED, averaged, pooled_at_once
 from ._windows import padded, pooled, rows_of, slide, whole_images, windows
 from .max_pooling import LARGEST_KERNEL, ROWS_PADDED
 from .pad import PADDED_ROW
-from .vocabulary import at_most, cast, from_sizes, reduce, shape_of, widen
+from .vocabulary import as_shape, at_most, cast, folded, from_sizes, reduce, shape_of, widen
 
 aten = torch.ops.aten
 
@@ -84,12 +84,12 @@ def gathered(call):
     takes=FLOATS,
     when=[at_most(MOST_GATHERED, "at most {} elements in windows", gathered, because="all windows are held at once")],
 )
-def adaptive_avg_pool2d(tt, self, output_size):
+def adaptive_avg_pool2d(tt, self, output_size, out):
     if list(output_size) == [1, 1]:
         return cast(tt, reduce(tt, "mean", widen(tt, self), [-2, -1], keepdim=True), self.dtype)
     rows, columns = output_size
-    x = averaged(tt, widen(tt, self), -1, columns)
-    return cast(tt, averaged(tt, x, -2, rows), self.dtype)
+    x = averaged(tt, folded(tt, widen(tt, self), 3), -1, columns)
+    return cast(tt, as_shape(tt, averaged(tt, x, -2, rows), out.shape), self.dtype)
 
 
 def volumes():

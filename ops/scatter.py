@@ -64,7 +64,11 @@ def copied():
 @lower(
     aten.index_copy.default,
     samples=copied,
-    takes={"self": FLOATS, "index": Index((torch.int64,), below=indexed_size), "source": FLOATS},
+    takes={
+        "self": FLOATS,
+        "index": Index((torch.int64,), below=indexed_size, as_numbers=True),
+        "source": FLOATS,
+    },
     when=[
         SameDtype(("self", "source")),
         Rank("self", range(1, 7)),
@@ -82,8 +86,7 @@ def index_copy(tt, self, dim, index, source):
     dim %= rank
     size, count = self.shape[dim], source.shape[dim]
     # For each place, which of the slices goes there, counted from 1: the last one, as on the CPU; 0 if none does.
-    index = tt.typecast(tt.typecast(as_shape(tt, index, [1, count]), tt.int32), tt.float32)
-    is_there = tt.eq(index, tt.constant(numbers(0, size, size)))
+    is_there = tt.eq(as_shape(tt, index, [1, count]), tt.constant(numbers(0, size, size)))
     last = reduce(tt, "max", tt.multiply(is_there, tt.constant(numbers(1, count + 1, 1))), -1, keepdim=True)
     order = moved_first([dim], rank)
     slices = permuted(tt, source, order)

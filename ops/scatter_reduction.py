@@ -89,7 +89,7 @@ def summed(tt, self, index, src, how, include_self):
 def extremes(tt, self, index, src, how, include_self):
     """The same for the largest or the smallest, all in tiles: ttnn.scatter does not compare."""
     rows, size = self.shape
-    here = at_places(tt, tt.to_layout(index, tt.TILE_LAYOUT), rows, size)
+    here = at_places(tt, index, rows, size)
     total, hits = reduced(tt, as_shape(tt, src, [rows, 1, src.shape[1]]), here, how)
     total = as_shape(tt, total, [rows, size])
     if include_self:
@@ -158,7 +158,16 @@ def reduce_samples():
     yield Sample(*next(cases()), "max")
 
 
-SCATTERED: Takes = {"self": FLOATS, "index": Rows((torch.int64,), along=along, row_major=True), "src": FLOATS}
+def compared(call: Call) -> bool:
+    """Whether the indices are compared with all places, which is what ttnn.scatter does not do."""
+    return call.arguments.get("reduce") in EXTREMES
+
+
+SCATTERED: Takes = {
+    "self": FLOATS,
+    "index": Rows((torch.int64,), along=along, row_major=True, as_numbers=compared),
+    "src": FLOATS,
+}
 WHEN = [SameDtype(("self", "src")), SAME_SHAPE]
 
 

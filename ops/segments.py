@@ -91,8 +91,8 @@ def segment_samples():
     outputs=by_segment,
     takes={
         "data": Tensor((torch.float32,), program_dtype=True, because="in bfloat16 PyTorch rounds after each element"),
-        "lengths": Segments(INDICES, of=elements, exact=lambda call: not call["unsafe"]),
-        "offsets": Segments(INDICES, of=elements, offsets=True),
+        "lengths": Segments(INDICES, of=elements, exact=lambda call: not call["unsafe"], as_numbers=True),
+        "offsets": Segments(INDICES, of=elements, offsets=True, as_numbers=True),
     },
     when=[
         Is("indices", None, because="PyTorch does not support them yet"),

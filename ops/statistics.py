@@ -11,7 +11,7 @@ from ..conditions import FLOATS, Check
 from ..registry import lower
 from ..samples import Sample, rand
 from .reduction import of_dims
-from .vocabulary import cast, reduce, widen
+from .vocabulary import as_shape, cast, reduce, widen
 
 aten = torch.ops.aten
 
@@ -41,7 +41,7 @@ def variance(tt, self, dim, correction, keepdim):
     """The variance in float32, from the differences from the mean, and the mean with every dimension kept."""
     values = widen(tt, self)
     mean = reduce(tt, "mean", values, dim, keepdim=True)
-    squares = tt.square(tt.subtract(values, mean))
+    squares = tt.squared_difference(values, mean)
     size = math.prod(values.shape) // math.prod(mean.shape)
     rest = size - (1 if correction is None else correction)
     return tt.multiply(reduce(tt, "sum", squares, dim, keepdim), 1 / rest), mean
@@ -60,10 +60,10 @@ def std(tt, self, dim, correction, keepdim):
 @lower(aten.var_mean.correction, samples=variance_samples, takes=FLOATS, when=WHEN)
 def var_mean(tt, self, dim, correction, keepdim):
     result, mean = variance(tt, self, dim, correction, keepdim)
-    return [cast(tt, value, self.dtype) for value in (result, tt.reshape(mean, result.shape))]
+    return [cast(tt, value, self.dtype) for value in (result, as_shape(tt, mean, list(result.shape)))]
 
 
 @lower(aten.std_mean.correction, samples=variance_samples, takes=FLOATS, when=WHEN)
 def std_mean(tt, self, dim, correction, keepdim):
     result, mean = variance(tt, self, dim, correction, keepdim)
-    return [cast(tt, value, self.dtype) for value in (tt.sqrt(result), tt.reshape(mean, result.shape))]
+    return [cast(tt, value, self.dtype) for value in (tt.sqrt(result), as_shape(tt, mean, list(result.shape)))]

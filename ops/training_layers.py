@@ -11,7 +11,8 @@ from ..meta import intern
 from ..registry import decomposed, lower
 from ..samples import Sample, bools, rand
 from .batch_norm import BATCH_NORM, batch_norm, batch_norm_of_itself, batch_norm_on_cpu
-from .vocabulary import as_shape, cast, reduce, widen
+from .normalization import dtype_of
+from .vocabulary import as_shape, cast, widen
 
 aten = torch.ops.aten
 
@@ -66,26 +67,20 @@ def batch_norm_functional(tt, input, weight, bias, running_mean, running_var, tr
     if not training:
         out = batch_norm(tt, input, weight, bias, running_mean, running_var, eps)
         return out, None, None, running_mean, running_var
-    out, mean, reciprocal = batch_norm_of_itself(tt, input, weight, bias, eps, running_mean, running_var)
-    size = prod(input.shape) // input.shape[1]
+    out, found = batch_norm_of_itself(tt, input, weight, bias, eps)
+    channels = input.shape[1]
+    size = prod(input.shape) // channels
+    dtype = dtype_of(input, weight, bias, running_mean, running_var)
+    mean, reciprocal = found.saved(eps, [channels], dtype)
 
-    def moved(running, found):
+    def moved(running, of_batch, share):
         kept = tt.multiply(widen(tt, running), 1 - momentum)
-        return cast(tt, tt.add(kept, tt.multiply(found, momentum)), running.dtype)
-
-    def variance():
-        """With Bessel's correction."""
-        images, channels = list(input.shape)[:2]
-        rows = as_shape(tt, input, [images, channels, size // images])
-        rows = widen(tt, as_shape(tt, tt.transpose(rows, 0, 1), [channels, size]))
-        centred = tt.subtract(rows, reduce(tt, "mean", rows, -1, keepdim=True))
-        squares = reduce(tt, "sum", tt.square(centred), -1)
-        return tt.multiply(squares, 1 / max(size - 1, 1))
+        return cast(tt, tt.add(kept, tt.multiply(as_shape(tt, of_batch, [channels]), share)), running.dtype)
 
     return (
         out,
         mean,
         reciprocal,
-        lambda: moved(running_mean, widen(tt, mean())),
-        lambda: moved(running_var, variance()),
+        lambda: moved(running_mean, found.mean(), momentum),
+        lambda: moved(running_var, found.variance(), momentum * size / max(size - 1, 1)),  # with Bessel's correction
     )

@@ -15,7 +15,7 @@ from ..specs import Tensor
 from ._resample import sources, sources_in_channels_last, take
 from ._taps import CUBIC, LINEAR, antialiased_cubic, antialiased_linear, cubic, linear, without_elements
 from ._weighed import MOST_GATHERED, held_at_once, weighed
-from .vocabulary import as_shape, at_most, cast, widen
+from .vocabulary import as_shape, at_most, cast, folded, widen
 
 aten = torch.ops.aten
 
@@ -74,9 +74,10 @@ def nearest_samples():
 
 def lower_nearest(op):
     @lower(op, samples=nearest_samples, takes=FLOATS, when=[USUAL, of_other_kernel(op, ("scales_h", "scales_w"))])
-    def nearest(tt, self, output_size, scales_h, scales_w):
+    def nearest(tt, self, output_size, scales_h, scales_w, out):
         scales = scales_h, scales_w
-        return take(tt, take(tt, self, -2, op, 0, output_size, scales), -1, op, 1, output_size, scales)
+        rows = take(tt, folded(tt, self, 3), -2, op, 0, output_size, scales)
+        return as_shape(tt, take(tt, rows, -1, op, 1, output_size, scales), out.shape)
 
 
 lower_nearest(aten.upsample_nearest2d.default)
@@ -116,19 +117,27 @@ def nearest_volume_samples():
     yield Sample(rand(1, 1, 3, 6, 7), [6, 12, 14, 14])
 
 
+def planes_of(tt, volume):
+    """Each volume as rows that are its planes."""
+    *outer, depth, height, width = volume.shape
+    return as_shape(tt, volume, [math.prod(outer), depth, height * width])
+
+
+def images_of(tt, planes, volume):
+    """Such planes as images again, of the height and width that the volume has."""
+    height, width = list(volume.shape)[-2:]
+    return as_shape(tt, planes, [planes.shape[0] * planes.shape[1], height, width])
+
+
 def lower_nearest_volume(op):
     names = ("scales_d", "scales_h", "scales_w")
 
     @lower(op, samples=nearest_volume_samples, takes=FLOATS, when=[USUAL, of_other_kernel(op, names)])
-    def nearest(tt, self, output_size, scales_d, scales_h, scales_w):
-        *outer, depth, height, width = self.shape
+    def nearest(tt, self, output_size, scales_d, scales_h, scales_w, out):
         scales = scales_d, scales_h, scales_w
-        deep = output_size[0]
-        planes = as_shape(tt, self, [*outer, depth, height * width])
-        planes = take(tt, planes, -2, op, 0, output_size, scales)
-        rows = as_shape(tt, planes, [*outer, deep, height, width])
-        rows = take(tt, rows, -2, op, 1, output_size, scales)
-        return take(tt, rows, -1, op, 2, output_size, scales)
+        planes = take(tt, planes_of(tt, self), -2, op, 0, output_size, scales)
+        rows = take(tt, images_of(tt, planes, self), -2, op, 1, output_size, scales)
+        return as_shape(tt, take(tt, rows, -1, op, 2, output_size, scales), out.shape)
 
 
 lower_nearest_volume(aten.upsample_nearest3d.default)
@@ -175,13 +184,13 @@ def rows_first(shape, output_size):
 
 def lower_interpolation(op, make, dtypes=FLOATS, because="", more=(), samples=interpolation_samples):
     @lower(op, samples=samples(dtypes), takes=Tensor(dtypes, program_dtype=True, because=because), when=[USUAL, *more])
-    def interpolation(tt, self, output_size, align_corners, scales_h, scales_w):
+    def interpolation(tt, self, output_size, align_corners, scales_h, scales_w, out):
         rows = -2, output_size[0], make, align_corners, scales_h
         columns = -1, output_size[1], make, align_corners, scales_w
-        x = widen(tt, self)
+        x = folded(tt, widen(tt, self), 3)
         for along in (rows, columns) if rows_first(self.shape, output_size) else (columns, rows):
             x = weighed(tt, x, *along)
-        return cast(tt, x, self.dtype)
+        return cast(tt, as_shape(tt, x, out.shape), self.dtype)
 
 
 def one_column(call: Call) -> str | None:
@@ -253,11 +262,9 @@ def volume_samples():
 
 
 @lower(aten.upsample_trilinear3d.default, samples=volume_samples, takes=FLOATS, when=[USUAL])
-def upsample_trilinear3d(tt, self, output_size, align_corners, scales_d, scales_h, scales_w):
-    *outer, depth, height, width = self.shape
+def upsample_trilinear3d(tt, self, output_size, align_corners, scales_d, scales_h, scales_w, out):
     deep, high, wide = output_size
-    planes = as_shape(tt, widen(tt, self), [*outer, depth, height * width])
-    planes = weighed(tt, planes, -2, deep, linear, align_corners, scales_d)
-    rows = as_shape(tt, planes, [*outer, deep, height, width])
-    rows = weighed(tt, rows, -2, high, linear, align_corners, scales_h)
-    return cast(tt, weighed(tt, rows, -1, wide, linear, align_corners, scales_w), self.dtype)
+    planes = weighed(tt, planes_of(tt, widen(tt, self)), -2, deep, linear, align_corners, scales_d)
+    rows = weighed(tt, images_of(tt, planes, self), -2, high, linear, align_corners, scales_h)
+    x = weighed(tt, rows, -1, wide, linear, align_corners, scales_w)
+    return cast(tt, as_shape(tt, x, out.shape), self.dtype)

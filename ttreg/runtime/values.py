@@ -218,7 +218,8 @@ class Values:
         """Upload what `ready` makes from the plain indices; None if an index is out of bounds."""
         is_list = isinstance(argument, (list, tuple))
         plain = ready([None if t is None else self.read(t) for t in argument] if is_list else self.read(argument))
-        return None if plain is None else self._uploaded(plain, torch.int64, carrier, row_major)
+        dtype = torch.float32 if carrier == "float32" else torch.int64
+        return None if plain is None else self._uploaded(plain, dtype, carrier, row_major)
 
     def read(self, tensor: torch.Tensor) -> torch.Tensor:
         """A plain tensor with the same content, downloaded if need be. Only to be read."""

@@ -38,6 +38,8 @@ class _Bounded(Spec):
     """
 
     row_major: bool = field(default=False, kw_only=True)
+    # Whether the call computes with them: then they arrive as float32, in tiles.
+    as_numbers: bool | Callable[[Call], bool] = field(default=False, kw_only=True)
     checked: ClassVar[bool] = True
 
     def bound(self, call: Call) -> Any:
@@ -49,7 +51,10 @@ class _Bounded(Spec):
         raise NotImplementedError
 
     def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
-        return _Checked(partial(self.ready, bound=self.bound(call)), self.row_major)
+        ready = partial(self.ready, bound=self.bound(call))
+        if self.as_numbers(call) if callable(self.as_numbers) else self.as_numbers:
+            return _Checked(ready, carried_as="float32")
+        return _Checked(ready, self.row_major)
 
 
 @dataclass(frozen=True)
@@ -119,10 +124,12 @@ class Indices(_Bounded):
 class Ignoring(_Bounded):
     """Indices below a number, with one ignored value that stands for no element. It arrives as that number.
 
-    `below` gives the number and the ignored value. That value may lie within the bounds or outside of them.
+    `below` gives the number and the ignored value. That value may lie within the bounds or outside of them. With
+    `with_dim` they arrive with a dimension more, the second one, which is the one that they index.
     """
 
     below: Callable[[Call], tuple[int, int]] = field(kw_only=True)
+    with_dim: bool = field(default=False, kw_only=True)
 
     def bound(self, call: Call) -> tuple[int, int]:
         return self.below(call)
@@ -130,7 +137,10 @@ class Ignoring(_Bounded):
     def ready(self, index: torch.Tensor, bound: tuple[int, int]) -> torch.Tensor | None:
         count, ignored = bound
         skipped = index == ignored
-        return None if within(index[~skipped], count) is None else torch.where(skipped, count, index)
+        if within(index[~skipped], count) is None:
+            return None
+        found = torch.where(skipped, count, index)
+        return found.unsqueeze(min(index.ndim, 1)) if self.with_dim else found
 
     def says(self) -> str:
         return "as indices within bounds, with the first beyond them for the ignored one"

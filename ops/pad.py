@@ -7,7 +7,7 @@ import torch
 from ..conditions import FLOATS, MOVABLE, AtMost, Check, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, ints, rand
-from .vocabulary import FITS, ROW, at_most, cut, moves_narrow, number
+from .vocabulary import FITS, ROW, at_most, cut, from_sizes, moves_narrow, number, torch_dtype
 
 aten = torch.ops.aten
 
@@ -71,16 +71,26 @@ def constant_pad_nd(tt, self, pad, value):
     if not any(map(any, widths)):
         return self
 
-    def padded(x, fill):
-        # In tile layout ttnn pads at the end only.
-        return tt.to_layout(tt.pad(tt.to_layout(x, tt.ROW_MAJOR_LAYOUT), widths, fill), tt.TILE_LAYOUT)
-
     value = number(tt, value, self)
-    if value == 0 or self.dtype == tt.bfloat16:
-        return padded(self, value)
     # ttnn packs a 32-bit padding value as bfloat16 (tt-metal issue 57354), so only zeros are padded.
-    inside = padded(tt.ones_like(self), 0)
-    return tt.where(inside, padded(self, 0), value)
+    fill = value if self.dtype == tt.bfloat16 else 0
+    # In tile layout ttnn pads at the end only.
+    padded = tt.to_layout(tt.pad(tt.to_layout(self, tt.ROW_MAJOR_LAYOUT), widths, fill), tt.TILE_LAYOUT)
+    if value == fill:
+        return padded
+    return tt.where(tt.constant(inside(tuple(self.shape), tuple(widths), torch_dtype(tt, self))), padded, value)
+
+
+@from_sizes
+def inside(shape, widths, dtype):
+    """Ones where a padded tensor has its own elements, and zeros around them; of size 1 where it is not padded."""
+    given = [
+        (size, before, after) if before or after else (1, 0, 0)
+        for size, (before, after) in zip(shape, widths, strict=True)
+    ]
+    mask = torch.zeros([sum(parts) for parts in given], dtype=dtype)
+    mask[tuple(slice(before, before + size) for size, before, _ in given)] = 1
+    return mask
 
 
 def mirrored(before, after, size):
@@ -120,7 +130,9 @@ def lower_edge_pad(op, rank, taken):
         for dim, (before, after) in enumerate(sides(len(self.shape), padding)):
             size = self.shape[dim]
             kept = cut(tt, self, dim, max(-before, 0), size - max(-after, 0))
-            front, back = ([cut(tt, self, dim, i, i + 1) for i in part] for part in taken(before, after, size))
+            edges = taken(before, after, size)
+            rows = {i: cut(tt, self, dim, i, i + 1) for i in dict.fromkeys([*edges[0], *edges[1]])}
+            front, back = ([rows[i] for i in part] for part in edges)
             self = tt.concat([*front, kept, *back], dim) if front or back else kept
         return self
 

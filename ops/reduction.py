@@ -185,14 +185,16 @@ def aminmax_samples():
 
 @lower(aten.aminmax.default, samples=aminmax_samples, takes=FLOATS, chip=NAN_IS_LOST)
 def aminmax(tt, self, dim, keepdim):
-    return [extreme(tt, name, self, dim, keepdim) for name in ("min", "max")]
+    values = widen(tt, self)
+    return [cast(tt, reduce(tt, name, values, dim, keepdim), self.dtype) for name in ("min", "max")]
 
 
 @lower(aten.prod.default, samples=of_all(**DOUBLE), takes=SUMMED_IN_FLOAT, when=TYPED)
 def prod_all(tt, self, dtype, out):
-    made = widen(tt, self)
-    for dim in range(len(self.shape)):
-        made = product_along(tt, made, dim)
+    made, left = widen(tt, self), list(self.shape)
+    while left:
+        first = left.pop(0)
+        made = product_along(tt, as_shape(tt, made, [1, first, prod_of(left)]), 1)
     return as_out(tt, as_shape(tt, made, []), out)
 
 

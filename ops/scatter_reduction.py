@@ -228,13 +228,14 @@ def index_add(tt, self, dim, index, source, alpha):
     count, columns = prod(index.shape), before * after
     source = source if alpha == 1 else tt.multiply(widen(tt, source), float(alpha))
 
+    def turned(x, rows, width):
+        shape = [rows, width] if before == 1 else [before, rows, width]
+        return x if after == 1 else tt.transpose(as_shape(tt, x, shape), -2, -1)
+
     def moved(x, length):
-        x = as_shape(tt, x, [before, length, after])
-        return matrix(tt, x if after == 1 else tt.permute(x, [0, 2, 1]), columns, length)
+        return matrix(tt, turned(x, length, after), columns, length)
 
     index = as_shape(tt, index, [1, count])
     index = index if columns == 1 else tt.expand(index, (columns, count))
     result = cast(tt, summed(tt, moved(self, size), index, moved(source, count), "sum", True), self.dtype)
-    if after != 1:
-        result = tt.permute(as_shape(tt, result, [before, after, size]), [0, 2, 1])
-    return as_shape(tt, result, list(self.shape))
+    return as_shape(tt, turned(result, after, size), list(self.shape))

@@ -13,7 +13,7 @@ from ..meta import Meta
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import Index, together
-from .vocabulary import FITS, HELD, as_shape, at_most, folded, is_number, one_number, torch_dtype, widen
+from .vocabulary import FITS, HELD, as_shape, at_most, folded, is_number, one_number, reduce, torch_dtype, widen
 
 aten = torch.ops.aten
 
@@ -41,8 +41,11 @@ def contiguous(*names: str) -> Check:
 def places(tt, sequence, values, right):
     """How many elements of the sorted sequence come before each value: all of them before NaN, as in PyTorch."""
     dtype = torch_dtype(tt, sequence)
-    shape = [] if is_number(values) else list(values.shape)
-    values = tt.constant(one_number(values, dtype)) if is_number(values) else values
+    if is_number(values):
+        values = tt.constant(one_number(values, dtype))
+        before = tt.le(sequence, values) if right else tt.lt(sequence, values)
+        return tt.typecast(reduce(tt, "sum", widen(tt, before)), tt.int32)
+    shape = list(values.shape)
     *lead, size = sequence.shape
     sequence = as_shape(tt, sequence, [prod(lead), 1, size])
     values = as_shape(tt, values, [prod(lead), prod(shape) // prod(lead), 1])

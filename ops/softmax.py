@@ -10,7 +10,7 @@ from ..conditions import FLOATS, Is, OneOf, ProgramCheck, SameDtype, SameShape
 from ..meta import dtype_name
 from ..registry import decomposed, lower
 from ..samples import Sample, rand
-from .vocabulary import accurate, cast, contiguous, widen
+from .vocabulary import accurate, as_shape, cast, contiguous, widen
 
 aten = torch.ops.aten
 
@@ -110,9 +110,10 @@ GRADIENT = [
 
 @lower(aten._softmax_backward_data.default, samples=gradients(torch.softmax), takes=FLOATS, when=GRADIENT)
 def softmax_backward(tt, grad_output, output, dim, input_dtype):
-    weighted = tt.multiply(widen(tt, grad_output), widen(tt, output))
+    output = widen(tt, output)
+    weighted = tt.multiply(widen(tt, grad_output), output)
     total = tt.sum(weighted, dim=dim, keepdim=True, compute_kernel_config=accurate(tt))
-    result = tt.subtract(weighted, tt.multiply(widen(tt, output), total))
+    result = tt.subtract(weighted, tt.multiply(output, total))
     return cast(tt, result, tt.carrier(input_dtype))
 
 
@@ -149,7 +150,7 @@ def log_sum_exp(tt, values, dim, keepdim):
     shift = tt.where(tt.isinf(largest), 0.0, largest)
     exponentials = tt.exp(tt.subtract(values, shift))
     total = tt.sum(exponentials, dim=dim, keepdim=keepdim, compute_kernel_config=settings)
-    return tt.add(tt.log(total), tt.reshape(shift, total.shape))
+    return tt.add(tt.log(total), as_shape(tt, shift, list(total.shape)))
 
 
 def whole_softmax_samples():

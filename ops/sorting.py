@@ -8,7 +8,7 @@ from ..conditions import FLOATS, Rank
 from ..registry import lower
 from ..samples import Sample, rand
 from .reduction import extreme
-from .vocabulary import NAN_IS_LOST, cast, cut, widen
+from .vocabulary import NAN_IS_LOST, as_shape, cast, cut, moved_last, permuted, widen
 
 aten = torch.ops.aten
 
@@ -64,13 +64,9 @@ def first_largest(tt, values, dim, keepdim):
         place = tt.typecast(tt.to_layout(place, tt.TILE_LAYOUT), tt.int32)
         return tt.reshape(place, [1] * len(shape)) if keepdim else place
     dim %= len(shape)
-    is_last = dim == len(shape) - 1
-    rows = tt.to_layout(values if is_last else tt.transpose(values, dim, -1), tt.ROW_MAJOR_LAYOUT)
-    place = tt.to_layout(tt.argmax(rows, dim=-1, keepdim=True), tt.TILE_LAYOUT)
-    place = tt.typecast(place, tt.int32)
-    if not is_last:
-        place = tt.transpose(place, dim, -1)
-    return place if keepdim else tt.reshape(place, shape[:dim] + shape[dim + 1 :])
+    rows = tt.to_layout(permuted(tt, values, moved_last([dim], len(shape))), tt.ROW_MAJOR_LAYOUT)
+    place = tt.typecast(tt.to_layout(tt.argmax(rows, dim=-1, keepdim=keepdim), tt.TILE_LAYOUT), tt.int32)
+    return as_shape(tt, place, [*shape[:dim], 1, *shape[dim + 1 :]]) if keepdim else place
 
 
 @lower(aten.argmax.default, samples=place_samples, takes=FLOATS, when=WHEN)

@@ -109,4 +109,7 @@ def test_the_report_shown_has_the_form_of_a_report():
     shown = blocks("text")[0]
     for heading in ("on the device", "on the host, and why", "uploads", "weights", "downloads"):
         assert heading in shown
-    assert set(Report.model_fields) == {"device", "ops", "transfers", "totals", "trace"}
+    for heading in ("ttnn calls", "programs", "device memory", "device time", "new programs of the device"):
+        assert heading in shown
+    parts = {"device", "ops", "transfers", "totals", "device_calls", "programs", "cost", "trace"}
+    assert set(Report.model_fields) == parts

@@ -25,8 +25,8 @@ def report(
 ) -> None:
     """Show a saved report, or what changed between two, regressions first.
 
-    A regression is an op with more calls on the host, a smaller share on the device, or more transfers. Times are not
-    compared.
+    A regression is an op with more calls on the host, a smaller share on the device, more transfers, or more for the
+    device to do: ttnn calls, new programs, bytes moved. Times are not compared.
     """
     from ..report import Shown, read_report
     from ..reporting.difference import difference

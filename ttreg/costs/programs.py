@@ -23,7 +23,7 @@ class Maker(NamedTuple):
 
 
 class Programs:
-    """The programs that a device holds, which all of its sessions share. This one estimates them.
+    """The programs that a device holds. This estimates them for one session, as if the device had none before.
 
     A call that differs in its function, in the shapes, dtypes or layouts of its tensors, or in its other arguments
     from all earlier ones counts as one new program.
@@ -47,7 +47,7 @@ class Programs:
 
 
 class CountedPrograms(Programs):
-    """The programs of a chip, also of a mocked one, as ttnn counts them."""
+    """The programs of a chip, also of a mocked one, as ttnn counts them. All sessions of the process share them."""
 
     estimated = False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 from pydantic import BaseModel
@@ -49,6 +49,7 @@ HEADINGS: dict[Kind, str] = {
     "new": "new",
     "gone": "gone",
 }
+_NAMED = 3  # functions or ops that are named with a change
 _TRANSFERS = {
     "uploads": ("uploads", "upload_bytes"),
     "uploads of weights": ("weight_uploads", "weight_upload_bytes"),
@@ -64,7 +65,7 @@ def difference(before: Report, after: Report) -> Difference:
     found = [change for op in {**new.rows, **old.rows} if (change := _of_op(op, old, new)) is not None]
     # Those that weigh most on the host come first.
     found.sort(key=lambda change: (-max(new.bytes(change.subject), old.bytes(change.subject)), change.subject))
-    found += [*_of_share(before.totals, after.totals), *_of_transfers(before, after)]
+    found += [*_of_share(before.totals, after.totals), *_of_transfers(before, after), *_of_cost(before, after)]
     found.sort(key=lambda change: list(HEADINGS).index(change.kind))
     ops = old.rows.keys() | new.rows.keys()
     return Difference(changes=found, unchanged=len(ops) - sum(change.is_op for change in found))
@@ -128,6 +129,34 @@ def _of_transfers(before: Report, after: Report) -> Iterator[Change]:
         if a != b:
             kind: Kind = "regression" if any(y > x for x, y in zip(a, b, strict=True)) else "improvement"
             yield Change(kind=kind, subject=subject, before=_moved(a), after=_moved(b))
+
+
+def _of_cost(before: Report, after: Report) -> Iterator[Change]:
+    """What the device has to do: more is worse. Reports of older versions do not say."""
+    old, new = before.device_calls, after.device_calls
+    if old is not None and new is not None:
+        yield from _more_or_less("ttnn calls", sum(old.values()), sum(new.values()), _by_name(old, new))
+    a, b = before.programs, after.programs
+    if a is not None and b is not None and a.estimated == b.estimated:
+        yield from _more_or_less("new programs", a.new, b.new, _by_name(a.by_op(), b.by_op()))
+    if before.cost is not None and after.cost is not None:
+        moved = before.cost.total.bytes_moved, after.cost.total.bytes_moved
+        if size(moved[0]) != size(moved[1]):
+            yield from _more_or_less("bytes moved on the device", *moved, "", size)
+
+
+def _more_or_less(subject: str, a: int, b: int, why: str, said: Callable[[int], str] = str) -> Iterator[Change]:
+    if a != b:
+        kind: Kind = "regression" if b > a else "improvement"
+        yield Change(kind=kind, subject=subject, before=said(a), after=said(b), reason=why)
+
+
+def _by_name(old: Mapping[str, int], new: Mapping[str, int]) -> str:
+    """The names whose numbers changed most."""
+    changes = {name: new.get(name, 0) - old.get(name, 0) for name in (*old, *new)}
+    most = sorted((name for name in changes if changes[name]), key=lambda name: -abs(changes[name]))
+    more = f", and {len(most) - _NAMED} others" if len(most) > _NAMED else ""
+    return ", ".join(f"{name} {changes[name]:+}" for name in most[:_NAMED]) + more
 
 
 def _moved(figures: list[int]) -> str:

@@ -67,6 +67,13 @@ class ProgramCounts(BaseModel):
     estimated: bool = False  # from shapes, dtypes, layouts and arguments; else ttnn counted them
     made_by: list[ProgramRow] = []  # the most first
 
+    def by_op(self) -> Counter[str]:
+        """How many calls of each op have made."""
+        counts: Counter[str] = Counter()
+        for row in self.made_by:
+            counts[row.op] += row.count
+        return counts
+
 
 class DeviceMemory(BaseModel):
     """The most memory of the device that the session held, as far as it looked: at some of the calls."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from ...costs.programs import Programs
 from ...forks import new_rlock
 from ...settings import Settings
 from .. import chip
@@ -28,7 +27,7 @@ class EmulatedDevice:
         self.lock = self._mock.lock if self._mock is not None else new_rlock()  # ttnn is for one thread at a time
         self.chip_numerics = settings.numerics == "chip"
         self.tt = EmulatedApi(self._mock, settings.numerics)
-        self.programs = self._mock.programs if self._mock is not None else Programs()
+        self.programs = self._mock.programs if self._mock is not None else None  # each session estimates its own
 
     def upload(self, host: torch.Tensor, dtype: str, row_major: bool = False) -> Value:
         """See `Device.upload`."""

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, composed of exact parts: ttnn's own takes no float32 and few head sizes."""
+"""Scaled dot-product attention, composed of exact parts; or fused, see `_fused_attention`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ..conditions import FLOATS, Check, Is, ProgramCheck, Rank, SameDtype
 from ..registry import decomposed, lower
 from ..room import InRoom
 from ..samples import Sample, bools, rand
+from ._fused_attention import fused, is_fused
 from ._growing import padded, unseen
 from .matmul import product
 from .softmax import log_sum_exp
@@ -119,29 +120,39 @@ def attention_in_room(tt, room, query, key, value, is_causal, attn_mask, scale):
     in_room=InRoom(attention_in_room, pads={"attn_mask": -INF}),
 )
 def attention(tt, query, key, value, is_causal, attn_mask, scale):
-    scores = masked_scores(tt, query, key, is_causal, attn_mask, scale)
-    return attended(tt, scores, query, key, value, attn_mask)
+    if not is_fused(tt, query, key, value, is_causal, attn_mask):
+        scores = masked_scores(tt, query, key, is_causal, attn_mask, scale)
+        return attended(tt, scores, query, key, value, attn_mask)
+    output = fused(tt, query, key, value, is_causal, attn_mask, scale)
+
+    def logsumexp():
+        scores = masked_scores(tt, query, key, is_causal, attn_mask, scale)
+        return log_of_sums(tt, scores, query, attn_mask)
+
+    return output, logsumexp
 
 
 def attended(tt, scores, query, key, value, attn_mask):
     """What each query takes of the values, and a function for the logarithm of its scores' sum."""
     weights = cast(tt, by_key_head(tt, weights_of(tt, scores, attn_mask), key), value.dtype)
     output = as_shape(tt, product(tt, weights, value), [*list(query.shape)[:3], value.shape[3]])
+    return output, lambda: log_of_sums(tt, scores, query, attn_mask)
 
-    def logsumexp():
-        result = log_sum_exp(tt, scores, -1, keepdim=True)
-        if attn_mask is not None:
-            result = tt.where(nothing_seen(tt, scores), 0.0, result)
-        return cast(tt, as_shape(tt, result, list(query.shape)[:3]), tt.carrier(torch.float32))
 
-    return output, logsumexp
+def log_of_sums(tt, scores, query, attn_mask):
+    """The logarithm of each query's sum of exponentials; 0 where every key is hidden, as on CPU."""
+    result = log_sum_exp(tt, scores, -1, keepdim=True)
+    if attn_mask is not None:
+        result = tt.where(nothing_seen(tt, scores), 0.0, result)
+    return cast(tt, as_shape(tt, result, list(query.shape)[:3]), tt.carrier(torch.float32))
 
 
 def masked_scores(tt, query, key, is_causal, attn_mask, scale):
     """How much each query attends to each key, before softmax, in float32."""
-    scores = product(tt, by_key_head(tt, query, key), key, transpose_b=True, dtype=tt.float32)
+    factor = 1 / math.sqrt(query.shape[3]) if scale is None else scale
+    scaled = tt.UnaryWithParam(tt.UnaryOpType.MUL_UNARY_SFPU, factor)  # in float32, by the call that makes the product
+    scores = product(tt, by_key_head(tt, query, key), key, transpose_b=True, dtype=tt.float32, activation=scaled)
     scores = as_shape(tt, scores, [*list(query.shape)[:3], key.shape[2]])
-    scores = tt.multiply(scores, 1 / math.sqrt(query.shape[3]) if scale is None else scale)
     if is_causal:
         scores = tt.where(tt.constant(causal(query.shape[2], key.shape[2])), scores, -INF)
     return scores if attn_mask is None else tt.add(scores, attn_mask)

@@ -42,6 +42,9 @@ def test_matmul_transposes(transpose_a, transpose_b):
 def test_matmul_ignores_no_argument():
     with pytest.raises(TypeError, match="activation"):
         REFERENCES["matmul"](whole(2, 2), whole(2, 2), activation="relu")
+    tripled = ttnn.UnaryWithParam(ttnn.UnaryOpType.MUL_UNARY_SFPU, 3.0)
+    product = REFERENCES["matmul"](whole(2, 3), whole(3, 2), activation=tripled)
+    assert torch.equal(product, whole(2, 3) @ whole(3, 2) * 3)
 
 
 @pytest.mark.parametrize(("reduce", "expected"), [("add", [2.0, 14.0]), ("multiply", [2.0, 70.0])])

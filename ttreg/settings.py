@@ -46,6 +46,7 @@ class Settings:
     numerics: str = "golden"
     float32: str = "fast"
     buckets: int | str = DEFAULT_BUCKETS
+    attention: str = "auto"
     trace: str | None = None
     min_upload_numel: int = DEFAULT_MIN_UPLOAD_NUMEL
     l1_small_size: int = DEFAULT_L1_SMALL_SIZE
@@ -66,6 +67,11 @@ class Settings:
                 f"numerics is {self.numerics!r}; expected 'golden' but for device='emulated', since a chip's kernels "
                 "compute what they compute"
             )
+
+    @property
+    def attention_in_lowerings(self) -> str:
+        """What `attention` comes to: who carries float32 in bfloat16 asks for speed."""
+        return "fused" if self.attention == "auto" and self.precision == "bfloat16" else self.attention
 
     @classmethod
     def resolve(cls, keywords: Mapping[str, Any]) -> Settings:
@@ -184,6 +190,9 @@ _OTHER_VARIABLES = ("TTREG_CACHE_DIR",)
 _GIVES = {
     ("float32", "fast"): "float32 products, softmax and norms to three digits on a chip, one ttnn call each",
     ("float32", "exact"): "float32 products, softmax and norms within 1e-5 on a chip, 4 to some 60 ttnn calls each",
+    ("attention", "auto"): 'ttnn\'s fused kernel under precision="bfloat16", and for bfloat16 scores above 128 MiB',
+    ("attention", "fused"): "ttnn's kernel wherever it takes a call of bfloat16: one ttnn call, 3 to 5 times the error",
+    ("attention", "exact"): "attention composed of products and softmax: about 5 ttnn calls, and a matrix of scores",
 }
 
 
@@ -257,6 +266,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "numerics": _one_of("golden", "chip"),
     "float32": _one_of("fast", "exact"),
     "buckets": _buckets,
+    "attention": _one_of("auto", "fused", "exact"),
     "trace": _path,
     "min_upload_numel": _integer,
     "l1_small_size": _integer,

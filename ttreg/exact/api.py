@@ -29,6 +29,8 @@ class Exact:
         if not self._of_float32(a, b):
             return self.plainly("matmul")(a, b, **options)
         made = product(self, a, b, options.get("transpose_a", False), options.get("transpose_b", False))
+        if options.get("activation") is not None:
+            made = self.unary_chain(made, [options["activation"]])  # type: ignore[attr-defined]
         dtype = options.get("dtype") or self.float32
         return made if dtype == self.float32 else self.typecast(made, dtype)  # type: ignore[attr-defined]
 

@@ -26,9 +26,11 @@ class Api:
         uploads: Uploads,
         upload: Callable[[torch.Tensor, str, bool], Value],
         count: Callable[[str], None],
+        attention: str,
     ):
         self._ttnn, self._carriers, self._uploads = ttnn, carriers, uploads
         self._upload, self._count = upload, count
+        self.attention = attention  # "fused" where ttnn's kernel takes a call, "exact" nowhere, "auto" for long ones
         self._made: dict[Callable[[Api], Any], Any] = {}
         self._lately: dict[Hashable, Value] = {}
 

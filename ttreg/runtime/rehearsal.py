@@ -42,7 +42,7 @@ def refuse_too_large(session: Session, plan: Plan, args: tuple, kwargs: dict[str
     held += [tiled(meta.shape, meta.dtype) for meta in plan.outputs]
     if not few and too_large(sum(held), sum(meta.nbytes for meta in metas), arch):
         return refusal_of([str(meta) for meta in metas], held)
-    rehearsed = (ExactRehearsed if session.exact else Rehearsed)(session.carriers, arch)
+    rehearsed = (ExactRehearsed if session.exact else Rehearsed)(session.carriers, arch, session.tt.attention)
     try:
         assert plan.entry is not None
         assert plan.entry.function is not None
@@ -81,8 +81,8 @@ class Rehearsed:
 
     device = None
 
-    def __init__(self, carriers: Carriers, arch: str):
-        self._carriers, self._arch = carriers, arch
+    def __init__(self, carriers: Carriers, arch: str, attention: str):
+        self._carriers, self._arch, self.attention = carriers, arch, attention
         self.calls = 0
 
     def __getattr__(self, name: str) -> Any:

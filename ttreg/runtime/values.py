@@ -51,7 +51,8 @@ class Values:
         self.recorder = Recorder(getattr(device, "programs", None) or Programs(), self.held)
         api = ExactApi if self.exact else Api
         ttnn = CountedApi(getattr(device, "tt", None), self.recorder)  # nothing runs on a device that has none
-        self.tt = api(ttnn, self.carriers, self.uploads, self._constant, self.ledger.converted)
+        attention = settings.attention_in_lowerings
+        self.tt = api(ttnn, self.carriers, self.uploads, self._constant, self.ledger.converted, attention)
         # For each storage, the plan of the fallback that made its content from downloaded tensors.
         self._made_by: dict[int, tuple[Plan, weakref.ref[torch.UntypedStorage]]] = {}
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import ttnn
 
 REFERENCES: dict[str, Callable[..., Any]] = {}
 
@@ -35,11 +36,21 @@ def _matmul(
     transpose_a: bool = False,
     transpose_b: bool = False,
     dtype: Any = None,
+    activation: Any = None,
     compute_kernel_config: Any = None,
 ) -> torch.Tensor:
     """ttnn's golden function always rounds to the factors' dtype; the device sums in float32, and heeds `dtype`."""
     a, b = a.mT if transpose_a else a, b.mT if transpose_b else b
-    return a.float() @ b.float()
+    return activated(a.float() @ b.float(), activation)
+
+
+def activated(values: torch.Tensor, activation: Any) -> torch.Tensor:
+    """The values of a product, times the number that `activation` (a `ttnn.UnaryWithParam`) asks for, if it does."""
+    if activation is None:
+        return values
+    if getattr(activation, "op_type", None) != ttnn.UnaryOpType.MUL_UNARY_SFPU:
+        raise TypeError(f"no lowering uses the activation {activation}")
+    return values * activation.params[0]
 
 
 @reference("typecast")
@@ -119,3 +130,33 @@ def _rotary_embedding_hf(
     """ttnn has no golden function of it; this is its form for a whole sequence, a row of `cos` for each token."""
     first, second = heads.chunk(2, dim=-1)
     return heads * cos + torch.cat([-second, first], dim=-1) * sin
+
+
+@reference("transformer.scaled_dot_product_attention")
+def _scaled_dot_product_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *,
+    attn_mask: torch.Tensor | None = None,
+    is_causal: bool = True,
+    scale: float | None = None,
+    compute_kernel_config: Any = None,
+) -> torch.Tensor:
+    """ttnn's golden function rounds the scores, and takes no heads that share a key."""
+    query, key, value = query.float(), key.float(), value.float()
+    return torch.nn.functional.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        None if attn_mask is None else attn_mask.float(),
+        is_causal=is_causal,
+        scale=scale,
+        enable_gqa=True,
+    )
+
+
+@reference("fill_implicit_tile_padding")
+def _fill_implicit_tile_padding(values: torch.Tensor, fill_value: float) -> torch.Tensor:
+    """What is filled is no value of the tensor."""
+    return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     approximations,  # noqa: F401
+    attention,  # noqa: F401
     bfloat16,  # noqa: F401
     binary,  # noqa: F401
     convolutions,  # noqa: F401

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ..references import activated
 from .elements import added
 from .products import phases, product
 from .table import Values, float32, kernel
@@ -32,9 +33,11 @@ def matmul(
     transpose_a: bool = False,
     transpose_b: bool = False,
     dtype: Any = None,
+    activation: Any = None,
     compute_kernel_config: Any = None,
 ) -> torch.Tensor:
     """The product in float32."""
     del dtype  # the result's dtype; the packer casts to it
     a, b = a.mT if transpose_a else a, b.mT if transpose_b else b
-    return product(a.float(), b.float(), phases(compute_kernel_config, float32(a, b)))
+    made = product(a.float(), b.float(), phases(compute_kernel_config, float32(a, b)))
+    return activated(made, activation)

@@ -14,7 +14,10 @@ from .bits import to_bfloat16
 _COPIES = frozenset(("reshape", "slice", "concat", "gather", "embedding", "moreh_getitem"))
 # The packer gets their results in float32 and rounds halves away from 0. Other kernels round before, halves to even.
 _ROUNDED_BY_THE_PACKER = frozenset(
-    ("matmul", "linear", "conv2d", "softmax", "layer_norm", "batch_norm", "add", "subtract", "rsub")
+    (
+        *("matmul", "linear", "conv2d", "softmax", "layer_norm", "batch_norm", "add", "subtract", "rsub"),
+        "transformer.scaled_dot_product_attention",
+    )
 )
 
 

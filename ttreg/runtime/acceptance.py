@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..call import Call
-from ..memory.tensor import DeviceTensor
+from ..memory.tensor import DeviceTensor, metadata_of
 from ..meta import Meta, dtype_name
 from ..plan import Plan
 from ..refusal import EMPTY, HOST_MEMORY, NOT_CARRIED, OUT_DTYPE, PART_WRITTEN, Refusal, unjudged
@@ -19,6 +19,7 @@ from .constants import refuse_constants
 from .image_plans import of_images
 from .layouts import as_on_cpu
 from .rehearsal import refuse_too_large
+from .rooms import may_grow
 from .session import Session
 
 
@@ -127,8 +128,9 @@ def prepare(asked: Asked, plan: Plan) -> bool:
     for slot in plan.slots:
         slot.as_held = _is_as_held(session, slot.arrival, slot.of(asked.args, asked.kwargs))
     plan.of_images = of_images(plan, asked.as_call_of(entry), asked.args, asked.kwargs)
-    if session.makes_room and not plan.written:
-        plan.in_room = entry.in_room
+    if session.makes_room and entry.in_room is not None and not plan.written:
+        metas = [metadata_of(tensor) for slot in plan.slots for tensor in slot.tensors(asked.args, asked.kwargs)]
+        plan.in_room = entry.in_room if not entry.in_room.grows or may_grow(plan, metas) else None
     plan.refusal = refuse_too_large(session, plan, asked.args, asked.kwargs)
     return plan.refusal is None
 

@@ -22,7 +22,7 @@ from ..exact.cost import TooDear
 from ..memory.longer import shortened, stretched, stretched_view
 from ..memory.padding import tiled
 from ..memory.relayout import route
-from ..memory.tensor import DeviceTensor, metadata_of
+from ..memory.tensor import DeviceTensor
 from ..meta import Meta
 from ..modes import without_modes
 from ..plan import Plan
@@ -42,6 +42,13 @@ _SMALL_NBYTES = 1 << 20
 
 # Of the table that says of each element of a matrix in which row it is.
 _MOST_PLACES = 1 << 21
+
+
+def may_grow(plan: Plan, metas: list[Meta]) -> bool:
+    """Whether a call that puts these tensors together may append to one that grows."""
+    parts, total = [meta for meta in metas if meta.numel], plan.outputs[0]
+    alike = all(meta.dtype is total.dtype for meta in parts)
+    return len(parts) in (1, 2) and alike and total.dtype.is_floating_point and _dim(plan) == total.ndim - 2
 
 
 def run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any], exactly: Exactly) -> Any:
@@ -128,9 +135,7 @@ def _appended(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any])
         return None
     cell, meta, dim, total = first._cell, first._meta, _dim(plan), plan.outputs[0]
     count = total.shape[dim] - meta.shape[dim]
-    if count > _MOST_ROWS or cell.appended != dim or meta is not cell.root or dim != meta.ndim - 2:
-        return None
-    if not meta.dtype == metadata_of(tensors[1]).dtype == total.dtype or not total.dtype.is_floating_point:
+    if count > _MOST_ROWS or cell.appended != dim or meta is not cell.root:
         return None
     longer, size = cell.longer, None
     if longer is not None and longer.root.shape[dim] >= total.shape[dim]:

@@ -42,15 +42,17 @@ wrong-calls: setup ## change each argument of each entry's calls, and hold what 
 soak: setup ## run programs that go on for thousands of steps, and see that the process takes no more memory (SOAK_STEPS=3000)
 	SOAK_STEPS=$(SOAK_STEPS) $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) -m "long or not long" tests/soak $(ARGS)
 
-bench: setup ## measure what ttreg adds to ttnn's host time, op by op and in whole models (five minutes)
+bench: setup ## measure what ttreg adds to ttnn's host time, op by op and in whole models (ten minutes)
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/models.py
+	$(BIN)/python benchmarks/handwritten.py
 	$(BIN)/python benchmarks/decoding.py
 
 performance: setup ## measure all of that, and every op, and bring docs/performance.md up to date
 	$(BIN)/python benchmarks/overhead.py --json > benchmarks/results/overhead.json.new
 	$(BIN)/python benchmarks/parts.py --json > benchmarks/results/parts.json.new
 	$(BIN)/python benchmarks/models.py --json > benchmarks/results/models.json.new
+	$(BIN)/python benchmarks/handwritten.py --json > benchmarks/results/handwritten.json.new
 	$(BIN)/python benchmarks/decoding.py --json > benchmarks/results/decoding.json.new
 	$(BIN)/python benchmarks/exact.py --json > benchmarks/results/exact.json.new
 	$(BIN)/python benchmarks/flat.py --json > benchmarks/results/flat.json.new

@@ -8,11 +8,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import attrgetter
+from types import ModuleType
 from typing import Any
 
 import torch
 
 from ttreg.bench.timing import under
+from ttreg.devices.base import Namespace
 from ttreg.report import Report
 from ttreg.runtime.session import Session
 
@@ -73,6 +76,18 @@ def gpt() -> Program:
     return Program(decode, lambda: tuple(torch.randint(0, 50000, (1, 1)) for _ in range(TOKENS)), reads=TOKENS)
 
 
+def decoding(model: Any, tokens: int) -> Program:
+    """A language model that is given tokens one by one, with a cache of keys and values; each one's scores are read."""
+    from transformers import DynamicCache
+
+    def decode(*given: torch.Tensor) -> list[torch.Tensor]:
+        cache = DynamicCache(config=model.config)
+        return [model(token, past_key_values=cache, use_cache=True).logits for token in given]
+
+    size = model.config.vocab_size
+    return Program(decode, lambda: tuple(torch.randint(0, size, (1, 1)) for _ in range(tokens)), reads=tokens)
+
+
 def mtcnn() -> Program:
     """The three networks of the face detector, on what they see of a picture; it looks at values between them."""
     from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
@@ -129,17 +144,20 @@ def programs(chip: Any) -> int:
 class Counting:
     """A device's ttnn, which counts the calls of each function and the device programs that they make.
 
-    What it counts while it is in the device's place is that of sessions which are opened then.
+    It counts for sessions that are opened while it is in the device's place. Without `api` it calls what was there.
     """
 
-    def __init__(self, device: Any):
-        self.api = device.tt
-        self.device = self.api.device
+    def __init__(self, device: Any, api: Any = None):
+        self.device, self._api = device.tt.device, api or device.tt
         self.calls: Counter[str] = Counter()
         self.programs: Counter[str] = Counter()
+        self.most = 0  # the largest of what `after_each` finds
+        self.after_each: Callable[[], int] | None = None
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self.api, name)
+        found = attrgetter(name)(self._api)
+        if isinstance(found, (ModuleType, Namespace)):
+            return Namespace(self, name)
         if not callable(found) or isinstance(found, type):
             return found
 
@@ -148,6 +166,8 @@ class Counting:
             result = found(*args, **kwargs)
             self.calls[name] += 1
             self.programs[name] += self.device.num_program_cache_entries() - before
+            if self.after_each is not None:
+                self.most = max(self.most, self.after_each())
             return result
 
         return call

@@ -103,7 +103,7 @@ def counted(name: str, way: str, tokens: int) -> dict[str, Any]:
     expected = generate(model, prompt, tokens)
     device: Any = open_device(WAYS[way])
     before = programs(device)
-    api, seen = Counting(device), list[int]()
+    own, api, seen = device.tt, Counting(device), list[int]()
     device.tt = api
     session = Session(WAYS[way], device)
     given = expected if device.name == "mock" else None
@@ -120,7 +120,7 @@ def counted(name: str, way: str, tokens: int) -> dict[str, Any]:
             by_call = +api.programs
             generate(model, prompt, tokens, given=given)
     finally:
-        device.tt = api.api
+        device.tt = own
     if not torch.equal(found, expected):
         raise AssertionError(f"the device has generated {found.tolist()}, and CPU {expected.tolist()}")
     again = programs(device) - seen[-1]

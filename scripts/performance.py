@@ -42,6 +42,7 @@ def page(text: str) -> str:
         "overhead": overhead,
         "parts": parts,
         "models": models,
+        "handwritten": handwritten,
         "decoding": decoding,
         "exact": exact,
         "flat": flat,
@@ -124,6 +125,26 @@ def models(figures: dict[str, Any]) -> Iterator[str]:
             f"{model['most_dram_bytes'] / 2**20:.0f}",
             f"{model['most_resident_bytes'] / 2**20:.0f}",
         )
+
+
+def handwritten(figures: dict[str, Any]) -> Iterator[str]:
+    """The tables of benchmarks/handwritten.py, one for each dtype."""
+    yield f"{machine(figures)}; medians of {figures['rounds']} forwards. ttreg / hand-written:"
+    ways = ("ttreg", "hand-written")
+    counted = {"ttnn_calls": "ttnn calls", "first_programs": "programs at first", "later_programs": "a forward later"}
+    for dtype, middle in figures["median"].items():
+        yield ""
+        yield row(dtype, *counted.values(), "a token", "MiB of DRAM", "ms", *middle)
+        yield row(*["---"] * (len(counted) + len(middle) + 4))
+        for name, model in figures["models"].items():
+            found = model[dtype]
+            cells = [" / ".join(str(found[way][count]) for way in ways) for count in counted]
+            tokens = [found[way]["programs_per_token"] for way in ways]
+            cells.append("–" if None in tokens else " / ".join(f"{each:.1f}" for each in tokens))
+            cells.append(" / ".join(f"{found[way]['most_dram_bytes'] / 2**20:.0f}" for way in ways))
+            cells.append(" / ".join(f"{found['milliseconds'][way]:.1f}" for way in ways))
+            yield row(name, *cells, *(f"{found['ratios'][ratio]:.2f}" for ratio in middle))
+        yield row("median", *[""] * (len(counted) + 3), *(f"{value:.2f}" for value in middle.values()))
 
 
 def decoding(figures: dict[str, Any]) -> Iterator[str]:

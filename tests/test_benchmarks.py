@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
+import torch
+
+from ttreg.devices import open_device
+from ttreg.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
@@ -16,6 +24,7 @@ FEW = {
     "decoding": ["GPT-2, mocked chip", "--tokens", "3"],
     "exact": ["MTCNN's networks"],
     "flat": ["--live", "50", "--ops", "200", "--signatures", "20"],
+    "handwritten": ["--only", "Llama, 32 tokens", "--small", "--rounds", "2"],
     "min_upload": ["--rounds", "2"],
     "models": ["MTCNN's networks", "--rounds", "2"],
     "numerics": ["LSTM cell, two steps"],
@@ -56,6 +65,39 @@ def test_decoding_counts_the_programs_of_each_token():
     assert found["steps"][0] == found["first_token"]
     assert found["prompt"] > found["again"]
     assert sum(found["calls"].values()) == sum(found["steps"][1:]) == 2 * found["per_token"]
+
+
+def test_handwritten_measures_both_ways():
+    figures = json.loads(printed("handwritten", "--json").splitlines()[-1])
+    for dtype, found in figures["models"]["Llama, 32 tokens"].items():
+        for way in ("ttreg", "hand-written"):
+            assert sum(found[way]["calls"].values()) == found[way]["ttnn_calls"]
+            assert found[way]["first_programs"] > found[way]["programs_per_token"] >= found[way]["later_programs"] == 0
+            assert found[way]["most_dram_bytes"] > 2**20
+            assert found["milliseconds"][way] > 0
+        assert found["hand-written"]["programs_per_token"] == 0  # its cache is as long as it will be
+        assert figures["median"][dtype] == found["ratios"]
+
+
+@pytest.fixture
+def by_hand(monkeypatch):
+    """The benchmark of hand-written models, as a module."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("handwritten")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["BERT-base", "ViT-B/16", "ResNet-50", "GPT-2, 32 tokens", "Llama, 32 tokens"])
+def test_a_hand_written_model_computes_what_pytorch_does(name, dtype, by_hand):
+    device = open_device(Settings(device="emulated"))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        pair = by_hand.PAIRS[name](True)
+        assert by_hand.held_to_pytorch(pair, dtype, device)["correlation"] > 0.999
+        outputs = pair.program.outputs
+        other = replace(pair.program, outputs=lambda *inputs: [output.flip(-1) for output in outputs(*inputs)])
+        with pytest.raises(AssertionError, match="correlation"):
+            by_hand.held_to_pytorch(replace(pair, program=other), dtype, device)
 
 
 def test_min_upload_prints_a_table():

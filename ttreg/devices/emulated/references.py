@@ -91,6 +91,7 @@ def _max_pool2d(
     ceil_mode: bool = False,
     dtype: Any = None,
     output_layout: Any = None,
+    memory_config: Any = None,
 ) -> torch.Tensor:
     """ttnn's golden function needs a package of ttnn's own repository."""
     images = values.reshape(batch_size, input_h, input_w, channels).permute(0, 3, 1, 2)

@@ -191,6 +191,9 @@ def test_products_by_hand():
     assert device_call("transformer.scaled_dot_product_attention", (q, q, q), {"is_causal": False}, q).flops == (
         4 * 2 * 64 * 64 * 32
     )
+    vector = value(40)
+    assert device_call("matmul", (vector, vector), {}, value()).flops == 2 * 32 * 64 * 32
+    assert device_call("matmul", (value(7, 40), vector), {}, value(7)).flops == 2 * 32 * 64 * 32
 
 
 def test_the_bound_is_the_longer_of_the_two_times():

@@ -33,7 +33,7 @@ def _product(a: tuple[int, ...], out: tuple[int, ...], transposed: bool) -> int:
     rows, inner = (1, *a)[-2:]
     if transposed:
         inner = rows
-    *batch, rows, columns = (1, *out) if len(out) == 1 else out
+    *batch, rows, columns = (1, 1, *out)
     return 2 * prod(batch) * _padded(rows) * _padded(inner) * _padded(columns)
 
 

@@ -104,12 +104,19 @@ def attention_in_room(tt, room, query, key, value, is_causal, attn_mask, scale):
     keys = room.get("key")
     if keys is None or keys.dim != 2 or room.get("value") != keys or len(room) > 2 or is_causal:
         return None
-    scores = masked_scores(tt, query, key, False, None, scale)
-    scores = tt.add(scores, unseen(tt, keys.size, keys.length))
+    mask = unseen(tt, keys.size, keys.length)
     if attn_mask is not None:
         dim = len(attn_mask.shape) - 1
-        scores = tt.add(scores, padded(tt, attn_mask, dim, keys.size) if attn_mask.shape[dim] > 1 else attn_mask)
-    return attended(tt, scores, query, key, value, attn_mask)
+        own = padded(tt, attn_mask, dim, keys.size) if attn_mask.shape[dim] > 1 else attn_mask
+        mask = tt.add(own, cast(tt, mask, own.dtype))
+
+    def scores():
+        return tt.add(masked_scores(tt, query, key, False, None, scale), mask)
+
+    if not is_fused(tt, query, key, value, False, attn_mask):
+        return attended(tt, scores(), query, key, value, attn_mask)
+    output = fused(tt, query, key, value, False, cast(tt, mask, query.dtype), scale)
+    return output, lambda: log_of_sums(tt, scores(), query, attn_mask)
 
 
 @lower(

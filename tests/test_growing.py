@@ -29,10 +29,10 @@ def in_room(session) -> int:
     return session.report().buckets.calls
 
 
-def attend(queries: int = 1, steps: int = 4, dtype=torch.float32, heads: int = 4, mask=None):
-    key, value = grown(steps, 2, heads, 5, 8, dtype=dtype), grown(steps, 2, heads, 5, 8, dtype=dtype)
+def attend(queries: int = 1, steps: int = 4, dtype=torch.float32, heads: int = 4, mask=None, width: int = 8):
+    key, value = grown(steps, 2, heads, 5, width, dtype=dtype), grown(steps, 2, heads, 5, width, dtype=dtype)
     torch.manual_seed(1)
-    query = torch.randn(2, 4, queries, 8, dtype=dtype)
+    query = torch.randn(2, 4, queries, width, dtype=dtype)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=heads < 4)
 
 
@@ -208,6 +208,20 @@ def test_under_other_settings(keywords):
         made = attend(steps=3)
         assert in_room(session) == 7
     assert torch.allclose(made, wanted, atol=2e-2 if "precision" in keywords else 1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_fused_attention_where_it_is_asked_for(watched, masked):
+    mask = torch.randn(2, 1, 1, 9).bfloat16() if masked else None
+    wanted = attend(dtype=torch.bfloat16, width=32, mask=mask)
+    calls = []
+    watched(lambda name, *_: calls.append(name))
+    with ttreg.device_mode(device="emulated", min_upload_numel=0, attention="fused") as session:
+        made = attend(dtype=torch.bfloat16, width=32, mask=mask)
+        assert in_room(session) == 9
+    assert torch.allclose(made, wanted, atol=3e-2)
+    assert any("scaled_dot_product_attention" in name for name in calls)
+    assert "softmax" not in calls
 
 
 def test_gradients_flow_through_a_cache(device):

@@ -88,9 +88,7 @@ def batch_norm_of_rows(tt, x, weight, bias, mean, variance, eps):
 
     key = ("scale and shift", eps, weight is None, len(shape))
     scale, shift = tt.prepared(given[0], key, scale_and_shift, given[1:])
-    if x.dtype == tt.float32:
-        return tt.addcmul(shift, x, scale, value=1.0)
-    return cast(tt, tt.add(tt.multiply(widen(tt, x), scale), shift), x.dtype)
+    return cast(tt, tt.addcmul(shift, widen(tt, x), scale, value=1.0), x.dtype)
 
 
 def batch_norm_of_itself(tt, x, weight, bias, eps):

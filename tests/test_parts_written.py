@@ -48,9 +48,30 @@ WRITES = {
 }
 
 
-@pytest.mark.parametrize("name", WRITES)
+NAMED = {
+    "elements of a mask": (X, lambda x: x.__setitem__(x > 0, 0.0)),
+    "elements of a mask, in a part": (X, lambda x: x[:, 2:5].__setitem__(x[:, 2:5] > 0, 1.0)),
+    "rows of a mask": (X, lambda x: x.__setitem__(x[:, 0] > 0, 7.0)),
+    "rows, the last of two counts": (X, lambda x: x.__setitem__(torch.tensor([4, 1, 4]), x[:3] + 1)),
+    "pairs of indices from the end": (X, lambda x: x.__setitem__((torch.tensor([0, -1]), torch.tensor([1, 2])), 5.0)),
+    "indices apart": (CACHE, lambda x: x.__setitem__((torch.tensor([1, 0]), slice(None), torch.tensor([2, 2])), 3.0)),
+    "a position of a cache": (
+        CACHE,
+        lambda x: x.__setitem__((slice(None), slice(None), torch.tensor([5])), x[:, :, :1] + 1),
+    ),
+    "added rows": (X, lambda x: x.index_put_((torch.tensor([4, 1, 4]),), x[:3] + 1, accumulate=True)),
+    "added at a mask": (X, lambda x: x.index_put_((x > 0,), x.sum(), accumulate=True)),
+    "slices copied into a part": (CACHE, lambda x: x[1].index_copy_(1, torch.tensor([3]), x[0, :, :1] + 1)),
+    "slices added to a part": (X, lambda x: x[:, 1:3].index_add_(0, torch.tensor([3, 3]), x[:2, :2] + 1)),
+    "elements added to a part": (X, lambda x: x[1:3].scatter_add_(1, torch.tensor([[3, 1], [2, 2]]), x[:2, :2] + 1)),
+    "filled slices": (X, lambda x: x.index_fill_(1, torch.tensor([3, 1]), 5.0)),
+    "filled slices of a part": (CACHE, lambda x: x[:, 1].index_fill_(-1, torch.tensor([0, 2]), float("inf"))),
+}
+
+
+@pytest.mark.parametrize("name", [*WRITES, *NAMED])
 def test_the_rest_stays_on_the_device(name):
-    content, write = WRITES[name]
+    content, write = (WRITES | NAMED)[name]
     expected = content.clone()
     write(expected)
     with ttreg.device_mode(device="emulated", validate=True, min_upload_numel=0) as session:
@@ -76,6 +97,30 @@ def test_a_part_is_written_on_the_device_when_the_host_has_only_read_the_whole()
     expected[:, 2] = 5
     torch.testing.assert_close(doubled, expected * 2)
     torch.testing.assert_close(x, expected)
+
+
+def test_a_part_of_a_convolutions_image_is_written_on_the_device():
+    def program(tensor):
+        image = torch.nn.functional.conv2d(tensor(CACHE[None, 0]), tensor(torch.full((2, 3, 3, 3), 0.25)))
+        alias = image.flatten()
+        image[:, 1, ::2] = 0
+        return image + 1, alias * 2
+
+    with ttreg.device_mode(device="emulated", validate=True, min_upload_numel=0) as session:
+        given = program(session.to_device)
+        assert session.report().transfers.downloads == 0
+    torch.testing.assert_close(given, program(torch.clone), rtol=1e-2, atol=1e-2)
+
+
+def test_an_index_out_of_bounds_raises_as_on_cpu():
+    def message(x):
+        with pytest.raises(IndexError) as raised:
+            x[torch.tensor([6])] = 1
+        return str(raised.value)
+
+    with ttreg.device_mode(device="emulated", min_upload_numel=0) as session:
+        given = message(session.to_device(X))
+    assert given == message(X.clone())
 
 
 def test_memory_that_numpy_has_is_written_where_it_is():

@@ -13,6 +13,7 @@ from ..samples import Sample, ints, rand
 from ._special import log1p_exp_of_minus_abs
 from .vocabulary import (
     BF16,
+    DENORMALS_ARE_ZERO,
     NAN_IS_A_LIMIT,
     cast,
     contiguous,
@@ -76,6 +77,7 @@ def relu(tt, self):
     aten.gelu.default,
     samples=called({"approximate": "none"}, {"approximate": "tanh"}),
     takes=FLOATS,
+    chip="of an infinity it is one, where PyTorch's kernels for vectors give NaN",
 )
 def gelu(tt, self, approximate):
     return tt.gelu(self, variant=gelu_variant(tt, approximate))
@@ -90,7 +92,10 @@ def gelu_variant(tt: Any, approximate: str) -> Any:
 ELU_CALLS = ({"alpha": 0.5}, {"alpha": 1.6732632, "scale": 1.050701}, {"alpha": 2.0, "scale": 1.5, "input_scale": 0.5})
 
 
-@lower(aten.elu.default, samples=called(*ELU_CALLS), takes=FLOATS, chip="NaN whose sign bit is set becomes -alpha")
+NAN_IS_ALPHA = "NaN whose sign bit is set becomes -alpha"
+
+
+@lower(aten.elu.default, samples=called(*ELU_CALLS), takes=FLOATS, chip=NAN_IS_ALPHA)
 def elu(tt, self, alpha, scale, input_scale):
     if input_scale == 1:
         return scaled(tt, tt.elu(self, alpha=float(alpha)), scale)
@@ -98,7 +103,7 @@ def elu(tt, self, alpha, scale, input_scale):
     return tt.where(tt.gtz(self), scaled(tt, self, scale), negative)
 
 
-@lower(aten.celu.default, samples=called({"alpha": 0.5}, {"alpha": 3.0}), takes=FLOATS)
+@lower(aten.celu.default, samples=called({"alpha": 0.5}, {"alpha": 3.0}), takes=FLOATS, chip=NAN_IS_ALPHA)
 def celu(tt, self, alpha):
     return tt.celu(self, alpha=float(alpha))
 
@@ -186,6 +191,7 @@ def prelu_samples():
     aten._prelu_kernel.default,
     samples=prelu_samples,
     takes=FLOATS,
+    chip=DENORMALS_ARE_ZERO,
     when=[SameDtype(("self", "weight"), because="PyTorch raises")],
 )
 def prelu(tt, self, weight):

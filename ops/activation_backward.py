@@ -11,7 +11,7 @@ from ..registry import lower
 from ..samples import Sample, rand
 from ._special import normal_cdf, normal_density
 from .activation import ELU_CALLS, gelu_variant
-from .vocabulary import BF16, element, first_strides, in_float32, not_above, of_sigmoid, scaled
+from .vocabulary import BF16, DENORMALS_ARE_ZERO, element, first_strides, in_float32, not_above, of_sigmoid, scaled
 
 aten = torch.ops.aten
 
@@ -48,7 +48,13 @@ def only_where(tt: Any, mask: Any, grad: Any) -> Any:
 BOTH = ("grad_output", "self")
 
 
-@lower(aten.threshold_backward.default, samples=gradients((0,), (0.5,)), takes=FLOATS, when=[SameDtype(BOTH)])
+@lower(
+    aten.threshold_backward.default,
+    samples=gradients((0,), (0.5,)),
+    takes=FLOATS,
+    when=[SameDtype(BOTH)],
+    chip=DENORMALS_ARE_ZERO,
+)
 def threshold_backward(tt, grad_output, self, threshold):
     return zero_where(tt, tt.le(self, not_above(tt, threshold, self)), grad_output)
 
@@ -85,7 +91,13 @@ def gelu_backward(tt, grad_output, self, approximate):
 def lower_by_result(op, low, high, gradient):
     """The entry of a gradient that follows from what the function gave, which is from `low` to `high`."""
 
-    @lower(op, samples=gradients(low=low, high=high), takes=FLOATS, when=[SameDtype(("grad_output", "output"))])
+    @lower(
+        op,
+        samples=gradients(low=low, high=high),
+        takes=FLOATS,
+        when=[SameDtype(("grad_output", "output"))],
+        chip=DENORMALS_ARE_ZERO,
+    )
     def backward(tt, grad_output, output):
         return in_float32(tt, lambda grad, y: gradient(tt, grad, y), grad_output, output)
 

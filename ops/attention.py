@@ -15,7 +15,7 @@ from ._fused_attention import fused, is_fused
 from ._growing import padded, unseen
 from .matmul import product
 from .softmax import log_sum_exp
-from .vocabulary import accurate, as_shape, cast, from_sizes, reduce, widen
+from .vocabulary import NAN_IS_A_NUMBER, accurate, as_shape, cast, from_sizes, reduce, widen
 
 aten = torch.ops.aten
 attention_op = aten._scaled_dot_product_flash_attention_for_cpu.default
@@ -125,6 +125,7 @@ def attention_in_room(tt, room, query, key, value, is_causal, attn_mask, scale):
     takes=FLOATS,
     when=WHEN,
     in_room=InRoom(attention_in_room, pads={"attn_mask": -INF}),
+    chip=NAN_IS_A_NUMBER,
 )
 def attention(tt, query, key, value, is_causal, attn_mask, scale):
     if not is_fused(tt, query, key, value, is_causal, attn_mask):
@@ -205,6 +206,7 @@ def backward_samples():
     samples=backward_samples,
     takes=FLOATS,
     when=[SameDtype(("grad_out", "query", "out")), *WHEN],
+    chip=NAN_IS_A_NUMBER,
 )
 def attention_backward(tt, grad_out, query, key, value, out, logsumexp, is_causal, attn_mask, scale):
     scores = masked_scores(tt, query, key, is_causal, attn_mask, scale)

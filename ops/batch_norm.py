@@ -24,7 +24,7 @@ from .normalization import (
     shaped,
     statistics_on_cpu,
 )
-from .vocabulary import accurate, as_shape, cast, shape_of, widen
+from .vocabulary import NAN_IS_A_NUMBER, accurate, as_shape, cast, shape_of, widen
 
 aten = torch.ops.aten
 
@@ -160,6 +160,7 @@ def batch_norm_samples():
     samples=batch_norm_samples,
     outputs=batch_norm_on_cpu,
     takes=IMAGES,
+    chip=f"in training, {NAN_IS_A_NUMBER}",
     when=[
         *BATCH_NORM,
         Check(
@@ -210,6 +211,7 @@ def no_stats_samples():
     samples=no_stats_samples,
     outputs=batch_norm_on_cpu,
     takes=FLOATS,
+    chip=NAN_IS_A_NUMBER,
     when=[ONE_DTYPE, ONE_EACH, EPSILON, Is("training", True)],
 )
 def native_batch_norm_legit_no_stats(tt, input, weight, bias, momentum, eps):

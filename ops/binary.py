@@ -17,6 +17,7 @@ from ..specs import together
 from ._special import log1p_exp_of_minus_abs
 from .vocabulary import (
     BF16,
+    DENORMALS_ARE_ZERO,
     FITS,
     NAN_IS_LOST,
     by_number,
@@ -139,14 +140,18 @@ def rsub(tt, self, other, alpha):
     return summed(tt, lambda a, b: tt.rsub(b, a), other, self, alpha)
 
 
-@lower(aten.mul.Scalar, samples=by_number(2.5, 3), takes=ADDABLE, when=[FITS])
-@lower(aten.mul.Tensor, samples=mul_samples, takes=MULTIPLIED, when=[FITS])
+@lower(aten.mul.Scalar, samples=by_number(2.5, 3), takes=ADDABLE, when=[FITS], chip=DENORMALS_ARE_ZERO)
+@lower(aten.mul.Tensor, samples=mul_samples, takes=MULTIPLIED, when=[FITS], chip=DENORMALS_ARE_ZERO)
 def mul(tt, self, other):
     return by_operand(tt, tt.multiply, operand(tt, self, other), operand(tt, other, self))
 
 
 # ttnn's function has aten's name and meaning; what its samples are drawn from.
 OF_TWO_TENSORS = {"atan2": (-2.0, 2.0), "hypot": (-2.0, 2.0)}
+ON_A_CHIP = {
+    "atan2": "of 0 and a number below 1.2e-38, it is NaN",
+    "hypot": f"numbers above 1.8e19 overflow, and NaN beside an infinity is NaN; {DENORMALS_ARE_ZERO}",
+}
 OF_ANY_ORDER = ("maximum", "minimum")
 
 
@@ -157,8 +162,8 @@ def extremum_samples():
 
 
 for name, domain in OF_TWO_TENSORS.items():
-    odd = "numbers above 1.8e19 overflow, and NaN beside an infinity is NaN" if name == "hypot" else ""
-    lower(getattr(aten, name).default, samples=two_tensors(*domain), takes=FLOATING, chip=odd)(direct_of_two(name))
+    op = getattr(aten, name).default
+    lower(op, samples=two_tensors(*domain), takes=FLOATING, chip=ON_A_CHIP[name])(direct_of_two(name))
 
 for name in OF_ANY_ORDER:
     lower(getattr(aten, name).default, samples=extremum_samples, takes=MOVED, chip=NAN_IS_LOST)(direct_of_two(name))
@@ -180,9 +185,9 @@ def xlogy_of_number():
         yield Sample(*reversed([sample.args[0].abs(), sample.args[1]]))
 
 
-@lower(aten.xlogy.Scalar_Self, samples=xlogy_of_number, takes=FLOATING)
-@lower(aten.xlogy.Scalar_Other, samples=xlogy_by_number, takes=FLOATING)
-@lower(aten.xlogy.Tensor, samples=xlogy_samples, takes=FLOATING, outputs=first_strides)
+@lower(aten.xlogy.Scalar_Self, samples=xlogy_of_number, takes=FLOATING, chip=DENORMALS_ARE_ZERO)
+@lower(aten.xlogy.Scalar_Other, samples=xlogy_by_number, takes=FLOATING, chip=DENORMALS_ARE_ZERO)
+@lower(aten.xlogy.Tensor, samples=xlogy_samples, takes=FLOATING, outputs=first_strides, chip=DENORMALS_ARE_ZERO)
 def xlogy(tt, self, other):
     # ttnn's xlogy is 1e-3 off, and not 0 where a number is 0.
     x, y = filled(tt, self, other), filled(tt, other, self)

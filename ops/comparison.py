@@ -11,7 +11,18 @@ from ..conditions import FLOATS, MOVABLE
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from ..specs import together
-from .vocabulary import BF16, FITS, by_number, element, filled, first_strides, int32, operand, two_tensors
+from .vocabulary import (
+    BF16,
+    DENORMALS_ARE_ZERO,
+    FITS,
+    by_number,
+    element,
+    filled,
+    first_strides,
+    int32,
+    operand,
+    two_tensors,
+)
 
 aten = torch.ops.aten
 
@@ -90,8 +101,9 @@ def bits_and_numbers():
 
 for name in COMPARISONS:
     packet, lowering = getattr(aten, name), into_bool(name)
-    lower(packet.Tensor, samples=compared, takes=together(PAIR, MOVABLE))(lowering)
-    lower(packet.Scalar, samples=compared_to_numbers, takes=together(PAIR, MOVABLE), when=[FITS])(lowering)
+    given = {"takes": together(PAIR, MOVABLE), "chip": DENORMALS_ARE_ZERO}
+    lower(packet.Tensor, samples=compared, **given)(lowering)
+    lower(packet.Scalar, samples=compared_to_numbers, when=[FITS], **given)(lowering)
 
 for name in LOGICAL:
     # Bringing the operands to one dtype does not change which elements are 0.

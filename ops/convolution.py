@@ -13,7 +13,7 @@ from ..pytorch_private import suggest_memory_format
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import ChannelsLast, Tensor, Weight
-from .vocabulary import accurate, as_shape, cut
+from .vocabulary import NAN_IS_A_NUMBER, accurate, as_shape, cut
 
 aten = torch.ops.aten
 
@@ -117,6 +117,7 @@ def misfit(call):
         "weight": Weight(FLOATS, row_major=True),
         "bias": Tensor(FLOATS, row_major=True),
     },
+    chip=NAN_IS_A_NUMBER,
     when=[
         SameDtype(("input", "weight", "bias")),
         Rank("input", (3, 4), because="ttnn.conv2d takes images; it has no conv3d but an experimental one"),

@@ -13,8 +13,8 @@ from ..samples import Sample, rand
 from ..specs import Tensor, together
 from .embedding import rows_among
 from .matmul import product
-from .norms import INF, ORDERS, order_of, vector_norm_of
-from .vocabulary import BF16, HELD, as_shape, at_most, cast, from_sizes, reduce, widen
+from .norms import INF, OF_POWERS, ORDERS, PASSES_NAN, order_of, vector_norm_of
+from .vocabulary import BF16, HELD, NAN_IS_A_NUMBER, as_shape, at_most, cast, from_sizes, reduce, widen
 
 aten = torch.ops.aten
 
@@ -44,6 +44,7 @@ def subtracts_bool(call: Call) -> str | None:
     samples=dist_samples,
     takes=together(PAIR, FLOATS),
     when=[Check("no bool", subtracts_bool, because="PyTorch subtracts none")],
+    chip=PASSES_NAN,
 )
 def dist(tt, self, other, p):
     difference = tt.subtract(self, other)  # rounded to the dtype, as in PyTorch
@@ -81,6 +82,7 @@ def row_samples():
     aten._cdist_forward.default,
     samples=row_samples,
     takes={"x1": ROWS, "x2": ROWS},
+    chip=f"{OF_POWERS}; where PyTorch takes a product of matrices, {NAN_IS_A_NUMBER}",
     when=[
         OneOf("compute_mode", (None, 0, 1, 2)),
         Rank("x1", range(2, 6), because="the pairs take another dimension"),
@@ -149,6 +151,7 @@ def pair_samples():
     aten._pdist_forward.default,
     samples=pair_samples,
     takes={"self": ROWS},
+    chip=OF_POWERS,
     when=[
         Rank("self", (2,), because="torch.pdist takes no others"),
         AtLeast("p", 0, because="torch.pdist takes no others"),

@@ -14,6 +14,7 @@ from ..samples import Sample, bools, rand
 from ..specs import together
 from .vocabulary import (
     BF16,
+    DENORMALS_ARE_ZERO,
     FITS,
     by_number,
     by_operand,
@@ -30,7 +31,7 @@ aten = torch.ops.aten
 
 PAIR = ("self", "other")
 
-FAR_QUOTIENTS = "quotients past 8388608 and infinite operands give other numbers, or NaN"
+FAR_QUOTIENTS = f"quotients past 8388608, infinite operands and NaN give other numbers, or NaN; {DENORMALS_ARE_ZERO}"
 
 
 def div_samples():
@@ -47,8 +48,12 @@ def _is_exact(call: Call) -> bool:
     return call.arguments.get("rounding_mode") is None
 
 
-@lower(aten.div.Scalar, samples=by_number(2.5, 3), takes=together(PAIR, FLOATS, int_to_float=_is_exact))
-@lower(aten.div.Tensor, samples=div_samples, takes=together(PAIR, FLOATS, int_to_float=_is_exact, factor="other"))
+QUOTIENT = together(PAIR, FLOATS, int_to_float=_is_exact)
+QUOTIENT_OF_FACTORS = together(PAIR, FLOATS, int_to_float=_is_exact, factor="other")
+
+
+@lower(aten.div.Scalar, samples=by_number(2.5, 3), takes=QUOTIENT, chip=DENORMALS_ARE_ZERO)
+@lower(aten.div.Tensor, samples=div_samples, takes=QUOTIENT_OF_FACTORS, chip=DENORMALS_ARE_ZERO)
 def div(tt, self, other):
     return by_operand(tt, tt.divide, filled(tt, self, other), operand(tt, other, self))
 

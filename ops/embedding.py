@@ -29,6 +29,9 @@ aten = torch.ops.aten
 INF = float("inf")
 LOOKED_UP = (*FLOATS, *BOOL)
 LARGEST, LARGEST_BFLOAT16 = (torch.finfo(dtype).max for dtype in (torch.float32, torch.bfloat16))
+NAN_IN_PARTS = (
+    "NaN becomes an infinity where rows are looked up as parts in bfloat16, as of many indices and of many rows"
+)
 TABLES = "ttnn looks up rows of bfloat16; float32 ones can be split into such, int32 ones cannot"
 
 
@@ -140,6 +143,7 @@ def few(call):
         "weight": Tensor(FLOATS, because=TABLES),
         "indices": Row(INDICES, below=lambda call: call["weight"].shape[0], signed=few),
     },
+    chip=NAN_IN_PARTS,
 )
 def embedding(tt, weight, indices, padding_idx, scale_grad_by_freq, sparse, out):
     # The last three shape the gradient only: a padding row is looked up like any other.
@@ -181,6 +185,7 @@ def index_select_in_room(tt, room, self, dim, index):
     samples=index_select_samples,
     in_room=InRoom(index_select_in_room),
     takes={"self": Tensor(LOOKED_UP, because=TABLES), "index": Index(INDICES, below=indexed_size)},
+    chip=NAN_IN_PARTS,
     when=[
         Rank("index", (0, 1), because="PyTorch takes no others"),
         Check("one index into a number", several_of_one, because="PyTorch takes no others"),

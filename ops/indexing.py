@@ -12,7 +12,7 @@ from ..meta import Meta, meta_of
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from ..specs import Indices, Tensor
-from .embedding import LOOKED_UP, TABLES, rows_among
+from .embedding import LOOKED_UP, NAN_IN_PARTS, TABLES, rows_among
 from .vocabulary import as_shape, permuted
 
 aten = torch.ops.aten
@@ -65,12 +65,14 @@ INDEXED = {
     aten._unsafe_index.Tensor,
     samples=indexed,
     takes=INDEXED,
+    chip=NAN_IN_PARTS,
     outputs=as_on_cpu,
 )
 @lower(
     aten.index.Tensor,
     samples=indexed,
     takes=INDEXED,
+    chip=NAN_IN_PARTS,
     outputs=as_on_cpu,
 )
 def index(tt, self, indices):

@@ -9,7 +9,7 @@ from ..conditions import FLOATS, Check, Rank, SameDtype
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import Multiplied, Weight
-from .vocabulary import accurate, cast, widen
+from .vocabulary import NAN_IS_A_NUMBER, accurate, cast, widen
 
 aten = torch.ops.aten
 
@@ -37,6 +37,7 @@ def product(tt, a, b, **arguments):
     aten.mm.default,
     samples=factors(((5, 7), (7, 3)), ((64, 96), (96, 33))),
     takes={"self": FIRST, "mat2": Weight(FLOATS)},
+    chip=NAN_IS_A_NUMBER,
     when=[SameDtype(("self", "mat2"))],
 )
 def mm(tt, self, mat2):
@@ -47,6 +48,7 @@ def mm(tt, self, mat2):
     aten.bmm.default,
     samples=factors(((2, 5, 7), (2, 7, 3)), ((3, 40, 7), (3, 7, 33))),
     takes={"self": FIRST, "mat2": SECOND},
+    chip=NAN_IS_A_NUMBER,
     when=[SameDtype(("self", "mat2"))],
 )
 def bmm(tt, self, mat2):
@@ -57,6 +59,7 @@ def bmm(tt, self, mat2):
     aten.mv.default,
     samples=factors(((5, 7), (7,)), ((40, 33), (33,))),
     takes={"self": FIRST, "vec": SECOND},
+    chip=NAN_IS_A_NUMBER,
     when=[SameDtype(("self", "vec"))],
 )
 def mv(tt, self, vec):
@@ -67,6 +70,7 @@ def mv(tt, self, vec):
     aten.dot.default,
     samples=factors(((7,), (7,)), ((40,), (40,))),
     takes={"self": FIRST, "tensor": SECOND},
+    chip=NAN_IS_A_NUMBER,
     when=[SameDtype(("self", "tensor"))],
 )
 def dot(tt, self, tensor):
@@ -77,6 +81,7 @@ def dot(tt, self, tensor):
     aten.vdot.default,
     samples=factors(((7,), (7,)), ((40,), (40,))),
     takes={"self": FIRST, "other": SECOND},
+    chip=NAN_IS_A_NUMBER,
     when=[SameDtype(("self", "other"))],
 )
 def vdot(tt, self, other):
@@ -106,6 +111,7 @@ def matmul_samples():
     aten.matmul.default,
     samples=matmul_samples,
     takes={"self": FIRST, "other": Weight(FLOATS)},
+    chip=NAN_IS_A_NUMBER,
     when=[
         SameDtype(("self", "other")),
         Check("other has no batch dimensions, or those of self", same_batch, because="ttnn.matmul repeats no matrix"),
@@ -135,6 +141,7 @@ def bias_of_each(call: Call) -> str | None:
     aten.linear.default,
     samples=linear_samples,
     takes={"input": FIRST, "weight": Weight(FLOATS), "bias": FLOATS},
+    chip=NAN_IS_A_NUMBER,
     when=[
         SameDtype(("input", "weight", "bias")),
         Rank("input", range(2, 7), because="PyTorch makes a matrix of a vector first, and so may `out=` be resized"),
@@ -193,6 +200,7 @@ def unspread(call):
     aten.addmm.default,
     samples=added_samples,
     takes={"self": FLOATS, "mat1": FIRST, "mat2": Weight(FLOATS)},
+    chip=NAN_IS_A_NUMBER,
     when=[
         SameDtype(("self", "mat1", "mat2")),
         Check("self spreads over the product", unspread, because="PyTorch takes no others"),
@@ -206,6 +214,7 @@ def addmm(tt, self, mat1, mat2, beta, alpha):
     aten.baddbmm.default,
     samples=sums((2, 5, 7), (2, 7, 33), (1, 5, 33), (33,), (2, 5, 33)),
     takes={"self": FLOATS, "batch1": FIRST, "batch2": SECOND},
+    chip=NAN_IS_A_NUMBER,
     when=[SameDtype(("self", "batch1", "batch2"))],
 )
 def baddbmm(tt, self, batch1, batch2, beta, alpha):
@@ -216,6 +225,7 @@ def baddbmm(tt, self, batch1, batch2, beta, alpha):
     aten.addbmm.default,
     samples=sums((2, 5, 7), (2, 7, 33), (33,), (5, 33)),
     takes={"self": FLOATS, "batch1": FIRST, "batch2": SECOND},
+    chip=NAN_IS_A_NUMBER,
     when=[SameDtype(("self", "batch1", "batch2"))],
 )
 def addbmm(tt, self, batch1, batch2, beta, alpha):
@@ -241,6 +251,7 @@ def not_of_rows(call: Call) -> str | None:
     aten.addmv.default,
     samples=added_vectors,
     takes={"self": FLOATS, "mat": FIRST, "vec": SECOND},
+    chip=NAN_IS_A_NUMBER,
     when=[
         SameDtype(("self", "mat", "vec")),
         Check("self has one element, or one for each row of mat", not_of_rows, because="PyTorch takes no others"),

@@ -9,7 +9,7 @@ import torch
 from ..conditions import FLOATS, AtLeast, Check, ProgramCheck
 from ..registry import lower
 from ..samples import Sample, ints, rand
-from .vocabulary import accurate, as_shape, cast, reduce, shape_of, widen
+from .vocabulary import NAN_IS_A_NUMBER, accurate, as_shape, cast, reduce, shape_of, widen
 
 aten = torch.ops.aten
 
@@ -121,6 +121,7 @@ def layer_norm_samples():
     samples=layer_norm_samples,
     outputs=statistics_on_cpu,
     takes=FLOATS,
+    chip=NAN_IS_A_NUMBER,
     when=[ONE_DTYPE, EPSILON],
 )
 def native_layer_norm(tt, input, normalized_shape, weight, bias, eps):
@@ -170,6 +171,7 @@ ONE_EACH = Check("one number for each channel in each parameter", odd_parameter,
     samples=group_norm_samples,
     outputs=statistics_on_cpu,
     takes=FLOATS,
+    chip=NAN_IS_A_NUMBER,
     when=[
         ONE_DTYPE,
         Check("N, C and HxW as the input has them", other_sizes, because="PyTorch takes no others"),

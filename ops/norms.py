@@ -16,7 +16,8 @@ from .vocabulary import as_out, of_reciprocal, reduce, widen
 aten = torch.ops.aten
 
 INF = math.inf
-PASSES_NAN = "the norm of order -inf passes over NaN"
+OF_POWERS = "orders other than 0, 1, -1, 2 and the infinite ones make infinity of NaN"
+PASSES_NAN = f"the norm of order -inf passes over NaN; {OF_POWERS}"
 ORDERS = (2, 1, 0, INF, -INF, 3, 4, 6, 0.5, 2.5, -1, -2, -1.5)
 
 

@@ -9,13 +9,17 @@ from ..conditions import FLOATS, NUMBERS, Check
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import together
-from .vocabulary import BF16, FITS, contiguous, element, int32, of_reciprocal, two_tensors
+from .vocabulary import BF16, DENORMALS_ARE_ZERO, FITS, contiguous, element, int32, of_reciprocal, two_tensors
 
 aten = torch.ops.aten
 
 PAIR = ("self", "exponent")
 
-ODD_POWERS = "powers of NaN may be infinite, and those of -inf NaN"
+ODD_EXPONENTS = "NaN and infinities as exponents may give infinity"
+ODD_POWERS = (
+    f"powers of NaN may be infinite, and those of -inf NaN; {ODD_EXPONENTS}, and such beyond 32767 NaN of a negative "
+    f"number; {DENORMALS_ARE_ZERO}"
+)
 
 
 def _got_negative_exponent(call: Call) -> str | None:
@@ -50,7 +54,7 @@ def powers():
     samples=powers,
     takes=together(PAIR, NUMBERS),
     when=[FITS, NOT_NEGATIVE],
-    chip=f"{ODD_POWERS}, but for exponents of -1, -0.5, 0.5, 1, 2 and 3",
+    chip=f"but for exponents of -1, -0.5, 0.5, 1, 2 and 3, {ODD_POWERS}",
 )
 def pow_number(tt, self, exponent):
     if self.dtype != tt.int32:
@@ -70,7 +74,7 @@ def numbers():
     yield Sample(2, int32(5, 7))
 
 
-@lower(aten.pow.Scalar, samples=numbers, outputs=contiguous, takes=FLOATS)
+@lower(aten.pow.Scalar, samples=numbers, outputs=contiguous, takes=FLOATS, chip=ODD_EXPONENTS)
 def number_to_power(tt, self, exponent):
     return tt.pow(element(tt, self, exponent), exponent)
 

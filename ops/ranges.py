@@ -11,6 +11,7 @@ from ..conditions import FLOATS, AtLeast, Check
 from ..registry import lower
 from ..samples import Sample, ints
 from ..specs import Tensor
+from .power import ODD_EXPONENTS
 from .vocabulary import CPU, MADE, as_out, as_shape, cast, from_sizes, is_number, one_number, placed_elsewhere, widen
 
 aten = torch.ops.aten
@@ -99,15 +100,14 @@ def overloads(packet):
     yield packet.Scalar_Tensor, ("end",)
 
 
-def lower_range(op, tensors, samples, lowering, *more):
+def lower_range(op, tensors, samples, lowering, *more, chip=""):
     """Give `op` the lowering; without a tensor among its ends it computes when the values are needed."""
     taken = Tensor((*FLOATS, *WHOLE), because=OVERFLOW, cast_to="dtype")
     if tensors:
-        lower(op, samples=with_tensors(tensors, samples), takes=dict.fromkeys(tensors, taken), when=[*MADE, *more])(
-            lowering
-        )
+        takes, samples = dict.fromkeys(tensors, taken), with_tensors(tensors, samples)
+        lower(op, samples=samples, takes=takes, when=[*MADE, *more], chip=chip)(lowering)
     else:
-        lower(op, samples=samples, when=[*MADE, *more])(later(lowering))
+        lower(op, samples=samples, when=[*MADE, *more], chip=chip)(later(lowering))
 
 
 def later(lowering):
@@ -141,4 +141,4 @@ def logspace(tt, start, end, steps, base, dtype, layout, device, pin_memory, out
 
 for op, tensors in overloads(aten.logspace):
     samples = ranges(then=[(2.0,), (1.1,), (0.5,), (1.0,), (0.0,), (-2.0,)])
-    lower_range(op, tensors, samples, logspace, *POSITIVE, *[NO_LONE_POWER] * bool(tensors))
+    lower_range(op, tensors, samples, logspace, *POSITIVE, *[NO_LONE_POWER] * bool(tensors), chip=ODD_EXPONENTS)

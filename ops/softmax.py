@@ -10,7 +10,7 @@ from ..conditions import FLOATS, Is, OneOf, ProgramCheck, SameDtype, SameShape
 from ..meta import dtype_name
 from ..registry import decomposed, lower
 from ..samples import Sample, rand
-from .vocabulary import accurate, as_shape, cast, contiguous, widen
+from .vocabulary import NAN_IS_A_NUMBER, accurate, as_shape, cast, contiguous, widen
 
 aten = torch.ops.aten
 
@@ -41,6 +41,7 @@ def softmax_samples():
     aten._softmax.default,
     samples=softmax_samples,
     takes=FLOATS,
+    chip=NAN_IS_A_NUMBER,
     when=[Is("half_to_float", False, because=ON_CPU)],
 )
 def softmax(tt, self, dim):
@@ -58,6 +59,7 @@ def safe_softmax_samples():
     aten._safe_softmax.default,
     samples=safe_softmax_samples,
     takes=FLOATS,
+    chip=NAN_IS_A_NUMBER,
     when=[OneOf("dtype", (None, *FLOATS))],
 )
 def safe_softmax(tt, self, dim, dtype):

@@ -12,7 +12,7 @@ from ..registry import decomposed, lower
 from ..samples import Sample, bools, rand
 from .batch_norm import BATCH_NORM, batch_norm, batch_norm_of_itself, batch_norm_on_cpu
 from .normalization import dtype_of
-from .vocabulary import as_shape, cast, widen
+from .vocabulary import NAN_IS_A_NUMBER, as_shape, cast, widen
 
 aten = torch.ops.aten
 
@@ -61,6 +61,7 @@ def functional_on_cpu(call, outputs):
     samples=functional_samples,
     outputs=functional_on_cpu,
     takes=FLOATS,
+    chip=f"in training, {NAN_IS_A_NUMBER}",
     when=BATCH_NORM,
 )
 def batch_norm_functional(tt, input, weight, bias, running_mean, running_var, training, momentum, eps):

@@ -11,7 +11,7 @@ from ..conditions import FLOATS, NUMBERS
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from ._special import erfc, erfinv, log_gamma
-from .vocabulary import BF16, direct, in_float32, of_reciprocal, one_tensor
+from .vocabulary import BF16, DENORMALS_ARE_ZERO, direct, in_float32, of_reciprocal, one_tensor
 
 aten = torch.ops.aten
 
@@ -32,12 +32,12 @@ SAME_NAME: dict[str, tuple[float, float]] = {
 INTEGERS_TOO = ("abs", "neg")
 
 OF_FAR_ANGLES = "numbers from a million on are off, from some millions on wrong, and from 1e10 on infinite"
-OF_DENORMALS = "numbers below 1.2e-38 count as 0"
 ON_A_CHIP = {
     "erf": "NaN becomes 1",
     "sign": "NaN becomes 1 where PyTorch gives 0",
     **dict.fromkeys(("cos", "sin", "tan"), OF_FAR_ANGLES),
-    **dict.fromkeys(("log", "log10", "log2"), OF_DENORMALS),
+    **dict.fromkeys(("lgamma", "log", "log10", "log2"), DENORMALS_ARE_ZERO),
+    "rsqrt": "it is 3.6e19 of numbers below 1.2e-38",
 }
 
 # ttnn's functions of these are off in the second or third digit, or in the tail.
@@ -128,7 +128,8 @@ for name, domain in SAME_NAME.items():
     )(direct(name))
 
 for name, edges in EDGES.items():
-    lower(getattr(aten, name).default, samples=between(*edges), takes=FLOATS)(composed(name))
+    op = getattr(aten, name).default
+    lower(op, samples=between(*edges), takes=FLOATS, chip=ON_A_CHIP.get(name, ""))(composed(name))
 
 for name, flushed in ODD.items():
     lower(getattr(aten, name).default, samples=one_tensor(), takes=FLOATS)(keeping_zeros(name, flushed))

@@ -1,6 +1,17 @@
 """The words that lowerings are written in, beside those of ttnn; docs/adding-an-op.md lists them."""
 
-from .compute import NAN_IS_A_LIMIT, NAN_IS_LOST, accurate, chain, direct, direct_of_two, of_reciprocal, of_sigmoid
+from .compute import (
+    DENORMALS_ARE_ZERO,
+    NAN_IS_A_LIMIT,
+    NAN_IS_A_NUMBER,
+    NAN_IS_LOST,
+    accurate,
+    chain,
+    direct,
+    direct_of_two,
+    of_reciprocal,
+    of_sigmoid,
+)
 from .dtypes import as_out, by_operand, cast, in_float32, moves_narrow, torch_dtype, widen
 from .kept import from_sizes, one_number
 from .limits import COUNTABLE, HELD, at_most
@@ -15,10 +26,12 @@ __all__ = [
     "BF16",
     "COUNTABLE",
     "CPU",
+    "DENORMALS_ARE_ZERO",
     "FITS",
     "HELD",
     "MADE",
     "NAN_IS_A_LIMIT",
+    "NAN_IS_A_NUMBER",
     "NAN_IS_LOST",
     "PLACED",
     "ROW",

@@ -28,6 +28,9 @@ def _accurate(tt: Any) -> Any:
 # What is said of functions whose kernels take the sign bit of a NaN for that of a number.
 NAN_IS_A_LIMIT = "NaN becomes one of the limits, by its sign"
 NAN_IS_LOST = "NaN beside a number is lost: by maxima if its sign bit is set, by minima if not"
+# Of what stands on the matrix unit, which knows neither.
+NAN_IS_A_NUMBER = 'NaN and infinities count as numbers of some 1e38, unless float32="exact"'
+DENORMALS_ARE_ZERO = "numbers below 1.2e-38 count as 0"
 
 
 def of_sigmoid(tt: Any, x: Any) -> Any:

@@ -12,7 +12,7 @@ from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import ChannelsLast, Weight
 from .convolution import ONLY, conv2d, conv_transpose2d, misfit, to_kernel, uneven, with_one
-from .vocabulary import accurate, as_shape, cast, cut, permuted, reduce, shape_of, widen
+from .vocabulary import NAN_IS_A_NUMBER, accurate, as_shape, cast, cut, permuted, reduce, shape_of, widen
 
 aten = torch.ops.aten
 
@@ -103,6 +103,7 @@ def other_gradient(call):
         "input": ChannelsLast(FLOATS, first=True),
         "weight": Weight(FLOATS, row_major=True),
     },
+    chip=NAN_IS_A_NUMBER,
     when=[
         SameDtype(("grad_output", "input", "weight")),
         Rank("input", (3, 4), because="ttnn.conv2d takes images; it has no conv3d but an experimental one"),

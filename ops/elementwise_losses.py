@@ -129,6 +129,7 @@ def smooth_l1_loss(tt, self, target, reduction, beta):
     samples=gradient_samples((1.0,), (0.25,), (0.0,), (-1.0,)),
     takes=FLOATS,
     when=[*OF_GRADIENT, NOT_BELOW_0],
+    chip="a difference that is NaN has a gradient of 1 or -1, by its sign",
 )
 def smooth_l1_loss_backward(tt, grad_output, self, target, reduction, beta):
     def slope(x, y):

@@ -101,7 +101,7 @@ def bits_and_numbers():
 
 for name in COMPARISONS:
     packet, lowering = getattr(aten, name), into_bool(name)
-    given = {"takes": together(PAIR, MOVABLE), "chip": DENORMALS_ARE_ZERO}
+    given: dict[str, Any] = {"takes": together(PAIR, MOVABLE), "chip": DENORMALS_ARE_ZERO}
     lower(packet.Tensor, samples=compared, **given)(lowering)
     lower(packet.Scalar, samples=compared_to_numbers, when=[FITS], **given)(lowering)
 

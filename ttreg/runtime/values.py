@@ -151,13 +151,11 @@ class Values:
                 value = self._uploaded(plain.permute(to_last(len(shape))), dtype, carrier, row_major=thin)
             carried = carrier
         if carrier != carried:
-            value = self._convert(
-                (shape, carried, carrier, is_folded), self.tt.typecast, value, getattr(self.tt, carrier)
-            )
+            key = (shape, carried, carrier, is_folded)
+            value = self._convert(key, self.tt.typecast, value, getattr(self.tt, carrier))
         if folded is not None and folded != is_folded:
             wanted = list(rows(shape) if folded else unfolded(shape))
-            value = self._convert((shape, carrier, folded), self.tt.reshape, value, wanted)
-            is_folded = folded
+            return Image(self._convert((shape, carrier, folded), self.tt.reshape, value, wanted), shape, folded)
         return Image(value, shape, is_folded)
 
     def _held_image(self, tensor: DeviceTensor, folded: bool | None) -> tuple[Value, bool]:
@@ -186,9 +184,8 @@ class Values:
             layout = image_layout(tensor._meta)
             if layout in tensor._cell.values or (layout is not None and layout.last in tensor._cell.values):
                 value = self.image(tensor, promote_to, exact).value
-                if tuple(value.shape) == shape:
-                    return value
-                return self._convert((layout, shape), self.tt.reshape, value, list(shape))
+                same = tuple(value.shape) == shape
+                return value if same else self._convert((layout, shape), self.tt.reshape, value, list(shape))
         value = self.value(tensor, promote_to, exact=exact)
         reshaped = partial(self._convert, (tensor.shape, tensor.dtype, shape), self.tt.reshape, value, list(shape))
         with self.device.lock:

@@ -55,6 +55,12 @@ class HostSession(DrySession):
         """What the storage shows under other metadata."""
         return _shown(value, source, target)
 
+    def put(self, whole: Value, root: Meta, part: Value, target: Meta) -> Value | None:
+        """The storage's content with that of a view put into it."""
+        storage = spread(whole.clone(), root).untyped_storage()
+        target.on_storage(storage).copy_(part)
+        return root.on_storage(storage).clone()
+
 
 def _shown(value: torch.Tensor, source: Meta, target: Meta) -> torch.Tensor:
     return target.on_storage(spread(value, source).untyped_storage()).clone()

@@ -156,6 +156,10 @@ class ShapeSession(HostSession):
         """What the storage shows under other metadata, if that is known."""
         return NO_VALUE if value is NO_VALUE else super().relaid(value, source, target, way)
 
+    def put(self, whole: Value, root: Meta, part: Value, target: Meta) -> Value | None:
+        """The storage's content with that of a view put into it, if both are known."""
+        return NO_VALUE if whole is NO_VALUE or part is NO_VALUE else super().put(whole, root, part, target)
+
     def indices(
         self,
         argument: Any,

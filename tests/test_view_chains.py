@@ -78,7 +78,7 @@ def calls(function):
     [
         ((2, 40, 12, 64), lambda x: x.transpose(1, 2), ["permute"]),
         ((1, 40, 12, 64), lambda x: x.transpose(1, 2), ["permute"]),
-        ((2, 40, 768), lambda x: x.view(2, 40, 12, 64).transpose(1, 2), ["reshape", "permute"]),
+        ((2, 40, 780), lambda x: x.view(2, 40, 12, 65).transpose(1, 2), ["reshape", "permute"]),
         ((2, 3, 4, 5), lambda x: x.permute(2, 3, 0, 1).permute(2, 3, 0, 1), []),
         ((2, 40, 64), lambda x: x[:, 1:7, 3:9].unsqueeze(1).transpose(1, 2).squeeze(2), ["slice"]),
         ((8, 128), lambda x: x.view(8, 64, 2)[..., 1], ["slice"]),
@@ -128,3 +128,32 @@ def test_programs_of_many_views_are_cpus(name):
         got = program(*(session.to_device(x) for x in inputs))
         assert session.report().totals.host == 0
         torch.testing.assert_close(got.host(), wanted, rtol=1e-4, atol=1e-4)
+
+
+HEADS = [(1, 12, 33, 64), (2, 4, 7, 32), (3, 2, 1, 128), (2, 1, 5, 32), (1, 3, 9, 32), (1, 4, 7, 40)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("sizes", HEADS, ids=str)
+def test_heads_of_attention_are_taken_apart_and_put_together(sizes, dtype):
+    batch, heads, length, width = sizes
+    rows = torch.rand(batch, length, heads * width).to(dtype)
+    apart = rows.view(batch, length, heads, width).transpose(1, 2)
+    with ttreg.device_mode(device="emulated", validate=True, min_upload_numel=0) as session:
+        given, made = session.to_device(rows), session.to_device(apart.contiguous())
+        split = given.view(batch, length, heads, width).transpose(1, 2) + 0
+        joined = made.transpose(1, 2).reshape(batch, length, heads * width) + 0
+        in_rows = made.transpose(1, 2).flatten(2).flatten(0, 1) + 0
+    assert torch.equal(split, apart)
+    assert torch.equal(joined, rows)
+    assert torch.equal(in_rows, rows.flatten(0, 1))
+
+
+def test_heads_take_one_ttnn_call_each_way():
+    rows = meta_of(torch.empty(1, 128, 768))
+    apart = meta_of(torch.empty(1, 128, 768).view(1, 128, 12, 64).transpose(1, 2))
+    there = route(rows, apart)
+    assert [step.call for step in there.steps] == ["transformer.split_query_key_value_and_split_heads"]
+    assert [step.call for step in route(apart, rows).steps] == ["transformer.concatenate_heads"]
+    odd = meta_of(torch.empty(1, 128, 192).view(1, 128, 3, 64).transpose(1, 2))
+    assert route(meta_of(torch.empty(1, 128, 192)), odd).calls == 2

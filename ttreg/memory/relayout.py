@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -17,10 +18,13 @@ import torch
 from ..devices.base import Value
 from ..meta import Meta, intern
 from .elements import Dim, Part, placed
-from .padding import WASTEFUL, tiled, too_large
+from .padding import TILE, WASTEFUL, tiled, too_large
 
 # ttnn's permute, reshape, slice and repeat are tested up to this rank.
 _MAX_RANK = 8
+
+_APART = "transformer.split_query_key_value_and_split_heads"
+_FLOATS = (torch.float32, torch.bfloat16)
 
 # The longest row, in elements of any dtype, that ttnn's slice and repeat can keep in L1.
 _ROW = 131072
@@ -90,6 +94,9 @@ def route(
             _reshape(steps, target.shape, shape)
     if len(steps) > 1 and steps[0].call == steps[1].call == "reshape":
         del steps[0]
+    if source.dtype in _FLOATS:
+        _put_heads_together(steps)
+        _take_heads_apart(steps, held if held is not None else source.shape)
     if any(len(step.shape) > _MAX_RANK for step in steps):
         return None
     largest = max((tiled(step.shape, target.dtype) for step in steps), default=0)
@@ -103,8 +110,48 @@ def relayout(tt: Any, value: Value, way: Route) -> Value:
     if narrow:
         value = tt.typecast(value, tt.int32)
     for step in way.steps:
-        value = getattr(tt, step.call)(value, *step.arguments)
+        value = _heads(tt, value, *step.arguments[0]) if step.call == _APART else _made(tt, value, step)
     return tt.typecast(value, dtype) if narrow else value
+
+
+def _made(tt: Any, value: Value, step: Step) -> Value:
+    return getattr(tt, step.call)(value, *step.arguments)
+
+
+def _heads(tt: Any, value: Value, heads: int, of_each: int) -> Value:
+    """All heads of a value, as those of queries. ttnn wants keys and values too, for which half of the heads do."""
+    split = tt.transformer.split_query_key_value_and_split_heads
+    return split(value, value, num_heads=heads, num_kv_heads=of_each, transpose_key=False)[0]
+
+
+def _put_heads_together(steps: list[Step]) -> None:
+    """One call that puts the heads of attention side by side, in place of a permutation and a reshape behind it.
+
+    The permuted value would have its heads as the rows of tiles: twelve of them padded to 32.
+    """
+    for place, (first, second) in enumerate(pairwise(steps)):
+        if (first.call, *first.arguments, second.call) != ("permute", [0, 2, 1, 3], "reshape"):
+            continue
+        batch, length, heads, width = first.shape
+        if heads == 1 or width % TILE or second.shape[-1] != heads * width:
+            continue
+        together = (batch, length, heads * width)
+        made = [Step("transformer.concatenate_heads", (), together)]
+        _reshape(made, together, second.shape)
+        steps[place : place + 2] = made
+        return
+
+
+def _take_heads_apart(steps: list[Step], start: Sequence[int]) -> None:
+    """The reverse of `_put_heads_together`, in place of a reshape and a permutation behind it."""
+    shapes = [start, *(step.shape for step in steps)]
+    for place, (have, first, second) in enumerate(zip(shapes, steps, steps[1:], strict=False)):
+        if (first.call, second.call, *second.arguments) != ("reshape", "permute", [0, 2, 1, 3]):
+            continue
+        batch, length, heads, width = first.shape
+        if tuple(have) == (batch, length, heads * width) and heads % 2 == 0 and width % TILE == 0:
+            steps[place : place + 2] = [Step(_APART, ([heads, heads // 2],), second.shape)]
+            return
 
 
 def _reshape(steps: list[Step], have: Sequence[int], wanted: Sequence[int]) -> None:

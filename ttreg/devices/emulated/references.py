@@ -161,3 +161,18 @@ def _scaled_dot_product_attention(
 def _fill_implicit_tile_padding(values: torch.Tensor, fill_value: float) -> torch.Tensor:
     """What is filled is no value of the tensor."""
     return values
+
+
+@reference("transformer.split_query_key_value_and_split_heads")
+def _split_heads(
+    rows: torch.Tensor, key_values: torch.Tensor, *, num_heads: int, num_kv_heads: int, transpose_key: bool = True
+) -> list[torch.Tensor]:
+    """ttnn's golden function takes no separate keys and values."""
+    made = _nlp_create_qkv_heads(
+        rows[:, None],
+        key_values[:, None],
+        num_heads=num_heads,
+        num_kv_heads=num_kv_heads,
+        transpose_k_heads=transpose_key,
+    )
+    return [heads.contiguous() for heads in made]

@@ -11,7 +11,12 @@ from ..tensor import stored
 from .bits import to_bfloat16
 
 # These copy their input bit by bit, without the packer.
-_COPIES = frozenset(("reshape", "slice", "concat", "gather", "embedding", "moreh_getitem"))
+_COPIES = frozenset(
+    (
+        *("reshape", "slice", "concat", "gather", "embedding", "moreh_getitem"),
+        *("transformer.split_query_key_value_and_split_heads", "transformer.concatenate_heads"),
+    )
+)
 # The packer gets their results in float32 and rounds halves away from 0. Other kernels round before, halves to even.
 _ROUNDED_BY_THE_PACKER = frozenset(
     (

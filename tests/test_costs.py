@@ -17,8 +17,11 @@ from ttreg.costs.programs import Programs
 from ttreg.costs.recorder import Recorder
 from ttreg.costs.traffic import stays
 from ttreg.costs.work import Work
+from ttreg.coverage.measure import cover
 from ttreg.devices import open_device
 from ttreg.report import Report
+from ttreg.reporting.difference import difference
+from ttreg.reporting.page import page
 from ttreg.settings import Settings
 
 X = torch.arange(64.0 * 64).reshape(64, 64) / 4096
@@ -51,6 +54,8 @@ def on_chip(monkeypatch):
     for name, function in list(vars(ttnn).items()):
         if callable(function) and not isinstance(function, type) and not name.startswith("_"):
             monkeypatch.setattr(ttnn, name, watched(name, function))
+    fused = "scaled_dot_product_attention"
+    monkeypatch.setattr(ttnn.transformer, fused, watched(f"transformer.{fused}", getattr(ttnn.transformer, fused)))
     monkeypatch.setattr(chip, "tt", type(chip.tt)(chip.tt.device))  # it keeps the functions that it has found
 
     def block(**settings):
@@ -358,3 +363,57 @@ def test_a_report_of_an_older_version_is_shown():
     old = Report.model_validate({"device": device, "ops": [], "transfers": {}, "totals": {}})
     assert old.cost is None
     assert "device time" not in str(old)
+
+
+def test_coverage_says_what_a_real_run_says():
+    model = torch.nn.Sequential(torch.nn.Linear(64, 96), torch.nn.GELU(), torch.nn.LayerNorm(96), torch.nn.Softmax(-1))
+    x = torch.rand(2, 40, 64)
+
+    def program():
+        with torch.no_grad():
+            model(x)
+            model(x).transpose(1, 2).contiguous() + 1
+
+    def runs(block):
+        with block:
+            program()
+        return ""
+
+    made = cover("a model", runs, Settings(min_upload_numel=0), cost=True)
+    with ttreg.device_mode(device="emulated", min_upload_numel=0) as session:
+        program()
+        report = session.report()
+    transfers = {"from_torch", "to_torch"}
+    assert made.device_calls == {name: n for name, n in report.device_calls.items() if name not in transfers}
+    assert made.cost.total == report.cost.total.model_copy(update={"peak_bytes": 0})
+    assert made.programs.new == report.programs.new
+    assert {row.op: row.work.calls for row in made.ops if row.work} == {
+        row.op: row.work.calls for row in report.ops if row.work
+    }
+    assert made.cost_unknown == []
+    plain = cover("a model", runs, Settings(min_upload_numel=0))
+    assert (plain.cost, plain.device_calls) == (None, None)
+
+
+def test_more_for_the_device_to_do_is_worse():
+    def report(times):
+        with ttreg.device_mode(device="emulated", min_upload_numel=0) as session:
+            for n in range(times):
+                torch.ones(64, 64 + 32 * n) * 2
+        return session.report()
+
+    few, many = report(2), report(4)
+    kinds = {change.subject: change.kind for change in difference(few, many).changes}
+    wanted = {"ttnn calls", "new programs", "bytes moved on the device"}
+    assert {kinds.get(subject) for subject in wanted} == {"regression"}
+    back = {change.subject: change.kind for change in difference(many, few).changes}
+    assert {back.get(subject) for subject in wanted} == {"improvement"}
+    assert not wanted & {change.subject for change in difference(few, report(2)).changes}
+
+
+def test_the_page_shows_it(device):
+    with device as session:
+        X @ X
+    words = page(session.report(), "a report")
+    for said in ("ttnn calls", "1 new programs, estimated", "on N150", "matmul(f32[64, 64], f32[64, 64])", __file__):
+        assert said in words

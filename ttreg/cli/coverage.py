@@ -33,6 +33,10 @@ def coverage(
     min_upload_numel: Annotated[
         str | None, typer.Option(help="As the keyword of device_mode.", show_default=False)
     ] = None,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="Also estimate ttnn calls, programs, bytes, and a bound on device time.")
+    ] = False,
+    arch: Annotated[str | None, typer.Option(help="As the keyword of device_mode.", show_default=False)] = None,
     json: Json = False,
 ) -> None:
     """Say which calls of a program the device would run, and why not the others, without a device.
@@ -49,7 +53,7 @@ def coverage(
     from ..settings import Settings
     from .targets import check_takes_arguments, load
 
-    given = {"precision": precision, "float32": float32, "min_upload_numel": min_upload_numel}
+    given = {"precision": precision, "float32": float32, "min_upload_numel": min_upload_numel, "arch": arch}
     settings = Settings.resolve({name: value for name, value in given.items() if value is not None})
     with redirect_stdout(sys.stderr):
         if target.endswith(".jsonl"):
@@ -57,12 +61,12 @@ def coverage(
             path = existing(target)
             with path.open(encoding="utf-8") as lines:
                 total = sum(1 for line in lines if line.strip())
-            made = cover_calls(target, tracked(read(path), target, total), settings)
+            made = cover_calls(target, tracked(read(path), target, total), settings, cost)
         else:
             loaded = load(target, arguments or [])
             unknown = loaded.target.unknown if loaded.target is not None else ()
             with working(f"{target}: looking at its calls") if loaded.target is not None else nullcontext():
-                made = cover(target, lambda block: loaded.run(block).failed, settings, unknown, values)
+                made = cover(target, lambda block: loaded.run(block).failed, settings, unknown, values, cost)
     if json:
         print_json(made)
     else:
@@ -78,9 +82,11 @@ def _show(made: Coverage) -> None:
     from rich.markup import escape
 
     from ..reporting.models import OpRow
-    from ..reporting.tables import size, why
+    from ..reporting.tables import WORK, cost_lines, size, why, work_cells
 
-    typer.echo(f"{made.target}\n{made.totals}")
+    typer.echo(f"{made.target}\n{made.totals}{cost_lines(made.cost, made.programs, made.device_calls)}")
+    if made.cost_unknown:
+        typer.echo(f"not in these figures: {', '.join(made.cost_unknown)}, whose ttnn calls depend on values")
     if made.stopped is not None:
         hint = "what follows is not covered; --run computes values on the host"
         typer.secho(f"stopped at {made.stopped.where}: {made.stopped.reason}; {hint}", fg="red")
@@ -94,13 +100,16 @@ def _show(made: Coverage) -> None:
     accepted = table("op", "calls", "inputs", "where")
     for shown in (refused, accepted):
         shown.columns[1].justify = "right"
+    for heading in WORK[:-1] if made.cost is not None else ():
+        accepted.add_column(heading, justify="right")
     for one in made.refusals[:_SHOWN]:
         got = ", ".join(one.got[:_GOT]) + (", …" if len(one.got) > _GOT else "")
         row = OpRow(op=one.op, placement="host", condition=one.condition, reason=one.reason, got=got)
         refused.add_row(one.op, str(one.count), size(one.bytes), escape(why(row)))
     others = [row for row in made.ops if row.placement != "host" and not row.is_bookkeeping]
     for other in others[:_SHOWN]:
-        accepted.add_row(other.op, str(other.count), size(other.bytes), other.placement)
+        told = work_cells(other.work)[:-1] if made.cost is not None else []
+        accepted.add_row(other.op, str(other.count), size(other.bytes), other.placement, *told)
     for title, shown, count in (
         ("not refused", accepted, len(others)),
         ("on the host, and why", refused, len(made.refusals)),

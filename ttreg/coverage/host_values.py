@@ -14,6 +14,7 @@ from ..meta import Meta
 from ..plan import Plan
 from ..pytorch_private import tree_leaves, tree_map_only
 from ..runtime.dispatch import Dispatcher
+from .cost import Costs
 from .dry import DrySession
 
 
@@ -32,10 +33,13 @@ class HostSession(DrySession):
 
     dispatcher = HostDispatcher
     call: tuple[tuple, dict[str, Any]] = (), {}  # the one at work
+    costs: Costs | None = None  # where they are asked for
 
     def lower(self, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
         """What the host gives for the call."""
         args, kwargs = self.call
+        if self.costs is not None:
+            self.costs.lowered(plan, args, kwargs)
         written = {id(tensor) for tensor in plan.targets(args, kwargs)}
 
         def plain(tensor: torch.Tensor) -> torch.Tensor:
@@ -49,10 +53,14 @@ class HostSession(DrySession):
 
     def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:
         """What the view's outputs show of its input."""
+        if self.costs is not None:
+            self.costs.viewed(view)
         return {meta: _shown(parent, view.parent, meta) for meta in view.plan.outputs}
 
     def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> Value:
         """What the storage shows under other metadata."""
+        if self.costs is not None:
+            self.costs.relaid(source, target, way)
         return _shown(value, source, target)
 
     def put(self, whole: Value, root: Meta, part: Value, target: Meta) -> Value | None:

@@ -7,15 +7,18 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from ..costs.work import Amount
 from ..errors import first_line
 from ..meta import Meta
 from ..pytorch_private import tree_map_only
-from ..report import PlacedAlike, Totals
+from ..report import Cost, DeviceWork, PlacedAlike, ProgramCounts, Totals
+from ..reporting.work import calls_by_name, cost_of, program_counts
 from ..runtime.ledger import Ledger
 from ..settings import Settings
-from .dry import DrySession, dry_run
+from .cost import Costs
+from .dry import dry_run
 from .host_values import HostSession
 from .shapes import ShapeSession
 from .unknown import ValuesNeeded
@@ -29,6 +32,7 @@ class CoverageRow(PlacedAlike):
     """Calls of one op that would be placed alike for one reason."""
 
     bytes: int = 0  # of the inputs
+    work: DeviceWork | None = Field(default=None, exclude_if=lambda work: work is None)  # with --cost
 
 
 class Refused(BaseModel):
@@ -61,6 +65,11 @@ class Coverage(BaseModel):
     stopped: Stopped | None = None
     failed: str = ""  # how the program failed, if it did
     skipped: list[Skipped] = []
+    # With --cost, for the board with a chip of the setting `arch`: as in a report of a real run, but estimated.
+    device_calls: dict[str, int] | None = None
+    programs: ProgramCounts | None = None
+    cost: Cost | None = None
+    cost_unknown: list[str] = []  # ops whose ttnn calls depend on values
 
     @property
     def whole(self) -> bool:
@@ -71,13 +80,14 @@ class Coverage(BaseModel):
 class _Counts:
     """Sums what sessions counted."""
 
-    def __init__(self) -> None:
-        self.totals = Totals()
+    def __init__(self, arch: str) -> None:
+        self.totals, self.amount, self._arch = Totals(), Amount(), arch
         self._rows: dict[tuple, CoverageRow] = {}
 
     def add(self, ledger: Ledger) -> None:
         """Count what a session counted."""
-        rows, totals = ledger.rows()
+        rows, totals = ledger.rows(self._arch)
+        self.amount.add(ledger.amount())
         for name, count in totals:
             setattr(self.totals, name, getattr(self.totals, name) + count)
         for row in rows:
@@ -85,6 +95,20 @@ class _Counts:
             kept = self._rows.setdefault(tuple(said.values()), CoverageRow(**said))
             kept.count += row.count
             kept.bytes += row.bytes
+            if row.work is not None:
+                kept.work = row.work if kept.work is None else kept.work.and_also(row.work)
+
+    def costs(self, session: HostSession) -> dict[str, Any]:
+        """What the device would have to do, if that was asked for."""
+        if session.costs is None:
+            return {}
+        besides, made = session.recorder.amounts(), session.recorder
+        return {
+            "device_calls": calls_by_name(self.amount, besides, 0, 0),
+            "programs": program_counts(made.new_programs, estimated=True),
+            "cost": cost_of(self.amount, besides, self._arch, 0, ""),
+            "cost_unknown": sorted(session.costs.unknown),
+        }
 
     def coverage(self, name: str, **how: Any) -> Coverage:
         """The counts in order, with the share and the refusals."""
@@ -100,14 +124,20 @@ class _Counts:
 
 
 def cover(
-    name: str, runs: Runs, settings: Settings, unknown: Iterable[torch.Tensor] = (), values: bool = False
+    name: str,
+    runs: Runs,
+    settings: Settings,
+    unknown: Iterable[torch.Tensor] = (),
+    values: bool = False,
+    cost: bool = False,
 ) -> Coverage:
     """What the program would do. The values of the tensors in `unknown` count as unknown.
 
     With `values`, the host computes what the device would; else the program is followed to the first place at which it
     needs such a value.
     """
-    session: DrySession = HostSession(settings) if values else ShapeSession(settings)
+    session: HostSession = HostSession(settings) if values else ShapeSession(settings)
+    session.costs = Costs(session) if cost else None
     if isinstance(session, ShapeSession):
         for tensor in unknown:
             session.unknown.add(tensor)
@@ -115,15 +145,19 @@ def cover(
     stopped = None
     if isinstance(session, ShapeSession) and session.stopped is not None:
         stopped = Stopped(reason=session.stopped.what, where=session.stopped.where)
-    counts = _Counts()
+    counts = _Counts(settings.arch)
     counts.add(session.ledger)
-    return counts.coverage(name, with_values=values, stopped=stopped, failed="" if stopped is not None else failed)
+    how = counts.costs(session)
+    return counts.coverage(
+        name, with_values=values, stopped=stopped, failed="" if stopped is not None else failed, **how
+    )
 
 
-def cover_calls(name: str, calls: Iterable[Variation | Skipped], settings: Settings) -> Coverage:
+def cover_calls(name: str, calls: Iterable[Variation | Skipped], settings: Settings, cost: bool = False) -> Coverage:
     """What each of the calls would do, made alone with every tensor on the device that can be there."""
-    counts, skipped = _Counts(), []
+    counts, skipped = _Counts(settings.arch), []
     session = ShapeSession(settings)
+    session.costs = Costs(session) if cost else None
     for call in calls:
         if isinstance(call, Skipped):
             skipped.append(call)
@@ -139,7 +173,7 @@ def cover_calls(name: str, calls: Iterable[Variation | Skipped], settings: Setti
             skipped.append(Skipped(line=call.line, reason=f"{call.op}: {first_line(error)}"))
             continue
         counts.add(session.ledger)
-    return counts.coverage(name, with_values=False, skipped=skipped)
+    return counts.coverage(name, with_values=False, skipped=skipped, **counts.costs(session))
 
 
 def _ranked(rows: Iterable[CoverageRow]) -> list[Refused]:

@@ -146,15 +146,25 @@ class ShapeSession(HostSession):
         """The host's results, if all inputs are known and none is floating-point; else as many unknown values."""
         if not plan.floating and not self.unknown.any_of(self.call):
             return super().lower(plan, arguments)
+        if self.costs is not None:
+            self.costs.lowered(plan, *self.call)
         return [NO_VALUE if meta.numel else None for meta in plan.outputs]
 
     def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:
         """What the view's outputs show of its input, if that is known."""
-        return dict.fromkeys(view.plan.outputs, NO_VALUE) if parent is NO_VALUE else super().view_values(view, parent)
+        if parent is not NO_VALUE:
+            return super().view_values(view, parent)
+        if self.costs is not None:
+            self.costs.viewed(view)
+        return dict.fromkeys(view.plan.outputs, NO_VALUE)
 
     def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> Value:
         """What the storage shows under other metadata, if that is known."""
-        return NO_VALUE if value is NO_VALUE else super().relaid(value, source, target, way)
+        if value is not NO_VALUE:
+            return super().relaid(value, source, target, way)
+        if self.costs is not None:
+            self.costs.relaid(source, target, way)
+        return NO_VALUE
 
     def put(self, whole: Value, root: Meta, part: Value, target: Meta) -> Value | None:
         """The storage's content with that of a view put into it, if both are known."""

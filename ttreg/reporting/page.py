@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..conditions import Refusal
 from .difference import HEADINGS, difference
 from .models import OpRow, Report
-from .tables import size, there_and_back, why
+from .tables import duration, size, there_and_back, why
 from .timeline import WIDTH, NoTimelineError, timeline
 
 if TYPE_CHECKING:
@@ -129,5 +129,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    made.filters |= {"size": size, "why": why, "there_and_back": there_and_back}
+    made.filters |= {"size": size, "why": why, "there_and_back": there_and_back, "duration": duration}
     return made

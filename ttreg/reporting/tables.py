@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ..conditions import Never, Refusal
 from .models import OpRow, Report
-from .work import ProgramCounts, ProgramRow
+from .work import Cost, DeviceWork, ProgramCounts, ProgramRow
 
 _SHOWN = 20  # rows of a printed table
 _NAMED, _MAKERS = 6, 5  # ttnn functions in the summary, and rows of new programs
@@ -36,19 +36,20 @@ def summary(report: Report) -> Text:
         f"moving took {moved.upload_seconds * 1e3:.1f} ms up, {moved.download_seconds * 1e3:.1f} ms down\n"
         f"conversions on the device: {moved.dtype_conversions} of dtype, {moved.layout_conversions} of layout"
         f"{room}{traced}"
-        f"{cost_lines(report)}"
+        f"{cost_lines(report.cost, report.programs, report.device_calls)}"
     )
 
 
-def cost_lines(report: Report) -> str:
-    """What the device had to do, in a few lines; nothing for a report of an older version."""
-    cost, programs, calls = report.cost, report.programs, report.device_calls
+def cost_lines(cost: Cost | None, programs: ProgramCounts | None, calls: dict[str, int] | None) -> str:
+    """What the device has to do, in a few lines; nothing if a report does not say."""
     if cost is None or programs is None or not calls:
         return ""
     named = ", ".join(f"{name} {count}" for name, count in list(calls.items())[:_NAMED])
     more = f" and {len(calls) - _NAMED} others" if len(calls) > _NAMED else ""
     total, memory = cost.total, cost.memory
     at = f", in {memory.op}" if memory.op else ""
+    most = f"device memory: {size(memory.peak_bytes)} at most where it was looked at{at}\n"
+    looked = most if memory.peak_bytes else ""
     estimated = ", estimated from shapes and arguments" if programs.estimated else ""
     unseen = f"; of {total.unseen} calls only the name is known" if total.unseen else ""
     return (
@@ -56,7 +57,7 @@ def cost_lines(report: Report) -> str:
         f"programs: {programs.new} new{estimated}\n"
         f"on the device: read {size(total.bytes_read)}, written {size(total.bytes_written)}, {total.padding:.0%} of it "
         f"padding{unseen}\n"
-        f"device memory: {size(memory.peak_bytes)} at most where it was looked at{at}\n"
+        f"{looked}"
         f"device time: at least {duration(total.bound_seconds)} on {cost.board}, a bound (bytes over DRAM bandwidth, "
         "products over the\nmatrix unit's peak) and not a prediction"
     )
@@ -81,7 +82,7 @@ def tables(report: Report) -> Iterator[Table | Text]:
         table.add_column("ms", justify="right")
         table.add_column("inputs" if placement == "device" else "why", overflow="fold")
         worked = placement == "device" and any(row.work for row in rows)
-        for heading in _WORK if worked else ():
+        for heading in WORK if worked else ():
             table.add_column(heading, justify="right")
         lost = any(row.nans_lost for row in rows)
         if lost:
@@ -89,7 +90,7 @@ def tables(report: Report) -> Iterator[Table | Text]:
         for row in rows[:_SHOWN]:
             last = size(row.bytes) if placement == "device" else why(row) + there_and_back(row)
             odd = [str(row.nans_lost or "")] if lost else []
-            told = work_cells(row) if worked else []
+            told = work_cells(row.work) if worked else []
             table.add_row(row.op, str(row.count), f"{row.seconds * 1e3:.1f}", escape(last), *told, *odd)
         yield table
         if len(rows) > _SHOWN:
@@ -98,14 +99,13 @@ def tables(report: Report) -> Iterator[Table | Text]:
         yield from _of_programs(report.programs)
 
 
-_WORK = ("ttnn calls", "moved", "at least", "memory")
+WORK = ("ttnn calls", "moved", "at least", "memory")
 
 
-def work_cells(row: OpRow) -> list[str]:
+def work_cells(work: DeviceWork | None) -> list[str]:
     """What the device had to do for a row: ttnn calls, bytes read and written, the bound on time, memory."""
-    work = row.work
     if work is None:
-        return [""] * len(_WORK)
+        return [""] * len(WORK)
     return [str(work.calls), size(work.bytes_moved), duration(work.bound_seconds), size(work.peak_bytes)]
 
 

@@ -36,6 +36,11 @@ class DeviceWork(BaseModel):
         """The share of padding in the bytes."""
         return 1 - self.bytes_unpadded / self.bytes_moved if self.bytes_moved else 0.0
 
+    def and_also(self, other: DeviceWork) -> DeviceWork:
+        """The sum of both."""
+        sums = {name: getattr(self, name) + getattr(other, name) for name in DeviceWork.model_fields}
+        return DeviceWork(**sums | {"peak_bytes": max(self.peak_bytes, other.peak_bytes)})
+
     def plus(self, amount: Amount, arch: str) -> DeviceWork:
         """This and an amount, in the time of the board with a chip of `arch`."""
         return DeviceWork(

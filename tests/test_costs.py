@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from functools import wraps
 from types import SimpleNamespace
 
 import pytest
@@ -39,6 +40,7 @@ def on_chip(monkeypatch):
     chip = open_device(Settings(device="mock"))
 
     def watched(name, function):
+        @wraps(function)  # with its golden function, which other sessions may look for meanwhile
         def call(*args, **kwargs):
             if getattr(inside, "ttnn", False):
                 return function(*args, **kwargs)

@@ -111,7 +111,8 @@ class Costs:
 
     def _rehearse(self, label: str, run: Callable[[Noting], None]) -> tuple[DeviceCall, ...] | None:
         session = self._session
-        tt = (ExactNoting if session.exact else Noting)(session.carriers, session.settings.arch)
+        kind = ExactNoting if session.exact else Noting
+        tt = kind(session.carriers, session.settings.arch, session.tt.attention)
         try:
             run(tt)
         except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError, TooDear):

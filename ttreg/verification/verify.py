@@ -6,6 +6,8 @@ import importlib.util
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from queue import Empty
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -15,6 +17,8 @@ from ..registry import Entry, registry
 from .trial import trial
 from .values import Values
 from .workers import interrupts_held
+
+_LOOK_AFTER = 1.0  # seconds without a verdict, after which the worker may be dead
 
 
 class Verdict(BaseModel):
@@ -42,7 +46,8 @@ def verify(
     """Verify in a process of its own the entries with a lowering that `patterns` name, or all of them.
 
     `module` is a Python file with more entries; `precision` and `float32` are the keywords of device_mode. A process
-    has one mocked chip, so each arch is verified in another.
+    has one mocked chip, so each arch is verified in another. Raises TtregError if that process ends before it has tried
+    every sample.
     """
     asked = {"precision": precision, "float32": float32}
     given = {name: value for name, value in asked.items() if value is not None}
@@ -52,11 +57,28 @@ def verify(
     with interrupts_held():  # the worker ignores it for good: Ctrl-C goes to this process, which ends the worker
         worker.start()
     try:
-        while (verdict := queue.get()) is not None:
+        while (verdict := _next(queue, worker)) is not None:
             yield verdict
+        worker.join()
+        if worker.exitcode:
+            raise TtregError(f"{_ENDED} on {arch} (exit code {worker.exitcode}); its messages stand above")
     finally:
         worker.terminate()
         worker.join()
+
+
+_ENDED = "the process that verifies the samples ended before it had tried them all"
+
+
+def _next(queue: multiprocessing.Queue, worker: Any) -> Verdict | None:
+    """The next verdict; None after the last, and also if the worker died."""
+    while True:
+        alive = worker.is_alive()  # asked first: what it has said before its end is in the queue
+        try:
+            return queue.get(timeout=_LOOK_AFTER)
+        except Empty:
+            if not alive:
+                return None
 
 
 def _work(

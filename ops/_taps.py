@@ -159,9 +159,11 @@ def windows_of(size: int, out: int, kernel: int, stride: int, padding: int, coun
 @from_sizes
 def one_by_one(size: int, out: int, scale: float | None, exact: bool) -> Taps | None:
     """The nearest element of each output, as the gradient's kernel finds it; None if all are taken in order."""
-    if size == out:
+    if size == out and not (exact and scale):
         return None
     apart = torch.tensor(1 / scale if scale else size / out, dtype=torch.float32, device="cpu")
+    if out == 2 * size and not exact:  # whatever the scale
+        apart = torch.tensor(0.5, dtype=torch.float32, device="cpu")
     at = (apart * (numbers(out) + 0.5) if exact else apart * numbers(out)).floor().clamp(max=size - 1)
     return Taps(at[None].int(), torch.ones(1, out, dtype=torch.float32, device="cpu"))
 

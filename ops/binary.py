@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -202,25 +201,10 @@ def added_exponentials():
     yield Sample(odd[:, None], odd[None])
 
 
-def added_in_logarithms(tt, self, other, per_unit):
-    """The logarithm of the sum of two numbers that are given by their logarithms, in any base.
-
-    `per_unit` is the natural logarithm of the base.
-    """
-
-    def made(x, y):
-        apart = tt.where(tt.eq(x, y), 0.0, tt.subtract(x, y))  # two equal infinities are not apart
-        more = log1p_exp_of_minus_abs(tt, apart if per_unit == 1 else tt.multiply(apart, per_unit))
-        return tt.add(tt.maximum(x, y), more if per_unit == 1 else tt.multiply(more, 1 / per_unit))
-
-    return in_float32(tt, made, self, other)
-
-
 @lower(aten.logaddexp.default, samples=added_exponentials, takes=FLOATING, chip=NAN_IS_LOST)
 def logaddexp(tt, self, other):
-    return added_in_logarithms(tt, self, other, 1)
+    def made(x, y):
+        apart = tt.where(tt.eq(x, y), 0.0, tt.subtract(x, y))  # two equal infinities are not apart
+        return tt.add(tt.maximum(x, y), log1p_exp_of_minus_abs(tt, apart))
 
-
-@lower(aten.logaddexp2.default, samples=added_exponentials, takes=FLOATING, chip=NAN_IS_LOST)
-def logaddexp2(tt, self, other):
-    return added_in_logarithms(tt, self, other, math.log(2))
+    return in_float32(tt, made, self, other)

@@ -72,6 +72,8 @@ def refused():
     yield Sample(grad, image, weight, bias, [1, 1, 1], padding, dilation, transposed, output_padding, groups, mask)
     yield Sample(grad, image, rand(2, 4, 3, 3), bias, *settings)
     yield Sample(grad[:, :, 1:], image, weight, bias, *settings)
+    yield Sample(grad, image, weight, [1], *settings)
+    yield Sample(grad, image, weight, bias, stride, padding, dilation, transposed, [1, 0], groups, mask)
 
 
 def samples():
@@ -95,6 +97,19 @@ def other_gradient(call):
     return None if grad.shape == (image.shape[0], channels, *wanted) else str(grad)
 
 
+def odd_bias(call):
+    """Sizes of another bias than the convolution has."""
+    outs = call["weight"].shape[1] * call["groups"] if call["transposed"] else call["weight"].shape[0]
+    sizes = call["bias_sizes"]
+    return None if sizes is None or list(sizes) == [outs] else str(list(sizes))
+
+
+def needless(call):
+    """Output padding, which only a transposed convolution has."""
+    padded = any(call["output_padding"]) and not call["transposed"]
+    return str(list(call["output_padding"])) if padded else None
+
+
 @lower(
     aten.convolution_backward.default,
     samples=samples,
@@ -114,6 +129,8 @@ def other_gradient(call):
         Check("one number, or one for each dimension", uneven, because=ONLY),
         Check("channels as the weight has them", misfit, because=ONLY),
         Check("grad_output as the convolution gives it", other_gradient, because=ONLY),
+        Check("a bias of a number for each output channel", odd_bias, because=ONLY),
+        Check("output_padding for transposed ones alone", needless, because=ONLY),
     ],
 )
 def convolution_backward(

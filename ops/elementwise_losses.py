@@ -10,7 +10,7 @@ from ..conditions import FLOATS, AtLeast, Check, OneOf, SameDtype, SameShape
 from ..registry import lower
 from ..samples import Sample, rand
 from .losses import MEAN, NONE, SUM
-from .vocabulary import NAN_IS_A_LIMIT, cast, in_float32, of_sigmoid, reduce, widen
+from .vocabulary import NAN_IS_A_LIMIT, cast, in_float32, reduce, widen
 
 aten = torch.ops.aten
 
@@ -183,6 +183,8 @@ def soft_margin_loss(tt, self, target, reduction):
 @lower(aten.soft_margin_loss_backward.default, samples=gradient_samples(), takes=FLOATS, when=OF_GRADIENT)
 def soft_margin_loss_backward(tt, grad_output, self, target, reduction):
     def slope(x, y):
-        return tt.neg(tt.multiply(y, of_sigmoid(tt, tt.neg(tt.multiply(x, y)))))
+        power = tt.exp(tt.neg(tt.multiply(x, y)))
+        # As on CPU: where the power is infinite, the slope is NaN.
+        return tt.neg(tt.multiply(y, tt.divide(power, tt.add(power, 1.0))))
 
     return passed_back(tt, slope, grad_output, self, target, reduction)

@@ -129,7 +129,7 @@ def index_fill_number(tt, self, dim, index, value):
 
 @lower(
     aten.index_fill.int_Tensor,
-    samples=filled_slices(torch.tensor(2.5)),
+    samples=filled_slices(torch.tensor(2.5, dtype=torch.float32)),
     takes=INDEXED | {"value": FLOATS},
     when=IN_A_COLUMN,
 )

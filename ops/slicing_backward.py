@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..conditions import FLOATS
+from ..conditions import FLOATS, Check
 from ..registry import lower
 from ..samples import Sample, rand
 from .convolution import spaced
@@ -26,6 +26,29 @@ def taken(sizes, dim, start, end, step):
     return range(sizes[dim])[start:end:step]
 
 
+def other_slice(call):
+    """The gradient, if it does not have the shape of what the slice takes."""
+    sizes, dim = list(call["input_sizes"]), call["dim"]
+    if not -len(sizes) <= dim < len(sizes) or call["step"] < 1:
+        return f"dimension {dim} of {sizes}, in steps of {call['step']}"
+    wanted = list(sizes)
+    wanted[dim] = len(taken(sizes, dim, call["start"], call["end"], call["step"]))
+    return None if call["grad_output"].shape == tuple(wanted) else str(call["grad_output"])
+
+
+def other_element(call):
+    """The gradient, if it does not have the shape of what the selection takes."""
+    sizes, dim, index = list(call["input_sizes"]), call["dim"], call["index"]
+    if not -len(sizes) <= dim < len(sizes) or not -sizes[dim] <= index < sizes[dim]:
+        return f"index {index} in dimension {dim} of {sizes}"
+    wanted = list(sizes)
+    del wanted[dim]
+    return None if call["grad_output"].shape == tuple(wanted) else str(call["grad_output"])
+
+
+AS_TAKEN = "PyTorch raises, or spreads the gradient"
+
+
 def slices():
     for dtype in FLOATS:
         for sizes, dim, start, end, step in (
@@ -41,10 +64,16 @@ def slices():
             shape[dim] = len(taken(sizes, dim, start, end, step))
             yield Sample(rand(*shape, dtype=dtype), sizes, dim, start, end, step)
     yield Sample(rand(2, 7).double(), [5, 7], 0, 1, 3, 1)
+    yield Sample(rand(1, 7), [5, 7], 0, 1, 3, 1)
     yield Sample(rand(1, PADDED_ROW), [1, PADDED_ROW + 1], 1, 1, 2**63 - 1, 1)
 
 
-@lower(aten.slice_backward.default, samples=slices, takes=FLOATS, when=WHEN)
+@lower(
+    aten.slice_backward.default,
+    samples=slices,
+    takes=FLOATS,
+    when=[*WHEN, Check("a gradient of what the slice takes", other_slice, because=AS_TAKEN)],
+)
 def slice_backward(tt, grad_output, input_sizes, dim, start, end, step):
     places = taken(input_sizes, dim, start, end, step)
     dim = dim % len(input_sizes)
@@ -67,10 +96,16 @@ def selections():
         yield Sample(rand(dtype=dtype), [5], 0, 3)
         yield Sample(rand(3, dtype=dtype), [3, 1], 1, 0)
     yield Sample(rand(5).double(), [4, 5], 0, 2)
+    yield Sample(rand(1), [4, 5], 0, 2)
     yield Sample(rand(1), [1, PADDED_ROW + 1], 1, 2)
 
 
-@lower(aten.select_backward.default, samples=selections, takes=FLOATS, when=WHEN)
+@lower(
+    aten.select_backward.default,
+    samples=selections,
+    takes=FLOATS,
+    when=[*WHEN, Check("a gradient of what the selection takes", other_element, because=AS_TAKEN)],
+)
 def select_backward(tt, grad_output, input_sizes, dim, index):
     dim, shape = dim % len(input_sizes), list(input_sizes)
     size, shape[dim] = shape[dim], 1

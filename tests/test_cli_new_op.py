@@ -93,21 +93,21 @@ def test_samples_are_the_calls_that_pytorchs_tests_make(infos, imported):
     x, i = torch.rand(3, 4) + 1, torch.tensor([0, 2])
     infos.append(
         Info(
-            torch.index_fill,
-            Input(x, 0, i, 2.5),
-            Input(x, 0, i, 3.5),
-            Input(x, -1, i, 1.0),
-            Input(torch.rand(0), 0, i[:0], 1.0),
+            torch.take,
+            Input(x, i),
+            Input(x, i[:1]),
+            Input(x[0], i),
+            Input(torch.rand(0), i[:0]),
         )
     )
-    op = aten.index_fill.int_Scalar
+    op = aten.take.default
     calls = calls_of(op)
     assert [str(Call.bind(op, (), call)) for call in calls] == [
-        "aten.index_fill.int_Scalar(self=float32[3, 4], dim=0, index=int64[2], value=2.5)",
-        "aten.index_fill.int_Scalar(self=float32[3, 4], dim=0, index=int64[2], value=3.5)",
-        "aten.index_fill.int_Scalar(self=float32[3, 4], dim=-1, index=int64[2], value=1.0)",
+        "aten.take.default(self=float32[3, 4], index=int64[2])",
+        "aten.take.default(self=float32[3, 4], index=int64[1])",
+        "aten.take.default(self=float32[4], index=int64[2])",
     ]
-    made = skeleton.skeleton("index_fill.int_Scalar")
+    made = skeleton.skeleton("take")
     (entry,) = imported(made.code)
     assert 'takes={"self": FLOATS, "index": INDICES},' in made.code
     tried = [Call.bind(op, s.args, s.kwargs) for s in entry.samples()]

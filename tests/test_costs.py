@@ -56,8 +56,11 @@ def on_chip(monkeypatch):
     for name, function in list(vars(ttnn).items()):
         if callable(function) and not isinstance(function, type) and not name.startswith("_"):
             monkeypatch.setattr(ttnn, name, watched(name, function))
-    fused = "scaled_dot_product_attention"
-    monkeypatch.setattr(ttnn.transformer, fused, watched(f"transformer.{fused}", getattr(ttnn.transformer, fused)))
+    for module in (ttnn.transformer, ttnn.experimental):
+        for name, function in list(vars(module).items()):
+            if callable(function) and not isinstance(function, type) and not name.startswith("_"):
+                whole = f"{module.__name__.removeprefix('ttnn.')}.{name}"
+                monkeypatch.setattr(module, name, watched(whole, function))
     monkeypatch.setattr(chip, "tt", type(chip.tt)(chip.tt.device))  # it keeps the functions that it has found
 
     def block(**settings):

@@ -16,6 +16,7 @@ from torch import nn
 from ttreg.ops.vocabulary import kept as kept_values
 
 import ttreg
+from ttreg.costs import programs, recorder
 from ttreg.memory import cells, uploads
 from ttreg.runtime import ledger
 
@@ -29,6 +30,8 @@ BOUNDS = (
     (kept_values, "MOST_BYTES", 1 << 16),
     (cells, "_FEW_CELLS", 64),
     (ledger, "_KEPT_PLANS", 64),
+    (recorder, "_MOST_UNITS", 64),
+    (programs, "_MOST", 16),
     (ledger, "_KEPT_TALLIES", 16),
 )
 

@@ -48,6 +48,7 @@ EXCLUDED = (
     Excluded("_scaled_dot_product_flash_attention_for_cpu_backward", "query", ("of 100",), ITS_OWN),
     Excluded("_scaled_dot_product_flash_attention_for_cpu_backward", "key", ("of 100",), ITS_OWN),
     Excluded("_scaled_dot_product_flash_attention_for_cpu_backward", "logsumexp", ("*",), ITS_OWN),
+    Excluded("_adaptive_avg_pool2d_backward", "*", SHAPES, UNCHECKED),
     Excluded("segment_reduce", "data", SHAPES, UNCHECKED),
     Excluded("segment_reduce", "lengths", (*SHAPES, *VALUES), UNCHECKED),
     Excluded("segment_reduce", "offsets", (*SHAPES, *VALUES), UNCHECKED),
@@ -56,6 +57,11 @@ EXCLUDED = (
     Excluded("_reshape_alias", "*", ("*",), UNCHECKED, beyond_storage),
     Excluded("*_batch_norm*", "*", ("*",), UNCHECKED, parameter_too_short),
     Excluded("native_group_norm", "N", ("0",), UNWRITTEN),
+    Excluded("native_*_norm_backward", "*", SHAPES, UNCHECKED),
+    *(
+        Excluded("native_*_norm_backward", name, ("*",), UNCHECKED)
+        for name in ("normalized_shape", "N", "C", "HxW", "group", "output_mask")
+    ),
     Excluded("_log_softmax_backward_data", "*", ("*",), UNCHECKED, output_of_another_shape),
     Excluded("max_pool2d_with_indices_backward", "*", ("*",), ITS_OWN, outside_of_windows(2)),
     Excluded("max_pool3d_with_indices_backward", "*", ("*",), ITS_OWN, outside_of_windows(3)),

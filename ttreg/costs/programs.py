@@ -11,6 +11,7 @@ from .calls import DeviceCall
 
 # Rows that are kept apart. A program may make new programs at every step for ever.
 _MOST = 1 << 12
+_MOST_KNOWN = 1 << 16
 
 
 class Maker(NamedTuple):
@@ -32,7 +33,7 @@ class Programs:
     estimated = True
 
     def __init__(self) -> None:
-        self._known: set[tuple] = set()
+        self._known: set[int] = set()  # hashes, which take less memory than what they are of
         # How many a chip has, which costs nothing to ask; here there is no chip.
         self.count: Callable[[], int] = int
 
@@ -40,8 +41,10 @@ class Programs:
         """How many a call has made, before which there were so many."""
         if not call.read + call.written:  # it only gives memory another shape
             return 0
-        key = (call.name, call.inputs, call.outputs, call.attributes)
+        key = hash((call.name, call.inputs, call.outputs, call.attributes))
         new = key not in self._known
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
         self._known.add(key)
         return int(new)
 

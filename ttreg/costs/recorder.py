@@ -14,6 +14,9 @@ from .work import Amount, Work, amount_of
 # The reference count of a value that only the list of what a unit made holds: its entry, and getrefcount's argument.
 _UNUSED = 2
 
+# Units without a plan that are kept apart. New shapes and numbers make new ones for ever.
+_MOST_UNITS = 1 << 12
+
 
 class Recorder:
     """The ttnn calls of one session, by the unit of work that they belong to; used under the device's lock.
@@ -30,6 +33,7 @@ class Recorder:
         self.peak, self.peak_at = 0, ""
         self._held, self._count = held, programs.count
         self._units: dict[Hashable, Work] = {}
+        self._earlier: dict[str, Amount] = {}  # of units that are kept no more, by label
         self._elsewhere = Amount()
         self._unit: Work | None = None
         self._calls: list[DeviceCall] = []
@@ -91,7 +95,19 @@ class Recorder:
     def work(self, label: str, key: Hashable = None) -> Work:
         """The unit with this label and key."""
         unit = self._units.get((label, key))
-        return unit if unit is not None else self._units.setdefault((label, key), Work(label))
+        if unit is None:
+            if len(self._units) >= _MOST_UNITS:
+                self._sum_up()
+            unit = self._units[label, key] = Work(label)
+        return unit
+
+    def _sum_up(self) -> None:
+        """Keep of the units what they come to, but for the one that runs."""
+        running = {key: unit for key, unit in self._units.items() if unit is self._unit}
+        for unit in self._units.values():
+            if unit is not self._unit:
+                self._earlier.setdefault(unit.label, Amount()).add(unit.amount())
+        self._units = running
 
     def amounts(self) -> dict[str, Amount]:
         """What all units without a plan had the device do, by label."""
@@ -99,6 +115,8 @@ class Recorder:
         found["elsewhere"].add(self._elsewhere)
         if self._unit is None and self.names:
             found["elsewhere"].add(amount_of(self._calls))
+        for label, amount in list(self._earlier.items()):
+            found.setdefault(label, Amount()).add(amount)
         for unit in list(self._units.values()):
             found.setdefault(unit.label, Amount()).add(unit.amount())
         return {label: amount for label, amount in found.items() if amount.calls}

@@ -39,8 +39,8 @@ def attention(
         scores = torch.where(torch.ones(scores.shape[-2:], dtype=torch.bool).tril(), scores, -math.inf)
     if attn_mask is not None:
         scores = _narrowed(scores + attn_mask.float() / scale)
-    out = total = torch.zeros(())
-    before = torch.full((*scores.shape[:-1], 1), -math.inf)
+    out = total = torch.zeros((), dtype=torch.float32)
+    before = torch.full((*scores.shape[:-1], 1), -math.inf, dtype=torch.float32)
     for first in range(0, scores.shape[-1], KEYS):
         block = scores[..., first : first + KEYS]
         largest = torch.maximum(block.amax(-1, keepdim=True), before)

@@ -17,6 +17,7 @@ from .rounds import held, resident, steps
 
 ROUND, ROUNDS = 30, 3  # a program's sizes come back after so many steps; the first two rounds are to warm up
 FLAT = 1.01
+FEW = ROUND - 1  # objects more after a round: fewer than one for each step, as programs do not stand where they stood
 
 # New metadata is forgotten all at once, when there is a great deal of it: a short run sees it grow.
 IN_SHORT = [name for name in PROGRAMS if not SETTINGS[name].get("only_long")]
@@ -48,7 +49,8 @@ def test_a_program_that_goes_on_holds_no_more(name, request):
     _, warm, *later = most
     for of_round in later:
         for what, before, after in zip(("known", "device", "host", "objects"), warm, of_round, strict=True):
-            assert after <= FLAT * before, (what, most)
+            allowed = max(FLAT * before, before + FEW) if what == "objects" else FLAT * before
+            assert after <= allowed, (what, most)
 
 
 @pytest.mark.long

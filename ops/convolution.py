@@ -108,6 +108,18 @@ def misfit(call):
     return f"a bias {bias}" if bias is not None and bias.shape != (outs,) else None
 
 
+# What a convolution's arguments, and those of its gradients, have to be.
+USUAL = [
+    Rank("input", (3, 4), because="ttnn.conv2d takes images; it has no conv3d but an experimental one"),
+    AtLeast("stride", 1, because=ONLY),
+    AtLeast("padding", 0, because=ONLY),
+    AtLeast("dilation", 1, because=ONLY),
+    AtLeast("output_padding", 0, because=ONLY),
+    Check("one number, or one for each dimension", uneven, because=ONLY),
+    Check("channels as the weight has them", misfit, because=ONLY),
+]
+
+
 @lower(
     aten.convolution.default,
     samples=convolution_samples,
@@ -118,16 +130,7 @@ def misfit(call):
         "bias": Tensor(FLOATS, row_major=True),
     },
     chip=NAN_IS_A_NUMBER,
-    when=[
-        SameDtype(("input", "weight", "bias")),
-        Rank("input", (3, 4), because="ttnn.conv2d takes images; it has no conv3d but an experimental one"),
-        AtLeast("stride", 1, because=ONLY),
-        AtLeast("padding", 0, because=ONLY),
-        AtLeast("dilation", 1, because=ONLY),
-        AtLeast("output_padding", 0, because=ONLY),
-        Check("one number, or one for each dimension", uneven, because=ONLY),
-        Check("channels as the weight has them", misfit, because=ONLY),
-    ],
+    when=[SameDtype(("input", "weight", "bias")), *USUAL],
 )
 def convolution(tt, input, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
     dims = len(input.shape) - 2

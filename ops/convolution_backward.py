@@ -6,12 +6,12 @@ from math import prod
 
 import torch
 
-from ..conditions import FLOATS, AtLeast, Check, Rank, SameDtype
+from ..conditions import FLOATS, Check, SameDtype
 from ..images import Image, unfolded
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import ChannelsLast, Weight
-from .convolution import ONLY, conv2d, conv_transpose2d, misfit, to_kernel, uneven, with_one
+from .convolution import ONLY, USUAL, conv2d, conv_transpose2d, to_kernel, with_one
 from .vocabulary import NAN_IS_A_NUMBER, accurate, as_shape, cast, cut, permuted, reduce, shape_of, widen
 
 aten = torch.ops.aten
@@ -121,13 +121,7 @@ def needless(call):
     chip=NAN_IS_A_NUMBER,
     when=[
         SameDtype(("grad_output", "input", "weight")),
-        Rank("input", (3, 4), because="ttnn.conv2d takes images; it has no conv3d but an experimental one"),
-        AtLeast("stride", 1, because=ONLY),
-        AtLeast("padding", 0, because=ONLY),
-        AtLeast("dilation", 1, because=ONLY),
-        AtLeast("output_padding", 0, because=ONLY),
-        Check("one number, or one for each dimension", uneven, because=ONLY),
-        Check("channels as the weight has them", misfit, because=ONLY),
+        *USUAL,
         Check("grad_output as the convolution gives it", other_gradient, because=ONLY),
         Check("a bias of a number for each output channel", odd_bias, because=ONLY),
         Check("output_padding for transposed ones alone", needless, because=ONLY),

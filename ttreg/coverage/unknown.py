@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import weakref
 from typing import Any, NoReturn, Protocol
 
 import torch
 
 from ..blocks.mode import dispatching, in_block
+from ..costs.programs import users_line
 from ..devices.base import Value
 from ..memory.cell import Cell
 from ..memory.tensor import DeviceTensor
@@ -23,7 +23,7 @@ class ValuesNeeded(SystemExit):
 
     def __init__(self, what: str):
         super().__init__(what)
-        self.what, self.where = what, _users_line()
+        self.what, self.where = what, users_line()
 
 
 class Unknown:
@@ -144,13 +144,3 @@ def _storage(tensor: torch.Tensor) -> torch.UntypedStorage | None:
         return None
     with DisableTorchFunction():
         return tensor.untyped_storage()
-
-
-def _users_line() -> str:
-    """File and line of the innermost frame that is neither PyTorch's nor ttreg's."""
-    frame = sys._getframe(1)
-    while frame.f_globals.get("__name__", "").partition(".")[0] in ("torch", "ttreg"):
-        if frame.f_back is None:
-            return ""
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

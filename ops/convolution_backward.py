@@ -52,6 +52,8 @@ def accepted():
     for mask in ([False, True, True], [True, False, False], [False, True, False], [True, True, False]):
         yield gradients((2, 4, 8, 8), 6, (3, 3), padding=1, groups=2, mask=mask)
         yield gradients((2, 4, 5, 5), 6, (3, 3), padding=1, out_padding=0, groups=2, mask=mask)
+    grad, image, weight, _, *settings = gradients((1, 3, 6, 6), 2, (3, 3), mask=[True, True, False]).args
+    yield Sample(grad, image, weight, [0], *settings)  # as it is traced for a convolution without a bias
     yield gradients((1, 3, 32, 32), 8, (16, 16), stride=16)
     yield gradients((2, 4, 6, 6), 8, (2, 3), groups=4, padding=[0, 1], mask=[False, True, True])
     yield gradients((3, 8, 5, 6), 8, (3, 3), stride=2, padding=1, out_padding=1, groups=8)
@@ -101,7 +103,8 @@ def odd_bias(call):
     """Sizes of another bias than the convolution has."""
     outs = call["weight"].shape[1] * call["groups"] if call["transposed"] else call["weight"].shape[0]
     sizes = call["bias_sizes"]
-    return None if sizes is None or list(sizes) == [outs] else str(list(sizes))
+    asked = call["output_mask"][BIAS] and sizes is not None  # else PyTorch does not look at them
+    return str(list(sizes)) if asked and list(sizes) != [outs] else None
 
 
 def needless(call):

@@ -133,6 +133,26 @@ def test_each_call_and_transfer_of_the_report_is_an_event(traced, path):
     assert sum(e.args["bytes"] for e in trace.named("download")) == moves.download_bytes
 
 
+@pytest.mark.parametrize("repeats", [1, 20])
+def test_events_have_what_the_device_had_to_do_in_them(traced, path, repeats):
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.LayerNorm(3), torch.nn.Softmax(-1))
+    with traced() as session, torch.no_grad():
+        for _ in range(repeats):
+            (model(X).t() + 1).tolist()
+    calls, moved, bound, end = Counter(), 0, 0, 0
+    for event in sorted(Trace(path).ranges, key=lambda event: (event.ts, -event.dur)):
+        if event.ts >= end:  # what lies in another event is counted there
+            calls.update(event.args.get("device_calls", {}))
+            moved += event.args.get("bytes_read", 0) + event.args.get("bytes_written", 0)
+            bound += event.args.get("bound_microseconds", 0)
+            end = event.ts + event.dur
+    report = session.report()
+    assert calls == {name: n for name, n in report.device_calls.items() if name not in ("from_torch", "to_torch")}
+    assert calls["linear"] == repeats
+    assert moved == report.cost.total.bytes_moved
+    assert bound == pytest.approx(report.cost.total.bound_seconds * 1e6, rel=1e-2)
+
+
 def test_events_are_in_the_lane_of_their_kind_with_arguments_and_reason(traced, path):
     with traced():
         torch.special.erfcx(torch.relu(X).t())
@@ -144,7 +164,10 @@ def test_events_are_in_the_lane_of_their_kind_with_arguments_and_reason(traced, 
     assert lanes["views"] == {"aten.t.default": 1}
     assert lanes["transfers"] == {"upload": 1, "download": 1}
     (relu,), (erfcx,) = trace.named("aten.relu.default"), trace.named("aten.special_erfcx.default")
-    assert relu.args == {"op": "aten.relu.default", "arguments": {"self": "float32[3, 4]"}}
+    assert relu.args.pop("bound_microseconds") > 0
+    one_tile = {"bytes_read": 4096, "bytes_written": 4096, "bytes_unpadded": 2 * X.nbytes, "flops": 0}
+    said = {"op": "aten.relu.default", "arguments": {"self": "float32[3, 4]"}}
+    assert relu.args == said | {"device_calls": {"relu": 1}} | one_tile
     assert erfcx.args["arguments"] == {"self": "float32[4, 3]"}
     assert erfcx.args["condition"] == "no entry"
     assert erfcx.args["reason"] == "the registry does not have this op"

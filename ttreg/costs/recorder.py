@@ -59,6 +59,7 @@ class Recorder:
                 unit.ran(names, None)
             else:
                 variant.count += 1
+                unit.last = variant
 
     def _run_looking(self, unit: Work, function: Callable[..., Any], args: tuple) -> Any:
         """As `run`, where the unit is to be looked at, where it is part of another one, or where calls went before."""

@@ -91,7 +91,7 @@ class Work:
     The sequences differ by what is made once and kept, such as prepared weights.
     """
 
-    __slots__ = ("label", "look_at", "looks", "peak", "runs", "variants")
+    __slots__ = ("label", "last", "look_at", "looks", "peak", "runs", "variants")
 
     def __init__(self, label: str):
         self.label = label
@@ -100,6 +100,7 @@ class Work:
         self.look_at = _RATE - 1  # after so many runs, the next one is looked at
         self.peak = 0
         self.variants: dict[tuple[str, ...], Variant] = {}
+        self.last: Variant | None = None  # the sequence that the last run made
 
     def ran(self, names: tuple[str, ...], calls: tuple[DeviceCall, ...] | None) -> None:
         """Note a run that made these calls, which are None if it was not looked at."""
@@ -107,6 +108,7 @@ class Work:
         if variant is None:
             variant = self.variants.setdefault(names, Variant(names))
         variant.count += 1
+        self.last = variant
         if calls is not None:
             variant.see(calls)
         due = self.runs >= self.look_at

@@ -38,6 +38,8 @@ from .rounding import rounded
 class Values:
     """The part of a session that finds or makes the device values of tensors."""
 
+    _recorder: type[Recorder] = Recorder  # of which the session has one
+
     def __init__(self, settings: Settings, device: Device, sees_all_writes: bool):
         self.settings = settings
         self.device = device
@@ -48,7 +50,7 @@ class Values:
         # The emulated device computes exactly anyway. With `validate`, it makes the ttnn calls that a chip would get.
         self.exact = settings.float32 == "exact" and (chip_numerics or device.validated)
         self.rounds_weights = settings.float32 == "fast" and chip_numerics
-        self.recorder = Recorder(getattr(device, "programs", None) or Programs(), self.held)
+        self.recorder = self._recorder(getattr(device, "programs", None) or Programs(), self.held)
         api = ExactApi if self.exact else Api
         ttnn = CountedApi(getattr(device, "tt", None), self.recorder)  # nothing runs on a device that has none
         attention = settings.attention_in_lowerings

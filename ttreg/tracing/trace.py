@@ -16,6 +16,7 @@ import torch
 
 from ..call import Call, describe
 from ..conditions import Refusal
+from ..costs.work import Amount
 from ..devices.base import Device, Value
 from ..fallback import host
 from ..memory.chains import ViewOf
@@ -26,6 +27,7 @@ from ..pytorch_private import OpOverload
 from ..runtime.dispatch import Dispatcher
 from ..runtime.session import Session
 from ..settings import Settings
+from .costs import TracedRecorder
 from .trace_file import TraceFile
 
 if TYPE_CHECKING:
@@ -52,6 +54,9 @@ class _Lanes(threading.local):
 class TracedSession(Session):
     """A session that writes its calls and transfers to a file."""
 
+    recorder: TracedRecorder
+    _recorder = TracedRecorder
+
     def __init__(self, settings: Settings, device: Device, sees_all_writes: bool, file: TraceFile):
         super().__init__(settings, device, sees_all_writes)
         self._file = file
@@ -65,18 +70,23 @@ class TracedSession(Session):
     @contextmanager
     def event(self, name: str, lane: str, category: str, args: dict[str, Any]) -> Iterator[None]:
         """Write the context as an event, with the content of `args` at its end."""
-        start = perf_counter_ns()
+        start, outer = perf_counter_ns(), self.recorder.begin()
         try:
             yield
         except BaseException as error:
             args["raised"] = type(error).__name__
             raise
         finally:
+            args |= self.ended(outer)
             self.range(name, lane, category, start, args)
 
     def range(self, name: str, lane: str, category: str, start: int, args: dict[str, Any]) -> None:
         """Write what began at `start`, in nanoseconds of `time.perf_counter_ns`, and ends now."""
         self._file.range(name, category, self._process, self._lane(lane), start, args)
+
+    def ended(self, outer: Amount) -> dict[str, Any]:
+        """What the device had to do since `recorder.begin()` returned `outer`, for the event that ends now."""
+        return self.recorder.end(outer, self.device.arch or self.settings.arch)
 
     def report(self) -> Report:
         """As `Session.report`, with the place of the trace."""
@@ -152,7 +162,7 @@ class TracedDispatcher(Dispatcher):
         begun = perf_counter_ns()
         said = _said(plan.op, args, kwargs)  # before the call, which may resize or replace its tensors
         outer, self._instead = self._instead, None
-        start = perf_counter_ns()
+        start, before = perf_counter_ns(), self.session.recorder.begin()
         try:
             return run(plan, args, kwargs)
         except BaseException as error:
@@ -162,6 +172,7 @@ class TracedDispatcher(Dispatcher):
             placement: Placement = plan.placement if self._instead is None else "host"
             said |= _because(plan.refusal if self._instead is None else self._instead)
             self._instead = outer
+            said |= self.session.ended(before)
             self.session.range(str(plan.op), LANES[placement], placement, start, said)
             self._running += perf_counter_ns() - begun
 

@@ -9,6 +9,7 @@ import torch
 from ..conditions import FLOATS, AtLeast, Check, Rank, SameDtype
 from ..images import Image, unfolded
 from ..meta import intern
+from ..on_demand import OnDemand
 from ..pytorch_private import suggest_memory_format
 from ..registry import lower
 from ..samples import Sample, rand
@@ -126,7 +127,7 @@ USUAL = [
     outputs=as_on_cpu,
     takes={
         "input": ChannelsLast(FLOATS, first=True),
-        "weight": Weight(FLOATS, row_major=True),
+        "weight": Weight(FLOATS, row_major=True, on_demand=True),
         "bias": Tensor(FLOATS, row_major=True),
     },
     chip=NAN_IS_A_NUMBER,
@@ -147,8 +148,7 @@ def convolution(tt, input, weight, bias, stride, padding, dilation, transposed, 
         )
         for values, of_one in ((stride, 1), (padding, 0), (dilation, 1), (output_padding, 0)):
             values.insert(one, of_one)
-    form = (one, transposed, groups)
-    kernel = tt.prepared(weight, f"convolution kernel {form}", lambda: to_kernel(tt, weight, *form))
+    kernel = to_kernel(tt, weight, one, transposed, groups)
     row = None if bias is None else tt.prepared(bias, "row", lambda: tt.reshape(bias, [1, 1, 1, bias.shape[0]]))
     if transposed:
         out = conv_transpose2d(tt, images, kernel, row, stride, padding, dilation, output_padding, groups)
@@ -167,7 +167,21 @@ def with_one(shape, one):
 
 
 def to_kernel(tt, weight, one, transposed, groups):
-    """The weight as ttnn.conv2d takes it; that of a transposed convolution turned round."""
+    """The weight as ttnn.conv2d takes it; one that comes on demand does so still."""
+    if one is None and not transposed:
+        return weight
+    if not isinstance(weight, OnDemand):
+        return turned_kernel(tt, weight, one, transposed, groups)
+    form = (one, transposed, groups)
+    source = tt.prepared(weight, f"convolution kernel {form}", object)
+    sizes = list(weight.shape if one is None else with_one(weight.shape, one))
+    if transposed:
+        sizes[:2] = [sizes[1] * groups, sizes[0] // groups]
+    return weight.turned(tuple(sizes), source, lambda value: turned_kernel(tt, value, *form))
+
+
+def turned_kernel(tt, weight, one, transposed, groups):
+    """A sequence's weight as an image's; that of a transposed convolution turned round."""
     if one is not None:
         weight = tt.reshape(weight, with_one(weight.shape, one))
     if not transposed:

@@ -119,7 +119,7 @@ def needless(call):
     takes={
         "grad_output": ChannelsLast(FLOATS, first=True),
         "input": ChannelsLast(FLOATS, first=True),
-        "weight": Weight(FLOATS, row_major=True),
+        "weight": Weight(FLOATS, row_major=True, on_demand=True),
     },
     chip=NAN_IS_A_NUMBER,
     when=[
@@ -176,8 +176,7 @@ def as_rows(tt, x, one):
 
 def of_image(tt, grad, image, weight, one, stride, padding, dilation, transposed, groups):
     """The gradient of the image: the gradient goes back through the same kernel."""
-    form = (one, not transposed, groups)
-    kernel = tt.prepared(weight, f"convolution kernel {form}", lambda: to_kernel(tt, weight, *form))
+    kernel = to_kernel(tt, weight, one, not transposed, groups)
     n, rows, columns, channels = shape_of(grad)
     grads, (height, width) = Image(grad, (n, channels, rows, columns), folded=False), shape_of(image)[1:3]
     if transposed:

@@ -7,6 +7,7 @@ from math import prod
 import torch
 
 from ..conditions import BOOL, FLOATS, INDICES, MOVABLE, Check, Rank
+from ..on_demand import on_device
 from ..registry import lower
 from ..room import InRoom
 from ..samples import Sample, bools, ints, rand
@@ -42,7 +43,7 @@ FEW_INDICES = 1024
 def looked_up(tt, table, index, shape):
     """Rows of a matrix in this shape, exactly. `index` is one row in row-major layout, int32 or uint32."""
     if index.dtype == tt.int32:
-        rows = tt.moreh_getitem(tt.prepared(table, "rows", lambda: held(tt, table)), [index], [0])
+        rows = tt.moreh_getitem(tt.prepared(table, "rows", lambda: held(tt, on_device(table))), [index], [0])
         found = tt.to_layout(as_shape(tt, rows, shape), tt.TILE_LAYOUT)
         return found if found.dtype == table.dtype else tt.bitcast(found, table.dtype)
 
@@ -52,7 +53,9 @@ def looked_up(tt, table, index, shape):
         rows = tt.embedding(index, part, layout=tt.ROW_MAJOR_LAYOUT)
         return tt.to_layout(as_shape(tt, rows, shape), tt.TILE_LAYOUT, table.dtype)
 
-    found = [look_up(part) for part in tt.prepared(table, "bfloat16 parts", lambda: bfloat16_parts(tt, table))]
+    found = [
+        look_up(part) for part in tt.prepared(table, "bfloat16 parts", lambda: bfloat16_parts(tt, on_device(table)))
+    ]
     # Taken away rather than added, what a zero leaves does not change its sign.
     return found[0] if len(found) == 1 else tt.subtract(found[0], tt.add(*found[1:]))
 
@@ -140,7 +143,7 @@ def few(call):
     aten.embedding.default,
     samples=embedding_samples,
     takes={
-        "weight": Tensor(FLOATS, because=TABLES),
+        "weight": Tensor(FLOATS, because=TABLES, on_demand=True),
         "indices": Row(INDICES, below=lambda call: call["weight"].shape[0], signed=few),
     },
     chip=NAN_IN_PARTS,

@@ -77,6 +77,12 @@ class DrySession(Session):
         # No lowering runs. int64 values are still checked, because the device may not be able to carry them.
         return self._upload(plain, carrier, False) if dtype is plain.dtype is torch.int64 else NO_VALUE
 
+    def on_demand(
+        self, tensor: torch.Tensor, promote_to: torch.dtype | None, row_major: bool, exact: bool, bits: int
+    ) -> Value:
+        """See `Session.on_demand`."""
+        return NO_VALUE
+
 
 @contextmanager
 def dry_run(session: AnySession) -> Iterator[AnySession]:

@@ -14,6 +14,7 @@ from ..costs.programs import CountedPrograms
 from ..costs.recorder import Recorder
 from ..errors import DeviceUnavailableError
 from ..forks import new_rlock
+from ..on_demand import on_device
 from ..settings import Settings
 from . import base
 from .base import RefusedByDevice, Value, ttnn_dtype_name
@@ -139,7 +140,7 @@ class TtnnApi:
         if found is not None:
             return convolve(weight_tensor=found[0], bias_tensor=found[1], **call)
         result, prepared = convolve(
-            weight_tensor=weight_tensor, bias_tensor=bias_tensor, return_weights_and_bias=True, **call
+            weight_tensor=on_device(weight_tensor), bias_tensor=bias_tensor, return_weights_and_bias=True, **call
         )
         kept.keep(key, bias_tensor, prepared)
         return result

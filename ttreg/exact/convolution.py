@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, NamedTuple
 
+from ..on_demand import on_device
 from .cost import require_room, tiles
 from .products import product, shaped
 
@@ -114,7 +115,7 @@ def _behind_each_other(tt: Any, x: Value, dim: int, side: _Side) -> Value:
 
 def _kernel(tt: Any, weight: Value, shape: list[int], channels: int) -> Value:
     """The kernel as rows in the order of the patches, with zeros for channels that it does not have."""
-    weight = tt.permute(tt.to_layout(weight, tt.ROW_MAJOR_LAYOUT), [0, 2, 3, 1])
+    weight = tt.permute(tt.to_layout(on_device(weight), tt.ROW_MAJOR_LAYOUT), [0, 2, 3, 1])
     fill = channels - weight.shape[3]
     weight = tt.pad(weight, [(0, 0), (0, 0), (0, 0), (0, fill)], 0) if fill else weight
     return _in_tiles(tt, shaped(tt, weight, shape))
@@ -122,7 +123,7 @@ def _kernel(tt: Any, weight: Value, shape: list[int], channels: int) -> Value:
 
 def _taps(tt: Any, weight: Value, count: int) -> Value:
     """A depthwise kernel as (1, taps, channels)."""
-    weight = tt.permute(tt.to_layout(weight, tt.ROW_MAJOR_LAYOUT), [1, 2, 3, 0])
+    weight = tt.permute(tt.to_layout(on_device(weight), tt.ROW_MAJOR_LAYOUT), [1, 2, 3, 0])
     return _in_tiles(tt, tt.reshape(weight, [1, count, weight.shape[3]]))
 
 

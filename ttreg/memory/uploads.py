@@ -12,6 +12,7 @@ import torch
 
 from ..devices.base import Value
 from ..meta import Meta
+from ..on_demand import OnDemand
 from ..pytorch_private import PARAMETERS_HOLDERS, VIEWS_HOLDERS, storage_use_count
 from .fingerprint import Fingerprint, fingerprint, same
 from .kept import Kept
@@ -178,7 +179,7 @@ class Uploads:
 
         It is made once for each `key` while the uploads are kept.
         """
-        source = self._by_value.get(id(value))
+        source = self._by_value.get(id(value.source if type(value) is OnDemand else value))
         if source is None or any(id(other) not in self._by_value for other in beside):
             return make()
         key = (key, *map(id, beside)) if beside else key

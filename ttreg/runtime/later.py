@@ -13,6 +13,7 @@ from ..devices.base import RefusedByDevice, Value
 from ..errors import LoweringError
 from ..fallback import on_copies
 from ..modes import without_modes
+from ..on_demand import on_device
 from ..plan import Plan
 from ..pytorch_private import tree_leaves
 from .refused import Failure, raise_error, reason
@@ -85,5 +86,5 @@ class Later:
             given, value = slot.of(self._args, self._kwargs), self._arguments[slot.name]
             for one, held in zip(given, value, strict=True) if isinstance(value, list) else [(given, value)]:
                 if one is tensor and held is not None:
-                    return self._session.device.download(held).to(tensor.dtype)
+                    return self._session.device.download(on_device(held)).to(tensor.dtype)
         return self._session.peek(tensor)

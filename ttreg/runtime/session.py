@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from ..carriers import EXACT
 from ..devices.base import Device, RefusedByDevice, Value
 from ..errors import LoweringError
 from ..forks import tell
@@ -22,6 +23,7 @@ from ..memory.relayout import Route, relayout
 from ..memory.tensor import DeviceTensor
 from ..meta import CPU, Meta, meta_of
 from ..modes import without_modes
+from ..on_demand import OnDemand
 from ..plan import Plan
 from ..settings import Settings
 from .int64 import fits_int32
@@ -136,6 +138,22 @@ class Session(Values):
         cell.lazy = partial(cell.longer.device_value, shortened(longer, dim, meta.shape[dim]), None)
         self._cells.add(cell)
         return DeviceTensor.make(cell, meta)
+
+    def on_demand(
+        self, tensor: torch.Tensor, promote_to: torch.dtype | None, row_major: bool, exact: bool, bits: int
+    ) -> Value | OnDemand:
+        """As `value`, but a host tensor comes to the device only when a lowering asks for it, and does not stay."""
+        if type(tensor) is DeviceTensor and self.holds(tensor):
+            return self.value(tensor, promote_to, row_major, exact=exact)
+        dtype, plain = promote_to or tensor.dtype, self.read(tensor)
+        carrier = (EXACT if exact else self.carriers)[dtype]
+        bits = bits if self._rounds(plain, carrier) else 0
+        meta, form = meta_of(plain), (f"on demand in {carrier}", row_major, bits)
+        source = self.uploads.find(plain, meta, form) or self.uploads.upload(plain, meta, form, object)
+        tt = self.tt
+        layout = tt.ROW_MAJOR_LAYOUT if row_major else tt.TILE_LAYOUT
+        bring = partial(self._brought, plain, dtype, carrier, row_major, bits)
+        return OnDemand(meta.shape, getattr(tt, carrier), layout, source, bring)
 
     def live(self) -> list[Cell]:
         """The storages of the session's tensors that the program still holds."""

@@ -92,11 +92,7 @@ class Values:
             plain = self.read(tensor)
             if block_float:
                 carrier = block_float_of(plain) or carrier
-            if bits and not (
-                self.rounds_weights and carrier == "float32" and plain.dtype is torch.float32 and is_parameter(plain)
-            ):
-                bits = 0
-            return self._uploaded(plain, dtype, carrier, row_major, bits=bits)
+            return self._uploaded(plain, dtype, carrier, row_major, bits=bits if self._rounds(plain, carrier) else 0)
         cell, meta = tensor._cell, tensor._meta
         value = cell.device_value(meta, tensor._view)
         if value is None:
@@ -112,6 +108,9 @@ class Values:
         if carrier == self.carriers[meta.dtype] and not row_major:
             return value
         return self._convert((meta, carrier, row_major), self._converted, value, meta, carrier, row_major)
+
+    def _rounds(self, plain: torch.Tensor, carrier: str) -> bool:
+        return self.rounds_weights and carrier == "float32" and plain.dtype is torch.float32 and is_parameter(plain)
 
     def _convert(self, key: Hashable, function: Callable[..., Value], *args: Any) -> Value:
         """What the function makes of a value; `key` tells its ttnn calls apart from those of others."""
@@ -271,16 +270,14 @@ class Values:
         meta, form = meta_of(plain), (carrier, row_major, bits)
         value = self.uploads.find(plain, meta, form)
         if value is None:
-            weight = is_parameter(plain)
-
-            def make() -> Value:
-                ready = plain if plain.dtype == dtype else plain.to(dtype)
-                ready = rounded(ready, bits) if bits else ready
-                return self._upload(ready, carrier, weight, row_major)
-
+            make = partial(self._brought, plain, dtype, carrier, row_major, bits)
             of_equal = partial(self.uploads.find_equal, plain, meta, form, make)
             value = self.uploads.upload(plain, meta, form, of_equal if shared else make)
         return value
+
+    def _brought(self, plain: torch.Tensor, dtype: torch.dtype, carrier: str, row_major: bool, bits: int) -> Value:
+        ready = plain if plain.dtype == dtype else plain.to(dtype)
+        return self._upload(rounded(ready, bits) if bits else ready, carrier, is_parameter(plain), row_major)
 
     def _upload(self, plain: torch.Tensor, carrier: str, weight: bool, row_major: bool = False) -> Value:
         if plain.dtype is torch.int64 and carrier == "int32" and not fits_int32(plain):

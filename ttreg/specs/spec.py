@@ -27,6 +27,11 @@ class Source(Protocol):
     ) -> Any:
         """The device value of a tensor."""
 
+    def on_demand(
+        self, tensor: torch.Tensor, promote_to: torch.dtype | None, row_major: bool, exact: bool, bits: int
+    ) -> Any:
+        """The device value of a tensor, or a weight that is brought to the device when it is asked for."""
+
     def image(
         self,
         tensor: torch.Tensor,

@@ -23,6 +23,7 @@ class _Values(Arrival):
     row_major: bool = False
     block_float: bool = False
     bits: int = 0  # mantissa bits that a product keeps of a weight; 0 keeps all
+    on_demand: bool = False  # whether a host tensor comes to the device only when the lowering asks for it
 
     of_values = True
 
@@ -33,6 +34,8 @@ class _Values(Arrival):
                 source.value(t, self.dtype, self.row_major, False, self.exact) if t is not None and t.numel() else None
                 for t in argument
             ]
+        if self.on_demand:
+            return source.on_demand(argument, self.dtype, self.row_major, self.exact, self.bits)
         return source.value(argument, self.dtype, self.row_major, self.block_float, self.exact, self.bits)
 
     def carrier(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> str:
@@ -84,12 +87,14 @@ class Tensor(Spec):
 
     `images`: in which calls a tensor that the session holds as an image arrives so, as an `Image`. `rank`: how many
     dimensions it may have, with the reason `because`. `row_major`: it arrives in row-major layout, for tensors that
-    tiles would make much larger, such as a 3 × 3 kernel. `cast_to`: the name of the argument that gives the dtype in
-    which it arrives.
+    tiles would make much larger, such as a 3 × 3 kernel. `on_demand`: the lowering only makes something else of it,
+    which it keeps with `tt.prepared`: one of the host arrives as `OnDemand`, and does not stay on the device.
+    `cast_to`: the name of the argument that gives the dtype in which it arrives.
     """
 
     rank: tuple[int, ...] | range | None = field(default=None, kw_only=True)
     row_major: bool = field(default=False, kw_only=True)
+    on_demand: bool = field(default=False, kw_only=True)
     cast_to: str | None = field(default=None, kw_only=True)
     images: Callable[[Call], bool] | None = field(default=None, kw_only=True)
 
@@ -104,7 +109,7 @@ class Tensor(Spec):
         return () if self.rank is None else (Rank(name, self.rank, because=self.because),)
 
     def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
-        return _Values(call[self.cast_to] if self.cast_to else dtype, exact, self.row_major)
+        return _Values(call[self.cast_to] if self.cast_to else dtype, exact, self.row_major, on_demand=self.on_demand)
 
     def takes_images(self, call: Call) -> bool:
         return self.images is not None and self.images(call)
@@ -117,6 +122,7 @@ class Tensor(Spec):
                 ("in the common dtype", self.promoted is not None),
                 (f"in the dtype that `{self.cast_to}` says", self.cast_to is not None),
                 ("in row-major layout", self.row_major),
+                ("on the device only while something is made of it", self.on_demand),
                 ("without elements as None", self.may_be_empty),
             )
             if applies
@@ -168,7 +174,14 @@ class Weight(Multiplied):
     """A factor as above. A parameter arrives in the block float that the user chose for it (`ttreg.carry_in`)."""
 
     def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
-        return _Values(dtype, exact, self.row_major, block_float=not self.row_major, bits=self._bits)
+        return _Values(
+            dtype,
+            exact,
+            self.row_major,
+            block_float=not self.row_major,
+            bits=self._bits,
+            on_demand=self.on_demand,
+        )
 
     def says(self) -> str:
         block_float = "" if self.row_major else "in a block float if the user asks for one"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import attrgetter
 from types import ModuleType
 from typing import Any
 
 import torch
+import ttnn
 
 from ...forks import new_rlock
+from ...on_demand import OnDemand
 from ...settings import Settings
 from .. import chip
 from ..base import KeptWeights, Namespace, Value
@@ -46,22 +49,52 @@ class EmulatedDevice:
             self._mock.close()
 
 
+class KeptKernel(KeptWeights):
+    """Keeps a kernel as it is, because golden functions take no prepared ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kernel: EmulatedTensor | None = None
+
+    def whole(self, kernel: EmulatedTensor | OnDemand) -> EmulatedTensor:
+        """The kernel on the device."""
+        if not isinstance(kernel, OnDemand):
+            return kernel
+        if self._kernel is None:
+            self._kernel = kernel.bring()
+        return self._kernel
+
+    def values(self) -> list[Value]:
+        """As `KeptWeights.values`; a kernel counts as the matrix that a chip would hold in its place."""
+        kernel, prepared = self._kernel, super().values()
+        if kernel is None or prepared:
+            return prepared
+        matrix = kernel.data.reshape(kernel.data.shape[0], -1).T
+        return [EmulatedTensor(matrix, kernel.dtype, ttnn.TILE_LAYOUT)]
+
+
+def _with_kept_kernel(conv2d: Callable[..., Value]) -> Callable[..., Value]:
+    def call(*, kept: KeptKernel, weight_tensor: EmulatedTensor | OnDemand, **arguments: Any) -> Value:
+        return conv2d(kept=kept, weight_tensor=kept.whole(weight_tensor), **arguments)
+
+    return call
+
+
 class EmulatedApi:
     """The ttnn module as lowerings see it: operations emulated, everything else ttnn's own."""
 
-    KeptWeights = KeptWeights
+    KeptWeights = KeptKernel
 
     def __init__(self, mock: chip.Chip | None, numerics: str):
         self._mock, self._numerics = mock, numerics
         self.device = mock.tt.device if mock is not None else None
 
     def __getattr__(self, name: str) -> Any:
-        import ttnn
-
         attribute = attrgetter(name)(ttnn)
         if isinstance(attribute, ModuleType):
             attribute = Namespace(self, name)
         elif callable(attribute) and not isinstance(attribute, type):
             attribute = make_operation(name, attribute, self._mock, self._numerics)
+            attribute = _with_kept_kernel(attribute) if name == "conv2d" else attribute
         setattr(self, name, attribute)
         return attribute

@@ -48,18 +48,22 @@ if TYPE_CHECKING:
     from torch._ops import OpOverloadPacket as OpOverloadPacket
     from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
     from torch.utils._pytree import tree_any as tree_any
+    from torch.utils._pytree import tree_flatten as tree_flatten
     from torch.utils._pytree import tree_leaves as tree_leaves
     from torch.utils._pytree import tree_map as tree_map
     from torch.utils._pytree import tree_map_only as tree_map_only
+    from torch.utils._pytree import tree_unflatten as tree_unflatten
 else:
     OpOverload = _find("torch._ops.OpOverload")
     OpOverloadPacket = _find("torch._ops.OpOverloadPacket")
     HigherOrderOperator = _find("torch._ops.HigherOrderOperator")
     TorchDispatchMode = _find("torch.utils._python_dispatch.TorchDispatchMode")
     tree_any = _find("torch.utils._pytree.tree_any")
+    tree_flatten = _find("torch.utils._pytree.tree_flatten")
     tree_leaves = _find("torch.utils._pytree.tree_leaves")
     tree_map = _find("torch.utils._pytree.tree_map")
     tree_map_only = _find("torch.utils._pytree.tree_map_only")
+    tree_unflatten = _find("torch.utils._pytree.tree_unflatten")
 BaseHOP: Any = _find("torch._higher_order_ops.base_hop.BaseHOP")  # the base class of some operators
 
 # Which kernels an op has: whether PyTorch composes it from other ops, and whether autograd or autocast handles it.

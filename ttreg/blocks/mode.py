@@ -159,10 +159,19 @@ def open_session(settings: Settings, sees_all_writes: bool = True) -> Session:
     return session
 
 
-def enter_modes(stack: ExitStack, session: Session, kind: type[Dispatcher] | None = None) -> None:
+def enter_modes(stack: ExitStack, session: Session, kind: Callable[..., Dispatcher] | None = None) -> None:
     """Hand this thread's calls to the session, through a dispatcher of that kind, until the stack is closed."""
     stack.enter_context(replaced(_block_of_thread))
     stack.enter_context(_Dispatch(session, kind))
+
+
+def _recorded(session: Session, function: Callable[..., Any], **options: Any) -> Any:
+    from ..recording.recorded import Recorded  # few programs need it
+
+    return Recorded(session, function, enter_modes, **options)
+
+
+Session.recorded = staticmethod(_recorded)
 
 
 def in_block() -> bool:
@@ -205,7 +214,7 @@ class _Dispatch(BlockMode):
         # microsecond at each call. `skip_frames_of` below keeps Dynamo out instead.
         return False
 
-    def __init__(self, session: Session, kind: type[Dispatcher] | None = None):
+    def __init__(self, session: Session, kind: Callable[..., Dispatcher] | None = None):
         super().__init__()
         made: Any = kind or (TracedDispatcher if isinstance(session, TracedSession) else Dispatcher)
         self._dispatcher: Dispatcher | _Passing = made(session, self._reenter)

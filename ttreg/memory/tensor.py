@@ -26,6 +26,7 @@ from ..pytorch_private import (
 )
 from .cell import Cell
 from .chains import ViewOf
+from .reads import of_thread
 
 _make_wrapper = torch.Tensor._make_wrapper_subclass
 _throw_on_mutable_data_ptr = throw_on_mutable_data_ptr
@@ -124,6 +125,8 @@ class DeviceTensor(torch.Tensor):
     def host(self) -> torch.Tensor:
         """A plain CPU tensor over the same memory, downloaded if need be; autograd does not follow it."""
         # In inference mode if this is an inference tensor, so that views of the result are inference tensors too.
+        if of_thread.reader is not None:
+            of_thread.reader.given_away(self)
         with _on_the_host(), torch.inference_mode(self.is_inference()):
             self._cell.pin()
             return self._cell.host_view(self._meta)
@@ -177,8 +180,13 @@ class DeviceTensor(torch.Tensor):
 
     def _to_read(self) -> torch.Tensor:
         with _on_the_host():
-            plain = self._cell.host_view(self._meta)
+            plain = self._seen()
             return plain.requires_grad_() if self.requires_grad else plain
+
+    def _seen(self) -> torch.Tensor:
+        if of_thread.reader is not None:
+            of_thread.reader.read_of(self)
+        return self._cell.host_view(self._meta)
 
     def __coerce_same_metadata_as_tangent__(self, expected_metadata: Any, expected_type: Any = None) -> torch.Tensor:
         # AOTAutograd calls this for a gradient if its plan expects a plain tensor.
@@ -187,7 +195,7 @@ class DeviceTensor(torch.Tensor):
     def tolist(self) -> Any:
         """As `Tensor.tolist`."""
         with _read_by_the_program():
-            return self._cell.host_view(self._meta).tolist()
+            return self._seen().tolist()
 
     def data_ptr(self) -> int:
         """As `Tensor.data_ptr`: the address of the data on the host."""
@@ -253,7 +261,7 @@ class DeviceTensor(torch.Tensor):
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         with _read_by_the_program():
-            text = repr(self._cell.host_view(self._meta))
+            text = repr(self._seen())
         if isinstance(self, torch.nn.Parameter):
             text = f"Parameter containing:\n{text}"
         if not self.requires_grad:

@@ -241,6 +241,11 @@ class Uploads:
                 if not of_storage.by_meta:
                     of_storage.drop()
 
+    def trusts(self, tensor: torch.Tensor) -> bool:
+        """Whether the version counter of a tensor tells of each write to its memory."""
+        storage = tensor.untyped_storage()
+        return self._trusts(tensor, storage, watch(storage))
+
     def _trusts(self, tensor: torch.Tensor, storage: torch.UntypedStorage, watched: Watched) -> bool:
         if not self._sees_all_writes or tensor.is_inference():
             return False

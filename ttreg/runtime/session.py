@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 
@@ -54,11 +55,15 @@ class Session(Values):
 
     checker: Checker | None = None
 
+    # Makes what `record` gives. Whoever opens sessions sets it: recordings are made in blocks.
+    recorded: ClassVar[Callable[..., Any]]
+
     def __init__(self, settings: Settings, device: Device, sees_all_writes: bool = True):
         super().__init__(settings, device, sees_all_writes)
         self.makes_room = settings.buckets != "off"
         self._cells = Cells()
         self._uploaded_bytes = -1, 0  # after so many changes of the uploads
+        self.closed = False
         self.inherited = False  # whether the session belongs to the process that this one was forked from
         tell(self)
 
@@ -98,6 +103,13 @@ class Session(Values):
             cost=cost_of(of_ops, besides, arch, made.peak, made.peak_at),
         )
 
+    def record(self, function: Callable[..., Any], *, check_every: int | None = None) -> Any:
+        """A function that does what the given one does, recorded at its first call and replayed at the next ones.
+
+        The first replay of each recording is compared with the function itself; with `check_every`, so is every n-th.
+        """
+        return type(self).recorded(self, function, check_every=check_every)
+
     def new_tensor(self, meta: Meta, value: Any) -> torch.Tensor:
         """A tensor whose device value is `value`; if `value` is a function, it makes the value when first needed.
 
@@ -120,6 +132,10 @@ class Session(Values):
         tensor = self.new_tensor(meta, value.value)
         tensor._cell.hold_image(meta, value)  # type: ignore[attr-defined]
         return tensor
+
+    def adopt(self, cell: Cell) -> None:
+        """Take in a new cell, whose content comes to the host when the session ends."""
+        self._cells.add(cell)
 
     def held(self) -> int:
         """About how many bytes of the device's memory the session holds: values of tensors, and uploads."""
@@ -219,6 +235,7 @@ class Session(Values):
         """Bring every live tensor's data to the host, where it stays, and free what the device holds."""
         if self.inherited:
             return
+        self.closed = True
         failures: list[Exception] = []
         for cell in self.live():
             try:

@@ -1,0 +1,48 @@
+"""Counts what became of the calls of one recorded function."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+_MOST_REASONS = 64
+
+
+class Counts:
+    """How often a function was recorded, replayed, and run as it is, with the reasons."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.recordings = self.paths = self.replays = self.checks = self.ttnn_calls = 0
+        self.eager_calls: Counter[str] = Counter()
+        self.misses: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+
+    def recorded(self, calls: int, new: bool) -> None:
+        """Count a recording with so many steps; one that is not new adds a path to another."""
+        self.recordings += new
+        self.paths += 1
+
+    def replayed(self, calls: int) -> None:
+        """Count a replay of so many steps."""
+        self.replays += 1
+        self.ttnn_calls += calls
+
+    def checked(self) -> None:
+        """Count a replay that agreed with the function's own run."""
+        self.checks += 1
+
+    def eager(self, reason: str) -> None:
+        """Count a call that ran as it is."""
+        _count(self.eager_calls, reason)
+
+    def missed(self, reason: str) -> None:
+        """Count a recording that did not hold for a call."""
+        _count(self.misses, reason)
+
+    def refused(self, reason: str) -> None:
+        """Count a signature that is not recorded."""
+        _count(self.refusals, reason)
+
+
+def _count(counter: Counter[str], reason: str) -> None:
+    counter[reason if reason in counter or len(counter) < _MOST_REASONS else "others"] += 1

@@ -1,0 +1,219 @@
+"""A function that is recorded at its first call of each signature, and replayed afterwards."""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial, update_wrapper
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from ..forks import new_rlock
+from ..memory.reads import of_thread
+from ..memory.tensor import BlockMode
+from ..modes import overrides_are_active
+from ..pytorch_private import dispatch_modes, in_forward_ad
+from ..runtime.session import Session
+from .arguments import Arguments
+from .compare import difference
+from .counts import Counts
+from .dispatcher import RecordingDispatcher
+from .externals import Externals
+from .here import here
+from .plain_reads import PlainReads
+from .program import compiled
+from .reach import Reach
+from .results import found
+from .tape import Tape
+from .taped import taped
+from .variant import Path, Variant
+from .words import Miss
+
+MOST_VARIANTS, MOST_PATHS, _TRIES = 16, 16, 3
+
+# A first call may make what later ones find, such as the state of an optimizer.
+_SETTLES = "it changes what no replay would change: "
+
+
+class Enter(Protocol):
+    """Hands a thread's calls to a session, through a dispatcher of a kind, until the stack is closed."""
+
+    def __call__(self, stack: ExitStack, session: Session, kind: Callable[..., Any]) -> None: ...
+
+
+class Recorded:
+    """What `session.record(function)` gives. A call that cannot be replayed runs as the function itself does."""
+
+    def __init__(self, session: Session, function: Callable[..., Any], enter: Enter, check_every: int | None = None):
+        update_wrapper(self, function, updated=())
+        self.session, self.function, self.check_every = session, function, check_every
+        self.counts = Counts(getattr(function, "__qualname__", type(function).__name__))
+        self._enter, self._lock = enter, new_rlock()
+        self._variants: OrderedDict[Any, Variant] = OrderedDict()
+        self._given_up: dict[Any, str] = {}
+        self._tries: dict[Any, int] = {}
+        self._changes: set[int] = set()  # ids of weights that change between calls
+        self._busy = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if of_thread.reader is not None:  # part of what an outer function records
+            return self.function(*args, **kwargs)
+        reason = self._not_now()
+        if reason:
+            return self._eagerly(reason, args, kwargs)
+        with self._lock:
+            if self._busy:  # the function calls itself
+                return self.function(*args, **kwargs)
+            self._busy = True
+            try:
+                return self._call(args, kwargs)
+            finally:
+                self._busy = False
+
+    def _not_now(self) -> str:
+        """Why no call can be recorded or replayed here and now; empty if one can."""
+        session = self.session
+        if session.closed or session.inherited:
+            return "its session has ended"
+        modes = dispatch_modes()
+        if not modes or not isinstance(modes[-1], BlockMode) or getattr(modes[-1], "session", None) is not session:
+            return "the call is not in a block of its session, or another mode sees the calls"
+        if len(modes) > 1 and not all(isinstance(mode, BlockMode) for mode in modes):
+            return "another mode sees the calls"
+        if overrides_are_active() or in_forward_ad():
+            return "a mode overrides functions"
+        if session.checker is not None or session.settings.trace is not None:
+            return "check= and trace= look at each call"
+        return ""
+
+    def _eagerly(self, reason: str, args: tuple, kwargs: dict[str, Any]) -> Any:
+        self.counts.eager(reason)
+        return self.function(*args, **kwargs)
+
+    def _call(self, args: tuple, kwargs: dict[str, Any]) -> Any:
+        arguments = Arguments(self.session, args, kwargs)
+        if arguments.refusal:
+            return self._eagerly(arguments.refusal, args, kwargs)
+        key = arguments.key
+        if key in self._given_up:
+            return self._eagerly(self._given_up[key], args, kwargs)
+        variant = self._variants.get(key)
+        if variant is not None:
+            changed = variant.changed(arguments)
+            if not changed:
+                return self._replay(variant, arguments, args, kwargs)
+            self._drop(key, variant, changed)
+        return self._record(arguments, args, kwargs)
+
+    def _drop(self, key: Any, variant: Variant, changed: str) -> None:
+        """Forget a recording that cannot hold again. A weight that changed is uploaded at each replay from now on."""
+        self.counts.missed(f"changed since the recording: {changed}")
+        del self._variants[key]
+        _, weight = variant.weights.changed()
+        if weight is not None:
+            self._changes.add(id(weight))
+
+    def _replay(self, variant: Variant, arguments: Arguments, args: tuple, kwargs: dict[str, Any]) -> Any:
+        session, tensors = self.session, arguments.tensors
+        state = torch.get_rng_state() if any(path.draws for path in variant.paths) else None
+        check = not variant.checked or (self.check_every and variant.replays % self.check_every == 0)
+        try:
+            path, registers = variant.run(session, tensors)
+            if not check:
+                with session.device.lock:
+                    path.results.commit(registers, tensors)
+                    result = path.results.make(session, registers, tensors)
+                variant.replays += 1
+                self.counts.replayed(path.program.calls)
+                return result
+        except Exception as error:
+            if state is not None:
+                torch.set_rng_state(state)
+            self.counts.missed(str(error) if isinstance(error, Miss) else f"{type(error).__name__}: {error}")
+            if isinstance(error, Miss) and len(variant.paths) < MOST_PATHS:
+                return self._record(arguments, args, kwargs, variant)
+            return self.function(*args, **kwargs)
+        if state is not None:
+            torch.set_rng_state(state)
+        return self._checked(variant, path, registers, arguments, args, kwargs)
+
+    def _checked(
+        self,
+        variant: Variant,
+        path: Path,
+        registers: list[Any],
+        arguments: Arguments,
+        args: tuple,
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """The function's own result, with which the replay is compared."""
+        result = self.function(*args, **kwargs)
+        what = difference(self.session, path.results, registers, arguments.tensors, result)
+        variant.replays += 1
+        if what:
+            self._variants.pop(arguments.key, None)
+            self._give_up(arguments.key, f"a replay differed from the function's own run: {what}")
+        else:
+            variant.checked = True
+            self.counts.checked()
+        return result
+
+    def _give_up(self, key: Any, reason: str) -> None:
+        self._given_up[key] = reason
+        self.counts.refused(reason)
+        if len(self._given_up) > MOST_VARIANTS:
+            del self._given_up[next(iter(self._given_up))]
+
+    def _record(
+        self, arguments: Arguments, args: tuple, kwargs: dict[str, Any], variant: Variant | None = None
+    ) -> Any:
+        """Run the function, and keep what it does as a recording, if that is possible."""
+        key = arguments.key
+        reach = Reach([(self.counts.name, self.function), *(("an argument", value) for value in arguments.objects)])
+        externals = Externals(arguments.tensors, reach.tensors, self._changes)
+        tape = Tape(self.session, externals, here)
+        kind = partial(RecordingDispatcher, tape=tape)
+        before = random.getstate(), np.random.get_state()[1:3]
+        with ExitStack() as stack:
+            stack.enter_context(taped(self.session, tape))
+            self._enter(stack, self.session, kind)
+            stack.enter_context(PlainReads(tape))
+            result = self.function(*args, **kwargs)
+            reason = self._objection(tape, reach, before)
+            results = found(tape, result, arguments.tensors) if not reason else None
+        reason = reason or tape.failed or ""
+        if reason or results is None:
+            self._tries[key] = self._tries.get(key, 0) + 1
+            if not (tape.may_succeed or reason.startswith(_SETTLES)) or self._tries[key] >= _TRIES:
+                self._give_up(key, reason)
+            return result
+        path = Path(compiled(tape.events, results.refs, tape.registers), results, tape.draws)
+        if variant is not None:
+            variant.add(path, externals.all)
+            self.counts.recorded(path.program.calls, new=False)
+            return result
+        made = Variant(reach, externals.all, path)
+        if made.shares_memory(arguments):
+            self._give_up(key, "an argument shares memory with a tensor that the function reaches otherwise")
+            return result
+        self._variants[key] = made
+        self.counts.recorded(path.program.calls, new=True)
+        if len(self._variants) > MOST_VARIANTS:
+            self._variants.popitem(last=False)
+        return result
+
+    def _objection(self, tape: Tape, reach: Reach, before: tuple) -> str:
+        """Why a call that has run cannot be recorded."""
+        if tape.failed is not None:
+            return tape.failed
+        if reach.unguarded:
+            return f"no guard can check it: {reach.unguarded}"
+        now = random.getstate(), np.random.get_state()[1:3]
+        if before[0] != now[0] or before[1][1] != now[1][1] or not np.array_equal(before[1][0], now[1][0]):
+            return "it draws numbers from Python's or NumPy's generator"
+        changed = reach.changed()
+        return f"{_SETTLES}{changed}" if changed else ""

@@ -1,0 +1,179 @@
+"""What stands in a session's place of `tt` and of its uploads while a call is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from operator import attrgetter
+from typing import Any
+
+import torch
+
+from ..costs.recorder import CountedApi
+from ..devices.base import Namespace, Value
+from ..memory import reads
+from ..memory.uploads import is_parameter
+from ..runtime.api import Api, ExactApi
+from ..runtime.session import Session
+from ..runtime.values import Values
+from .steps import indices_step, new_value, upload_step
+from .tape import Tape
+
+
+class TapedApi:
+    """A session's ttnn functions, whose calls go on a tape. A replay calls the device's own functions."""
+
+    def __init__(self, counted: Any, plain: Any, tape: Tape, prefix: str = ""):
+        self._counted, self._plain, self._tape, self._prefix = counted, plain, tape, prefix
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._counted, name)
+        path = f"{self._prefix}{name}"
+        if isinstance(attribute, (CountedApi, Namespace)):
+            attribute = TapedApi(attribute, self._plain, self._tape, f"{path}.")
+        elif name != "device" and callable(attribute) and not isinstance(attribute, type):
+            attribute = self._taped(attribute, path)
+        setattr(self, name, attribute)
+        return attribute
+
+    def _taped(self, counted: Callable[..., Any], path: str) -> Callable[..., Any]:
+        tape, plain = self._tape, attrgetter(path)(self._plain)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = counted(*args, **kwargs)
+            if tape.on():
+                tape.called(plain, args, kwargs, result)
+            return result
+
+        return call
+
+
+class _Taped(Api):
+    """An `Api` whose kept values are constants of the recording, or made within it."""
+
+    tape: Tape
+
+    def once(self, make: Callable[[Api], Any]) -> Any:
+        with self.tape.paused():
+            made = super().once(make)
+        self.tape.constant(made)
+        return made
+
+    def prepared(self, value: Value, key: Hashable, make: Callable[[], Any], beside: tuple = ()) -> Any:
+        return self._prepared(partial(super().prepared, value, key, make, beside), make, (value, *beside))
+
+    def split(self, value: Value, key: Hashable, nbytes: int, make: Callable[[], list[Value]]) -> list[Value]:
+        return self._prepared(partial(super().split, value, key, nbytes, make), make, (value,))
+
+    def _prepared(self, keep: Callable[[], Any], make: Callable[[], Any], sources: tuple) -> Any:
+        tape = self.tape
+        if not tape.on():
+            return keep()
+        if all(map(tape.is_constant, sources)):
+            with tape.paused():
+                made = keep()
+            tape.constant(made)
+        else:
+            made = make()
+            if isinstance(make, type):
+                tape.object(made, make)
+        return made
+
+    def constant(self, tensor: torch.Tensor, result: bool = False) -> Value:
+        with self.tape.paused():
+            value = super().constant(tensor, result)
+        if self.tape.on():
+            self.tape.constant(value)
+        return value
+
+
+class _TapedExact(_Taped, ExactApi):
+    """The same under float32="exact"."""
+
+
+@contextmanager
+def taped(session: Session, tape: Tape) -> Iterator[None]:
+    """Let the tape see what this thread does in the session."""
+    own = session.tt
+    kind = _TapedExact if isinstance(own, ExactApi) else _Taped
+    api: Any = TapedApi(own._ttnn, session.device.tt, tape)
+    tt = kind(api, session.carriers, session.uploads, session._constant, session.ledger.converted, own.attention)
+    tt.tape, tt._made = tape, own._made
+    stands_in = {
+        "tt": tt,
+        "_uploaded": partial(_uploaded, session, tape),
+        "_upload": partial(_upload, session, tape),
+        "indices": partial(_indices, session, tape),
+    }
+    before = {name: session.__dict__[name] for name in stands_in if name in session.__dict__}
+    session.__dict__.update(stands_in)
+    reads.of_thread.reader = tape
+    try:
+        yield
+    finally:
+        reads.of_thread.reader = None
+        for name in stands_in:
+            del session.__dict__[name]
+        session.__dict__.update(before)
+        tape.end()
+
+
+def _uploaded(
+    session: Session,
+    tape: Tape,
+    plain: torch.Tensor,
+    dtype: torch.dtype,
+    carrier: str,
+    row_major: bool = False,
+    shared: bool = True,
+    bits: int = 0,
+) -> Value:
+    if not tape.on():
+        return Values._uploaded(session, plain, dtype, carrier, row_major, shared, bits)
+    make = partial(new_value, session, plain, dtype, carrier, row_major, is_parameter(plain), bits)
+    more = (dtype, carrier, row_major, shared, bits)
+    return tape.uploaded(plain, (dtype, carrier, row_major, bits), make, upload_step(session), more)
+
+
+def _upload(
+    session: Session, tape: Tape, plain: torch.Tensor, carrier: str, weight: bool, row_major: bool = False
+) -> Value:
+    if not tape.on():
+        return Values._upload(session, plain, carrier, weight, row_major)
+    step = partial(Values._upload, session)
+    make = partial(step, plain, carrier, weight, row_major)
+    word = tape.plain(plain)
+    with tape.paused():
+        value = make()
+    if tape.on():
+        tape.bind(value, tape.made(step, word, carrier, weight, row_major))
+    return value
+
+
+def _indices(
+    session: Session,
+    tape: Tape,
+    argument: Any,
+    ready: Callable[[Any], torch.Tensor | None],
+    row_major: bool = False,
+    carrier: str = "uint32",
+) -> Any:
+    if not tape.on():
+        return Values.indices(session, argument, ready, row_major, carrier)
+    is_list = isinstance(argument, (list, tuple))
+    for tensor in argument if is_list else [argument]:
+        tape.for_host(tensor)
+    plain = [None if t is None else session.read(t) for t in argument] if is_list else session.read(argument)
+    words: Any = [None if t is None else tape.plain(t) for t in plain] if is_list else tape.plain(plain)
+    with tape.paused():
+        found = ready(plain)
+        if found is not None:
+            dtype = torch.float32 if carrier == "float32" else torch.int64
+            value = new_value(session, found, dtype, carrier, row_major, False, 0)
+    if found is None:
+        tape.fail("an index is out of bounds")
+        return None
+    if tape.on():
+        tape.bind(value, tape.made(indices_step(session, ready, row_major, carrier), words))
+    return value

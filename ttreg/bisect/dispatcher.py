@@ -80,4 +80,4 @@ class SideBySideDispatcher(Dispatcher):
                 for tensor in slot.tensors(args, kwargs):
                     weight = tensor if tensor._base is None else tensor._base
                     if isinstance(weight, torch.nn.Parameter):
-                        self.session.record.weights[id(weight)] = weight, self.session.carriers[tensor.dtype]
+                        self.session.findings.weights[id(weight)] = weight, self.session.carriers[tensor.dtype]

@@ -129,12 +129,12 @@ def bisect(
         budget=budget,
         error=None if found is None else found.error,
         non_finite=0 if found is None else found.non_finite,
-        calls=[_row(number, call) for number, call in enumerate(session.record.calls, 1)],
-        partings=[Parting(**_line(d.place), **_said(d)) for d in session.record.differences],
+        calls=[_row(number, call) for number, call in enumerate(session.findings.calls, 1)],
+        partings=[Parting(**_line(d.place), **_said(d)) for d in session.findings.differences],
         failed=failed,
     )
     if block_float is not None and model is not None and not failed:
-        weights = session.record.weights
+        weights = session.findings.weights
         made.carried = try_block_float(block_float, runs, settings, model, weights, wanted, budget, start)
     return made
 

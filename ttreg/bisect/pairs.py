@@ -126,7 +126,7 @@ class Pair:
         got = self._read(made)
         row.errors = self._errors(got, wanted)
         self._keep_row()
-        off = row.errors is not None and session.record.is_off(row.errors)
+        off = row.errors is not None and session.findings.is_off(row.errors)
         row.passes = off and not self._was_off
         written = {id(tensor) for tensor in self._written}
         for tensor, reference, values in zip(made, wanted, got, strict=True):
@@ -159,14 +159,14 @@ class Pair:
 
     def _compare_numbers(self, result: Any) -> None:
         """Compare a number that the program reads from a tensor."""
-        off = not same_number(result, self._result, self._session.record.budget)
+        off = not same_number(result, self._result, self._session.findings.budget)
         if off:
             self._session.differs(READS, shown(result), shown(self._result))
 
     def _keep_row(self) -> None:
         """Record the call, unless it only fills memory with the right values."""
         if self._computes or self._row.errors != Errors(0.0, 0.0, 0.0):
-            self._session.record.calls.append(self._row)
+            self._session.findings.calls.append(self._row)
 
     def _take_as_is(self, made: list[torch.Tensor]) -> None:
         if made:

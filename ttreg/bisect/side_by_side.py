@@ -28,7 +28,7 @@ class SideBySide(Session):
         self.makes_room = False  # each value is compared as it is
         self.in_double = against == "float64"
         self.shadows = Shadows(self, wide if self.in_double else lambda dtype: dtype)
-        self.record, self.places = Record(budget), Places()
+        self.findings, self.places = Record(budget), Places()
         self.watches = True  # what the program reads
 
     def new_tensor(self, meta: Meta, value: Any) -> torch.Tensor:
@@ -43,7 +43,7 @@ class SideBySide(Session):
 
     def differs(self, what: str, device: str = "", reference: str = "") -> None:
         """Record where the two sides differ."""
-        self.record.differs(Difference(self.places.here(), what, device, reference))
+        self.findings.differs(Difference(self.places.here(), what, device, reference))
 
     def has_read(self, tensor: torch.Tensor, plain: torch.Tensor) -> None:
         """Compare a value that the program reads, because its further course may depend on it."""
@@ -51,7 +51,7 @@ class SideBySide(Session):
         if shadow is None:
             return
         wanted = self.shadows.values(tensor)
-        if self.record.is_off(errors([plain], [wanted], [plain])):
+        if self.findings.is_off(errors([plain], [wanted], [plain])):
             self.differs(READS, shown(plain), shown(wanted))
 
     def close(self) -> None:

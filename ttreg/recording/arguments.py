@@ -12,7 +12,9 @@ from ..memory.watch import storage_of
 from ..meta import is_plain
 from .ambient import ambient
 
-_EQUAL = frozenset((int, str, bytes, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size))
+_EQUAL = frozenset(
+    (int, str, bytes, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size)
+)
 _TYPES = frozenset((torch.Tensor, torch.nn.Parameter))
 _grad = torch.is_grad_enabled
 

@@ -62,4 +62,3 @@ def _apart(session: Any, replayed: torch.Tensor, own: torch.Tensor) -> str:
 def _bits(plain: torch.Tensor) -> bytes:
     with without_modes():
         return plain.detach().clone(memory_format=torch.contiguous_format).flatten().view(torch.uint8).numpy().tobytes()
-

@@ -127,7 +127,7 @@ class RecordingDispatcher(Dispatcher):
         if _SHAPES in plan.op.tags:
             tape.fail(f"the shape of what {plan.op} returns depends on values")
         metas, new = self._new(plan, leaves)
-        written = self._written(targets, fixed)
+        written = self._note_written(targets, fixed)
         event = tape.add(host_step(session, plan, metas), args, kwargs, pure=not random, writes=written)
         for number, storage in enumerate(new):
             ref = tape.register()
@@ -154,7 +154,7 @@ class RecordingDispatcher(Dispatcher):
             tape.fail(f"results of {plan.op} share memory")
         return metas, new
 
-    def _written(self, targets: list[torch.Tensor], fixed: bool) -> tuple:
+    def _note_written(self, targets: list[torch.Tensor], fixed: bool) -> tuple:
         tape, found = self._tape, []
         for target in targets:
             storage = target._cell.storage if isinstance(target, DeviceTensor) else storage_of(target)

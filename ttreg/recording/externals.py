@@ -15,7 +15,9 @@ from .words import External
 class Externals:
     """External tensors by the cell or the storage that holds them. `changes` are ids of tensors known to change."""
 
-    def __init__(self, arguments: Iterable[torch.Tensor], reached: Iterable[tuple[str, torch.Tensor]], changes: set[int]):
+    def __init__(
+        self, arguments: Iterable[torch.Tensor], reached: Iterable[tuple[str, torch.Tensor]], changes: set[int]
+    ):
         self.changes = changes
         self._cells: dict[int, tuple[Cell, External]] = {}
         self._storages: dict[int, tuple[torch.UntypedStorage, External]] = {}

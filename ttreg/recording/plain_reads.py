@@ -49,7 +49,8 @@ class PlainReads(Watching):
 
     def _look(self, function: Callable[..., Any], args: tuple) -> None:
         tape = self._tape
-        plain = [leaf for leaf in tree_leaves(args) if isinstance(leaf, torch.Tensor) and type(leaf) is not DeviceTensor]
+        given = [leaf for leaf in tree_leaves(args) if isinstance(leaf, torch.Tensor)]
+        plain = [tensor for tensor in given if type(tensor) is not DeviceTensor]
         if not plain:
             return
         name = getattr(function, "__name__", "")

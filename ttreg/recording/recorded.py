@@ -15,7 +15,7 @@ import torch
 from ..forks import new_rlock
 from ..memory.reads import of_thread
 from ..memory.tensor import BlockMode
-from ..modes import overrides_are_active
+from ..modes import overrides_are_active, without_modes
 from ..pytorch_private import dispatch_modes, in_forward_ad
 from ..runtime.session import Session
 from .arguments import Arguments
@@ -120,14 +120,13 @@ class Recorded:
     def _replay(self, variant: Variant, arguments: Arguments, args: tuple, kwargs: dict[str, Any]) -> Any:
         session, tensors = self.session, arguments.tensors
         state = torch.get_rng_state() if any(path.draws for path in variant.paths) else None
-        check = not variant.checked or (self.check_every and variant.replays % self.check_every == 0)
         try:
             path, registers = variant.run(session, tensors)
-            if not check:
+            if path.checked and not (self.check_every and path.replays % self.check_every == 0):
                 with session.device.lock:
                     path.results.commit(registers, tensors)
                     result = path.results.make(session, registers, tensors)
-                variant.replays += 1
+                path.replays += 1
                 self.counts.replayed(path.program.calls)
                 return result
         except Exception as error:
@@ -139,26 +138,20 @@ class Recorded:
             return self.function(*args, **kwargs)
         if state is not None:
             torch.set_rng_state(state)
-        return self._checked(variant, path, registers, arguments, args, kwargs)
+        return self._checked(path, registers, arguments, args, kwargs)
 
     def _checked(
-        self,
-        variant: Variant,
-        path: Path,
-        registers: list[Any],
-        arguments: Arguments,
-        args: tuple,
-        kwargs: dict[str, Any],
+        self, path: Path, registers: list[Any], arguments: Arguments, args: tuple, kwargs: dict[str, Any]
     ) -> Any:
         """The function's own result, with which the replay is compared."""
         result = self.function(*args, **kwargs)
         what = difference(self.session, path.results, registers, arguments.tensors, result)
-        variant.replays += 1
+        path.replays += 1
         if what:
             self._variants.pop(arguments.key, None)
             self._give_up(arguments.key, f"a replay differed from the function's own run: {what}")
         else:
-            variant.checked = True
+            path.checked = True
             self.counts.checked()
         return result
 
@@ -168,23 +161,22 @@ class Recorded:
         if len(self._given_up) > MOST_VARIANTS:
             del self._given_up[next(iter(self._given_up))]
 
-    def _record(
-        self, arguments: Arguments, args: tuple, kwargs: dict[str, Any], variant: Variant | None = None
-    ) -> Any:
+    def _record(self, arguments: Arguments, args: tuple, kwargs: dict[str, Any], variant: Variant | None = None) -> Any:
         """Run the function, and keep what it does as a recording, if that is possible."""
         key = arguments.key
         reach = Reach([(self.counts.name, self.function), *(("an argument", value) for value in arguments.objects)])
         externals = Externals(arguments.tensors, reach.tensors, self._changes)
         tape = Tape(self.session, externals, here)
         kind = partial(RecordingDispatcher, tape=tape)
-        before = random.getstate(), np.random.get_state()[1:3]
+        before = _python_draws()
         with ExitStack() as stack:
             stack.enter_context(taped(self.session, tape))
             self._enter(stack, self.session, kind)
-            stack.enter_context(PlainReads(tape))
-            result = self.function(*args, **kwargs)
+            with PlainReads(tape):
+                result = self.function(*args, **kwargs)
             reason = self._objection(tape, reach, before)
-            results = found(tape, result, arguments.tensors) if not reason else None
+            with without_modes():
+                results = found(tape, result, arguments.tensors) if not reason else None
         reason = reason or tape.failed or ""
         if reason or results is None:
             self._tries[key] = self._tries.get(key, 0) + 1
@@ -212,8 +204,13 @@ class Recorded:
             return tape.failed
         if reach.unguarded:
             return f"no guard can check it: {reach.unguarded}"
-        now = random.getstate(), np.random.get_state()[1:3]
-        if before[0] != now[0] or before[1][1] != now[1][1] or not np.array_equal(before[1][0], now[1][0]):
+        if _python_draws() != before:
             return "it draws numbers from Python's or NumPy's generator"
         changed = reach.changed()
         return f"{_SETTLES}{changed}" if changed else ""
+
+
+def _python_draws() -> tuple[Any, ...]:
+    """The state of Python's and of NumPy's global random generator."""
+    state: Any = np.random.get_state()
+    return random.getstate(), bytes(state[1]), state[2]

@@ -23,6 +23,8 @@ from .words import External, Miss, Ref
 
 _PLAIN = frozenset((int, float, bool, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size))
 
+_OWN = {"_cell", "_meta", "_view"}  # attributes of a tensor of the device
+
 
 @dataclass(frozen=True)
 class Held:
@@ -154,8 +156,10 @@ def found(tape: Tape, result: Any, arguments: list[Any]) -> Results | None:
     if tape.failed is not None:
         return None
     is_leaf = len(leaves) == 1 and leaves[0] is result
-    host = [(external, tape.knows(storage_of_external(external, arguments))) for external in tape.externals.all if external.written]
-    results = Results(made, None if is_leaf else spec, finder.cells, commits, [(e, r) for e, r in host if r is not None])
+    written = [external for external in tape.externals.all if external.written]
+    host = [(external, tape.knows(storage_of_external(external, arguments))) for external in written]
+    known = [(external, ref) for external, ref in host if ref is not None]
+    results = Results(made, None if is_leaf else spec, finder.cells, commits, known)
     given = [held.given for held in (*finder.cells, *(held for _, held in commits))]
     given += [ref for _, ref in results.host_commits] + [leaf.value for leaf in made]
     results.refs = {ref for ref in given if isinstance(ref, Ref)}
@@ -184,7 +188,9 @@ class _Finder:
         for external in tape.externals.all:
             if external.tensor is value:
                 return Leaf("external", external)
-        if value.requires_grad:
+        if isinstance(value, torch.nn.Parameter) or not value.__dict__.keys() <= _OWN:
+            tape.fail("it returns a parameter, or a tensor with attributes, which a replay cannot make anew")
+        elif value.requires_grad:
             tape.fail("a result requires grad: backward would have to go through the recording (use torch.no_grad())")
         elif value.is_inference() != self._inference:
             tape.fail("a result was made in inference mode, and the call was not, or the other way round")

@@ -164,7 +164,7 @@ def _indices(
     is_list = isinstance(argument, (list, tuple))
     for tensor in argument if is_list else [argument]:
         tape.for_host(tensor)
-    plain = [None if t is None else session.read(t) for t in argument] if is_list else session.read(argument)
+    plain: Any = [None if t is None else session.read(t) for t in argument] if is_list else session.read(argument)
     words: Any = [None if t is None else tape.plain(t) for t in plain] if is_list else tape.plain(plain)
     with tape.paused():
         found = ready(plain)

@@ -19,13 +19,15 @@ from .weights import Weights
 from .words import External, Miss
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Path:
     """The code for one row of values that the program sees, and what it leaves behind."""
 
     program: Program
     results: Results
     draws: bool
+    replays: int = 0
+    checked: bool = False
 
     @property
     def outcomes(self) -> tuple[Any, ...]:
@@ -41,16 +43,10 @@ class Variant:
         self.paths = [path]
         self._constant = [external for external in externals if external.constant]
         self.weights = Weights(self._constant)
-        self.checked = False
-        self.replays = 0
         reached = [tensor for _, tensor in reach.tensors]
         self._device = [(tensor, tensor._cell, tensor._meta) for tensor in reached if isinstance(tensor, DeviceTensor)]
         self._device_cells = {id(cell) for _, cell, _ in self._device}
-        self._plain = [
-            (tensor, storage_of(tensor))
-            for tensor in reached
-            if not isinstance(tensor, DeviceTensor)
-        ]
+        self._plain = [(tensor, storage_of(tensor)) for tensor in reached if not isinstance(tensor, DeviceTensor)]
         self._memories = {storage._cdata for _, storage in self._plain} | self._device_cells
 
     def add(self, path: Path, externals: list[External]) -> None:
@@ -58,7 +54,6 @@ class Variant:
         self.paths.append(path)
         self._constant += [external for external in externals if external.constant]
         self.weights = Weights(self._constant)
-        self.checked = False
 
     def shares_memory(self, arguments: Arguments) -> bool:
         """Whether an argument shares memory with a tensor that the function reaches otherwise."""

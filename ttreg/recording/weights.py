@@ -34,4 +34,3 @@ class Weights:
             ):
                 return name, tensor
         return "", None
-

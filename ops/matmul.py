@@ -13,6 +13,7 @@ from .vocabulary import NAN_IS_A_NUMBER, accurate, cast, widen
 
 aten = torch.ops.aten
 
+ROWS = Multiplied(FLOATS, first=True, leading=True)
 FIRST, SECOND = Multiplied(FLOATS, first=True), Multiplied(FLOATS)
 
 
@@ -36,7 +37,7 @@ def product(tt, a, b, **arguments):
 @lower(
     aten.mm.default,
     samples=factors(((5, 7), (7, 3)), ((64, 96), (96, 33))),
-    takes={"self": FIRST, "mat2": Weight(FLOATS)},
+    takes={"self": ROWS, "mat2": Weight(FLOATS)},
     chip=NAN_IS_A_NUMBER,
     when=[SameDtype(("self", "mat2"))],
 )
@@ -110,7 +111,7 @@ def matmul_samples():
 @lower(
     aten.matmul.default,
     samples=matmul_samples,
-    takes={"self": FIRST, "other": Weight(FLOATS)},
+    takes={"self": ROWS, "other": Weight(FLOATS)},
     chip=NAN_IS_A_NUMBER,
     when=[
         SameDtype(("self", "other")),
@@ -140,7 +141,7 @@ def bias_of_each(call: Call) -> str | None:
 @lower(
     aten.linear.default,
     samples=linear_samples,
-    takes={"input": FIRST, "weight": Weight(FLOATS), "bias": FLOATS},
+    takes={"input": ROWS, "weight": Weight(FLOATS), "bias": FLOATS},
     chip=NAN_IS_A_NUMBER,
     when=[
         SameDtype(("input", "weight", "bias")),
@@ -199,7 +200,7 @@ def unspread(call):
 @lower(
     aten.addmm.default,
     samples=added_samples,
-    takes={"self": FLOATS, "mat1": FIRST, "mat2": Weight(FLOATS)},
+    takes={"self": FLOATS, "mat1": ROWS, "mat2": Weight(FLOATS)},
     chip=NAN_IS_A_NUMBER,
     when=[
         SameDtype(("self", "mat1", "mat2")),

@@ -130,6 +130,7 @@ def test_programs_of_many_views_are_cpus(name):
         torch.testing.assert_close(got.host(), wanted, rtol=1e-4, atol=1e-4)
 
 
+APART = "transformer.split_query_key_value_and_split_heads"
 HEADS = [(1, 12, 33, 64), (2, 4, 7, 32), (3, 2, 1, 128), (2, 1, 5, 32), (1, 3, 9, 32), (1, 4, 7, 40)]
 
 
@@ -153,7 +154,65 @@ def test_heads_take_one_ttnn_call_each_way():
     rows = meta_of(torch.empty(1, 128, 768))
     apart = meta_of(torch.empty(1, 128, 768).view(1, 128, 12, 64).transpose(1, 2))
     there = route(rows, apart)
-    assert [step.call for step in there.steps] == ["transformer.split_query_key_value_and_split_heads"]
+    assert [step.call for step in there.steps] == [APART]
     assert [step.call for step in route(apart, rows).steps] == ["transformer.concatenate_heads"]
     odd = meta_of(torch.empty(1, 128, 192).view(1, 128, 3, 64).transpose(1, 2))
     assert route(meta_of(torch.empty(1, 128, 192)), odd).calls == 2
+
+
+THREE = [(1, 1, 4, 4, 64), (2, 5, 12, 12, 64), (1, 1, 8, 2, 64), (2, 1, 3, 1, 32), (1, 7, 4, 2, 96), (3, 40, 2, 2, 32)]
+
+
+def three_of(rows, heads, key_heads, width):
+    """The heads of queries, keys and values, which lie side by side in the rows."""
+    counts = heads, key_heads, key_heads
+    parts = rows.split([count * width for count in counts], dim=-1)
+    return [p.unflatten(-1, (n, width)).transpose(1, 2) for p, n in zip(parts, counts, strict=True)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("first", range(3))
+@pytest.mark.parametrize("sizes", THREE, ids=str)
+def test_queries_keys_and_values_that_lie_side_by_side_are_taken_apart_in_one_call(sizes, first, dtype, watched):
+    batch, length, *heads = sizes
+    rows = torch.rand(batch, length, (heads[0] + 2 * heads[1]) * heads[2]).to(dtype)
+    moves = []
+    watched(lambda name, *_: moves.append(name))
+    with ttreg.device_mode(device="emulated", validate=True, min_upload_numel=0, check=0.9999) as session:
+        split = three_of(session.to_device(rows), *heads)
+        made = {place: split[place] + 0 for place in ((first + n) % 3 for n in range(3))}
+    for place, wanted in enumerate(three_of(rows, *heads)):
+        assert torch.equal(made[place], wanted)
+    assert [name for name in moves if name not in ("add", "to_layout")] == [APART]
+
+
+def test_a_write_reaches_each_of_the_three_and_no_stale_one_is_used():
+    rows = torch.rand(2, 5, 192)
+    with ttreg.device_mode(device="emulated", min_upload_numel=0) as session:
+        given, plain = session.to_device(rows), rows.clone()
+        for x in (given, plain):
+            query, _, value = three_of(x, 2, 2, 32)
+            query + 0  # the values of all three are kept from here on
+            value.mul_(3)
+            x[:, 2] = 7.0
+        seen = [heads + 0 for heads in three_of(given, 2, 2, 32)]
+    for got, wanted in zip(seen, three_of(plain, 2, 2, 32), strict=True):
+        assert torch.equal(got, wanted)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda x: x[..., 64:192].unflatten(-1, (4, 32)),  # not in the order of heads
+        lambda x: x[..., 64:192].unflatten(-1, (4, 32)).transpose(1, 2),  # keys of what queries?
+        lambda x: x[..., 32:224].unflatten(-1, (3, 64)).transpose(1, 2),  # does not begin where heads do
+        lambda x: x[:, 1:, :128].unflatten(-1, (4, 32)).transpose(1, 2),
+        lambda x: x[..., :160].unflatten(-1, (5, 32)).transpose(1, 2),  # leaves no two halves
+        lambda x: x[..., ::2].unflatten(-1, (6, 32)).transpose(1, 2),
+        lambda x: x.unflatten(-1, (12, 32)).transpose(1, 2),
+    ],
+)
+def test_other_parts_of_rows_are_what_they_show(view):
+    rows = torch.rand(2, 5, 384)
+    with ttreg.device_mode(device="emulated", min_upload_numel=0) as session:
+        assert torch.equal(view(session.to_device(rows)) + 0, view(rows))

@@ -25,6 +25,7 @@ class Slot:
     where: int | str
     arrival: Arrival = PLAIN
     as_held: bool = False  # whether the session's value goes to the lowering without conversion
+    leading: bool = False  # whether a value with more leading dimensions of 1 may go there, with a plan `for_leading`
 
     def of(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         """The argument's value in a call."""
@@ -79,6 +80,8 @@ class Plan:
     casts: bool = False
     # How the op runs on arguments that are held with spare room; None if the entry cannot, or may not.
     in_room: InRoom | None = None
+    # The plans for arguments with so many more leading dimensions of 1, made when they are first met; see `leading`.
+    for_leading: dict[int, Plan] = field(default_factory=dict)
     # The op is elementwise: it may write to a tensor that it also reads.
     elementwise: bool = False
     # For an op that changes a tensor's geometry in place, such as `t_`: the op that returns the view (`t`).

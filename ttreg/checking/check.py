@@ -134,11 +134,12 @@ def compare_views(session: Session, plan: Plan, parent: Value, source: Meta, mad
     _compare_moved(session, plan, parent, source, made)
 
 
-def compare_relaid(session: Session, value: Value, source: Meta, made: Value, target: Meta) -> None:
+def compare_relaid(session: Session, value: Value, source: Meta, made: dict[Meta, Value]) -> None:
     """Raise AccuracyError if a storage under other metadata has other values than before."""
-    plan = Plan(torch.ops.aten.as_strided.default, "view", slots=[Slot("self", 0)])
-    plan.constants = {"size": list(target.shape), "stride": list(target.stride), "storage_offset": target.offset}
-    _compare_moved(session, plan, value, source, {target: made})
+    for target, shown in made.items():
+        plan = Plan(torch.ops.aten.as_strided.default, "view", slots=[Slot("self", 0)])
+        plan.constants = {"size": list(target.shape), "stride": list(target.stride), "storage_offset": target.offset}
+        _compare_moved(session, plan, value, source, {target: shown})
 
 
 def _compare_moved(session: Session, plan: Plan, parent: Value, source: Meta, made: dict[Meta, Value]) -> None:

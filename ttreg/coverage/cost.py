@@ -95,9 +95,10 @@ class Costs:
             carrier = self._session.carriers[source.dtype]
             value = tt._without_values(source.shape, carrier)
             for step in way.steps:
-                made = tt._without_values(step.shape, carrier)
+                shapes = [view.shape for view in way.views] if step is way.steps[-1] and way.views else [step.shape]
+                made = [tt._without_values(shape, carrier) for shape in shapes]
                 tt.noted.append(device_call(step.call, (value, *step.arguments), {}, made))
-                value = made
+                value = made[0]
 
         self._ran(self._session.recorder.work("views", (source, target)), run)
 

@@ -49,7 +49,9 @@ class HostSession(DrySession):
         results = plan.op(*tree_map_only(torch.Tensor, plain, args), **tree_map_only(torch.Tensor, plain, kwargs))
         made = [result for result in tree_leaves(results) if isinstance(result, torch.Tensor)]
         # Copies, because a result may share memory with an argument that is written to later.
-        return [r.clone() if meta.numel else None for r, meta in zip(made, plan.outputs, strict=True)]
+        return [
+            r.clone().reshape(meta.shape) if meta.numel else None for r, meta in zip(made, plan.outputs, strict=True)
+        ]
 
     def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:
         """What the view's outputs show of its input."""
@@ -57,11 +59,11 @@ class HostSession(DrySession):
             self.costs.viewed(view)
         return {meta: _shown(parent, view.parent, meta) for meta in view.plan.outputs}
 
-    def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> Value:
+    def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> dict[Meta, Value]:
         """What the storage shows under other metadata."""
         if self.costs is not None:
             self.costs.relaid(source, target, way)
-        return _shown(value, source, target)
+        return {meta: _shown(value, source, meta) for meta in way.views or (target,)}
 
     def put(self, whole: Value, root: Meta, part: Value, target: Meta) -> Value | None:
         """The storage's content with that of a view put into it."""

@@ -158,13 +158,13 @@ class ShapeSession(HostSession):
             self.costs.viewed(view)
         return dict.fromkeys(view.plan.outputs, NO_VALUE)
 
-    def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> Value:
+    def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> dict[Meta, Value]:
         """What the storage shows under other metadata, if that is known."""
         if value is not NO_VALUE:
             return super().relaid(value, source, target, way)
         if self.costs is not None:
             self.costs.relaid(source, target, way)
-        return NO_VALUE
+        return dict.fromkeys(way.views or (target,), NO_VALUE)
 
     def put(self, whole: Value, root: Meta, part: Value, target: Meta) -> Value | None:
         """The storage's content with that of a view put into it, if both are known."""

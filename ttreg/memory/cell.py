@@ -13,13 +13,14 @@ from ..forks import new_rlock
 from ..images import Image, ImageLayout, image_layout
 from ..meta import Meta, meta_of
 from ..modes import without_any_modes
+from . import heads
 from .chains import ViewOf, is_better, to_make
 from .home import Home
 from .inherited import not_here
 from .padding import tiled
 from .parts import apart, stays_apart
 from .placing import placing
-from .relayout import Route, route
+from .relayout import Route
 
 # The values of views may take this many bytes, or this multiple of the cell's own. The last few are kept whatever their
 # size: a program may go through all rows of a tensor while it uses another view, and padding makes each row large.
@@ -154,8 +155,8 @@ class Cell:
     def _derived(self, meta: Meta, view: ViewOf | None, home: Home) -> Value | None:
         with self._lock:  # so that all of these belong to the same content
             values, root, before, parts, under = self.values, self.root, self.before, self.parts, self.whole
-        if not values:  # another thread has moved the data to the host
-            return None
+        if not values:
+            return None  # another thread has moved the data to the host
         whole = values.get(under) if root.nbytes == self.nbytes else None
         if whole is not None:
             parts = ()
@@ -164,14 +165,16 @@ class Cell:
 
         def way_to(meta: Meta) -> Route | None:
             seen = whole is not None and all(apart(part, meta, root) for part in parts)
-            return route(root, meta, held=under.shape) if seen else None
+            return heads.way_to(root, meta, under.shape, bool(parts)) if seen else None
 
         def by_way(meta: Meta, way: Route) -> Value:
-            value = home.relaid(whole, root, meta, way)
-            self.keep_views({meta: value}, values)
-            return value
+            made = home.relaid(whole, root, meta, way)
+            self.keep_views(made, values)
+            return made[meta]
 
         way = way_to(meta)
+        if way is not None and way.views:
+            return by_way(meta, way)
         steps = to_make(meta, view, values.__contains__, way_to)
         if steps is None:
             return None if way is None else by_way(meta, way)
@@ -180,8 +183,7 @@ class Cell:
         first = way_to(parent) if value is None else None
         if way is not None and is_better(way, steps, first):
             return by_way(meta, way)
-        if first is not None:
-            value = by_way(parent, first)
+        value = by_way(parent, first) if first is not None else value
         for meta, view in reversed(steps):
             made = home.view_values(view, value)
             if meta not in made:

@@ -27,8 +27,8 @@ class Home(Protocol):
         """Make the device values of a view op's outputs from the value of its input."""
         ...
 
-    def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> Value:
-        """Make the device value of a view from the value of the whole storage."""
+    def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> dict[Meta, Value]:
+        """Make the device value of a view from the value of the whole storage, and of what else the route gives."""
         ...
 
     def put(self, whole: Value, root: Meta, part: Value, target: Meta) -> Value | None:

@@ -23,8 +23,8 @@ from .padding import TILE, WASTEFUL, tiled, too_large
 # ttnn's permute, reshape, slice and repeat are tested up to this rank.
 _MAX_RANK = 8
 
-_APART = "transformer.split_query_key_value_and_split_heads"
-_FLOATS = (torch.float32, torch.bfloat16)
+APART = "transformer.split_query_key_value_and_split_heads"
+FLOATS = (torch.float32, torch.bfloat16)
 
 # The longest row, in elements of any dtype, that ttnn's slice and repeat can keep in L1.
 _ROW = 131072
@@ -41,10 +41,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Route:
-    """The ttnn calls that lead from one value to another, and the bytes of the largest value that they make."""
+    """The ttnn calls that lead from one value to another, and the bytes of the largest value that they make.
+
+    `views` are what the last call gives, if it gives more than one value; see `heads`.
+    """
 
     steps: tuple[Step, ...]
     largest: int
+    views: tuple[Meta, ...] = ()
 
     @property
     def calls(self) -> int:
@@ -94,7 +98,7 @@ def route(
             _reshape(steps, target.shape, shape)
     if len(steps) > 1 and steps[0].call == steps[1].call == "reshape":
         del steps[0]
-    if source.dtype in _FLOATS:
+    if source.dtype in FLOATS:
         _put_heads_together(steps)
         _take_heads_apart(steps, held if held is not None else source.shape)
     if any(len(step.shape) > _MAX_RANK for step in steps):
@@ -104,13 +108,13 @@ def route(
 
 
 def relayout(tt: Any, value: Value, way: Route) -> Value:
-    """The value at the end of the route."""
+    """The value at the end of the route; a list if it ends in several."""
     narrow = value.dtype in (tt.uint8, tt.uint16) and bool(way.steps)  # ttnn neither reshapes nor tilizes these
     dtype = value.dtype
     if narrow:
         value = tt.typecast(value, tt.int32)
     for step in way.steps:
-        value = _heads(tt, value, *step.arguments[0]) if step.call == _APART else _made(tt, value, step)
+        value = _heads(tt, value, step, bool(way.views)) if step.call == APART else _made(tt, value, step)
     return tt.typecast(value, dtype) if narrow else value
 
 
@@ -118,10 +122,15 @@ def _made(tt: Any, value: Value, step: Step) -> Value:
     return getattr(tt, step.call)(value, *step.arguments)
 
 
-def _heads(tt: Any, value: Value, heads: int, of_each: int) -> Value:
-    """All heads of a value, as those of queries. ttnn wants keys and values too, for which half of the heads do."""
+def _heads(tt: Any, value: Value, step: Step, all_three: bool) -> Value:
+    """All heads of a value, as those of queries. ttnn wants keys and values too, for which half of the heads do.
+
+    Or a list of the heads of queries, of keys and of values.
+    """
+    heads, of_each = step.arguments[0]
     split = tt.transformer.split_query_key_value_and_split_heads
-    return split(value, value, num_heads=heads, num_kv_heads=of_each, transpose_key=False)[0]
+    made = split(*(value,) * (1 if all_three else 2), num_heads=heads, num_kv_heads=of_each, transpose_key=False)
+    return list(made) if all_three else made[0]
 
 
 def _put_heads_together(steps: list[Step]) -> None:
@@ -150,7 +159,7 @@ def _take_heads_apart(steps: list[Step], start: Sequence[int]) -> None:
             continue
         batch, length, heads, width = first.shape
         if tuple(have) == (batch, length, heads * width) and heads % 2 == 0 and width % TILE == 0:
-            steps[place : place + 2] = [Step(_APART, ([heads, heads // 2],), second.shape)]
+            steps[place : place + 2] = [Step(APART, ([heads, heads // 2],), second.shape)]
             return
 
 

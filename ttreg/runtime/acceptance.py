@@ -18,6 +18,7 @@ from .asked import Asked
 from .constants import refuse_constants
 from .image_plans import of_images
 from .layouts import as_on_cpu
+from .leading import may_lead
 from .rehearsal import refuse_too_large
 from .rooms import may_grow
 from .session import Session
@@ -127,6 +128,7 @@ def prepare(asked: Asked, plan: Plan) -> bool:
         plan.constants[OUT] = plan.outputs if plan.returns_list else plan.outputs[0]
     for slot in plan.slots:
         slot.as_held = _is_as_held(session, slot.arrival, slot.of(asked.args, asked.kwargs))
+        slot.leading = may_lead(session, plan, slot, asked.args, asked.kwargs)
     plan.of_images = of_images(plan, asked.as_call_of(entry), asked.args, asked.kwargs)
     if session.makes_room and entry.in_room is not None and not plan.written:
         metas = [metadata_of(tensor) for slot in plan.slots for tensor in slot.tensors(asked.args, asked.kwargs)]

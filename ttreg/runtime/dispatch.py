@@ -28,6 +28,7 @@ from .complaints import complain
 from .decide import decide
 from .int64 import TooLarge
 from .later import Later, raise_as_pytorch_would
+from .leading import shown, with_leading
 from .refused import raise_error, reason
 from .session import Session
 from .signature import signature
@@ -126,7 +127,7 @@ class Dispatcher:
             return self._run_on_host_instead(plan, OVERLAPPING, args, kwargs)
         if not takes_part:
             return self._run_on_host_instead(plan, PART_WRITTEN, args, kwargs)
-        values, of_images = None, plan.of_images
+        values, of_images, lowered = None, plan.of_images, plan
         try:
             arguments = plan.constants.copy()
             for slot in plan.slots:
@@ -138,13 +139,16 @@ class Dispatcher:
                         if instead is not None:
                             return self._run_on_device(instead, args, kwargs)
                         of_images = None  # asked once
-                    value = slot.arrival.value(session, argument)
+                    if slot.leading and session.checker is None:
+                        value, lowered = with_leading(plan, argument)
+                    if value is None:
+                        value = slot.arrival.value(session, argument)
                     if value is None and slot.arrival.checked:
                         break
                 arguments[slot.name] = value
             else:
-                values = session.lower(plan, arguments)
-                if not all(plan.as_made) and any(map(callable, values)):
+                values = session.lower(lowered, arguments)
+                if not all(lowered.as_made) and any(map(callable, values)):
                     values = self._with_later_ones(plan, arguments, values, args, kwargs)
         except TooLarge:
             return self._run_on_host_instead(plan, TOO_LARGE, args, kwargs)
@@ -160,7 +164,8 @@ class Dispatcher:
             return self._run_on_host_instead(plan, INDEX_OUT_OF_RANGE, args, kwargs)
         if session.checker is not None:
             values = session.checker.compare(session, plan, arguments, values, args, kwargs)
-        return self._results(plan, values, args, kwargs)
+        results = self._results(lowered, values, args, kwargs)
+        return results if lowered is plan else shown(results, plan.outputs[0])
 
     def _with_later_ones(
         self, plan: Plan, arguments: dict[str, Any], values: list[Value], args: tuple, kwargs: dict[str, Any]

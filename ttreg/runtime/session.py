@@ -46,7 +46,7 @@ class Checker(Protocol):
     def compare_views(self, session: Session, plan: Plan, parent: Value, source: Meta, made: dict[Meta, Value]) -> None:
         """Check views against the parent's memory, read by their metadata."""
 
-    def compare_relaid(self, session: Session, value: Value, source: Meta, made: Value, target: Meta) -> None:
+    def compare_relaid(self, session: Session, value: Value, source: Meta, made: dict[Meta, Value]) -> None:
         """Check a value that shows a whole storage under other metadata."""
 
 
@@ -210,12 +210,13 @@ class Session(Values):
             self.checker.compare_views(self, plan, parent, view.parent, made)
         return made
 
-    def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> Value:
-        """Make the device value of a view from the value of the whole storage."""
+    def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> dict[Meta, Value]:
+        """Make the device value of a view from the value of the whole storage, and of what else the route gives."""
         with self.device.lock:
-            made = self.recorder.run(self.recorder.work("views", (source, target)), relayout, self.tt, value, way)
+            result = self.recorder.run(self.recorder.work("views", (source, target)), relayout, self.tt, value, way)
+        made = dict(zip(way.views, result, strict=True)) if way.views else {target: result}
         if self.checker is not None:
-            self.checker.compare_relaid(self, value, source, made, target)
+            self.checker.compare_relaid(self, value, source, made)
         return made
 
     def put(self, whole: Value, root: Meta, part: Value, target: Meta) -> Value | None:

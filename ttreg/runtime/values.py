@@ -39,6 +39,7 @@ class Values:
     """The part of a session that finds or makes the device values of tensors."""
 
     _recorder: type[Recorder] = Recorder  # of which the session has one
+    may_lead = True  # whether values may have more leading dimensions of 1 than their tensors; see `leading`
 
     def __init__(self, settings: Settings, device: Device, sees_all_writes: bool):
         self.settings = settings

@@ -64,6 +64,7 @@ class Arrival:
     block_float = False
     checked = False  # whether the host reads the values first; the device value does not show them
     image = False  # whether it arrives as an `Image`
+    leading = False  # whether it may arrive with more leading dimensions of 1, which the result then has too
     of_values = False  # whether it may arrive in other layouts too: as an image, or beside one
 
     def value(self, source: Source, argument: Any) -> Any:

@@ -24,6 +24,7 @@ class _Values(Arrival):
     block_float: bool = False
     bits: int = 0  # mantissa bits that a product keeps of a weight; 0 keeps all
     on_demand: bool = False  # whether a host tensor comes to the device only when the lowering asks for it
+    leading: bool = False
 
     of_values = True
 
@@ -141,21 +142,24 @@ _FIRST_BITS, _SECOND_BITS = 10, 9
 class Multiplied(Tensor):
     """A factor that the lowering uses in matrix products only; `first` marks the first factor.
 
+    `leading`: it may arrive with more leading dimensions of 1 than the tensor has, and the result may have them too.
     A float32 parameter arrives rounded to the mantissa bits that the matrix unit keeps. The unit itself would cut them.
     """
 
     first: bool = field(default=False, kw_only=True)
+    leading: bool = field(default=False, kw_only=True)
 
     @property
     def _bits(self) -> int:
         return _FIRST_BITS if self.first else _SECOND_BITS
 
     def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
-        return _Values(dtype, exact, self.row_major, bits=self._bits)
+        return _Values(dtype, exact, self.row_major, bits=self._bits, leading=self.leading)
 
     def says(self) -> str:
         rounded = f"rounded to {self._bits} bits of mantissa if a float32 weight"
-        return ", ".join(filter(None, (super().says(), rounded)))
+        leading = "perhaps with more leading dimensions of 1" if self.leading else ""
+        return ", ".join(filter(None, (super().says(), rounded, leading)))
 
 
 @dataclass(frozen=True)

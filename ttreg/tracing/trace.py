@@ -110,7 +110,7 @@ class TracedSession(Session):
         with self.event(f"{view.plan.op}, when its data is needed", LANES["device"], "view", args):
             return super().view_values(view, parent)
 
-    def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> Value:
+    def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> dict[Meta, Value]:
         """The device value of a view, from that of the whole storage."""
         with self.event("relayout", LANES["device"], "view", {"inputs": [str(source)], "outputs": [str(target)]}):
             return super().relaid(value, source, target, way)

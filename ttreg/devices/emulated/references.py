@@ -165,12 +165,17 @@ def _fill_implicit_tile_padding(values: torch.Tensor, fill_value: float) -> torc
 
 @reference("transformer.split_query_key_value_and_split_heads")
 def _split_heads(
-    rows: torch.Tensor, key_values: torch.Tensor, *, num_heads: int, num_kv_heads: int, transpose_key: bool = True
+    rows: torch.Tensor,
+    key_values: torch.Tensor | None = None,
+    *,
+    num_heads: int,
+    num_kv_heads: int,
+    transpose_key: bool = True,
 ) -> list[torch.Tensor]:
     """ttnn's golden function takes no separate keys and values."""
     made = _nlp_create_qkv_heads(
         rows[:, None],
-        key_values[:, None],
+        None if key_values is None else key_values[:, None],
         num_heads=num_heads,
         num_kv_heads=num_kv_heads,
         transpose_k_heads=transpose_key,

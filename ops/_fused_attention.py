@@ -32,8 +32,20 @@ def _fits(tt: Any, query: Any, key: Any, value: Any, is_causal: bool, attn_mask:
     return attn_mask is None or attn_mask.dtype == tt.bfloat16
 
 
-def fused(tt: Any, query: Any, key: Any, value: Any, is_causal: bool, attn_mask: Any, scale: float | None) -> Any:
-    """What each query takes of the values; 0 if every key is hidden from it, as on CPU."""
+def fused(
+    tt: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    is_causal: bool,
+    attn_mask: Any,
+    scale: float | None,
+    hides_all: bool = True,
+) -> Any:
+    """What each query takes of the values; 0 if every key is hidden from it, as on CPU.
+
+    `hides_all`: whether the mask may do that.
+    """
     width = query.shape[3]
     missing = -width % TILE
     if missing:
@@ -49,7 +61,7 @@ def fused(tt: Any, query: Any, key: Any, value: Any, is_causal: bool, attn_mask:
         compute_kernel_config=accurate(tt),
     )
     made = cut(tt, made, 3, 0, width)
-    if attn_mask is None:
+    if attn_mask is None or not hides_all:
         return made
     return tt.where(tt.eq(reduce(tt, "max", mask, -1, keepdim=True), -INF), 0.0, made)
 

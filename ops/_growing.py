@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .vocabulary import cut, from_sizes
+from .vocabulary import cast, cut, from_sizes
 
 
 @from_sizes
@@ -53,11 +53,11 @@ def is_row(tt, beside, rows: int, row: int):
     return tt.lately((is_row, rows, columns, rank, dtype, row), made)
 
 
-def unseen(tt, columns: int, seen: int, rank: int = 4):
-    """A row in float32 to add to scores: -inf from column `seen` on, and 0 before."""
+def unseen(tt, columns: int, seen: int, dtype, rank: int = 4):
+    """A row to add to scores: -inf from column `seen` on, and 0 before."""
 
     def made():
         numbers = tt.constant(in_a_row(columns, rank))
-        return tt.where(tt.lt(numbers, float(seen)), tt.zeros_like(numbers), -torch.inf)
+        return cast(tt, tt.where(tt.lt(numbers, float(seen)), tt.zeros_like(numbers), -torch.inf), dtype)
 
-    return tt.lately((unseen, columns, seen, rank), made)
+    return tt.lately((unseen, columns, seen, rank, dtype), made)

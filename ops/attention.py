@@ -104,18 +104,21 @@ def attention_in_room(tt, room, query, key, value, is_causal, attn_mask, scale):
     keys = room.get("key")
     if keys is None or keys.dim != 2 or room.get("value") != keys or len(room) > 2 or is_causal:
         return None
-    mask = unseen(tt, keys.size, keys.length)
-    if attn_mask is not None:
-        dim = len(attn_mask.shape) - 1
-        own = padded(tt, attn_mask, dim, keys.size) if attn_mask.shape[dim] > 1 else attn_mask
-        mask = tt.add(own, cast(tt, mask, own.dtype))
+    takes_kernel = is_fused(tt, query, key, value, False, attn_mask)
+    own = attn_mask
+    if own is None:
+        mask = unseen(tt, keys.size, keys.length, query.dtype if takes_kernel else tt.float32)
+    else:
+        dim = len(own.shape) - 1
+        own = padded(tt, own, dim, keys.size) if own.shape[dim] > 1 else own
+        mask = tt.add(own, unseen(tt, keys.size, keys.length, own.dtype))
 
     def scores():
-        return tt.add(masked_scores(tt, query, key, False, None, scale), mask)
+        return masked_scores(tt, query, key, False, mask, scale)
 
-    if not is_fused(tt, query, key, value, False, attn_mask):
+    if not takes_kernel:
         return attended(tt, scores(), query, key, value, attn_mask)
-    output = fused(tt, query, key, value, False, cast(tt, mask, query.dtype), scale)
+    output = fused(tt, query, key, value, False, mask, scale, hides_all=own is not None)
     return output, lambda: log_of_sums(tt, scores(), query, attn_mask)
 
 
@@ -156,14 +159,26 @@ def log_of_sums(tt, scores, query, attn_mask):
 
 
 def masked_scores(tt, query, key, is_causal, attn_mask, scale):
-    """How much each query attends to each key, before softmax, in float32."""
+    """How much each query attends to each key, before softmax, in float32.
+
+    If the mask is one for all heads, those that share a key head may stay below each other; see `by_key_head`.
+    """
     factor = 1 / math.sqrt(query.shape[3]) if scale is None else scale
     scaled = tt.UnaryWithParam(tt.UnaryOpType.MUL_UNARY_SFPU, factor)  # in float32, by the call that makes the product
     scores = product(tt, by_key_head(tt, query, key), key, transpose_b=True, dtype=tt.float32, activation=scaled)
-    scores = as_shape(tt, scores, [*list(query.shape)[:3], key.shape[2]])
+    if is_causal or not is_for_all_heads(attn_mask, query):
+        scores = as_shape(tt, scores, [*list(query.shape)[:3], key.shape[2]])
     if is_causal:
         scores = tt.where(tt.constant(causal(query.shape[2], key.shape[2])), scores, -INF)
     return scores if attn_mask is None else tt.add(scores, attn_mask)
+
+
+def is_for_all_heads(attn_mask, query):
+    """Whether the mask, if there is one, has one row of numbers for all heads and queries."""
+    if attn_mask is None:
+        return True
+    shape = [1, 1, *list(attn_mask.shape)][-4:]
+    return query.shape[2] == shape[2] == shape[1] == 1
 
 
 def weights_of(tt, scores, attn_mask):
@@ -210,6 +225,7 @@ def backward_samples():
 )
 def attention_backward(tt, grad_out, query, key, value, out, logsumexp, is_causal, attn_mask, scale):
     scores = masked_scores(tt, query, key, is_causal, attn_mask, scale)
+    scores = as_shape(tt, scores, [*list(query.shape)[:3], key.shape[2]])
     if logsumexp.dtype == tt.float32:
         weights = tt.exp(tt.subtract(scores, as_shape(tt, logsumexp, [*list(query.shape)[:3], 1])))
     else:  # rounded to bfloat16 it makes all weights of a row too large, or too small, by some percent

@@ -1,4 +1,4 @@
-"""Products of rows whose tensors differ from what is there in leading dimensions of 1 alone: that takes no ttnn call."""
+"""Products of rows whose tensors differ from what is there in leading dimensions of 1 alone: it takes no ttnn call."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from math import prod
 
 import torch
 
-from ..conditions import FLOATS, Check, Is
+from ..conditions import FLOATS, Check, InParts, Is
 from ..images import Image
 from ..meta import intern
 from ..pytorch_private import suggest_memory_format
@@ -17,28 +17,20 @@ from .normalization import (
     EPSILON,
     ONE_DTYPE,
     ONE_EACH,
-    Statistics,
     dtype_of,
-    normalized,
     scaled,
     shaped,
     statistics_on_cpu,
 )
-from .vocabulary import NAN_IS_A_NUMBER, accurate, as_shape, cast, shape_of, widen
+from .vocabulary import NAN_IS_A_NUMBER, accurate, as_shape, cast, reduce, shape_of, widen
 
 aten = torch.ops.aten
 
 BFLOAT16 = torch.bfloat16
 
 
-def by_running_statistics(call):
-    return not call.arguments.get("training")
-
-
-IMAGES = {
-    name: Tensor(FLOATS, images=by_running_statistics) if name == "input" else FLOATS
-    for name in ("input", "weight", "bias", "running_mean", "running_var")
-}
+IMAGE = Tensor(FLOATS, images=lambda call: True)
+IMAGES = {"input": IMAGE, **dict.fromkeys(("weight", "bias", "running_mean", "running_var"), FLOATS)}
 BATCH_NORM = [
     ONE_DTYPE,
     ONE_EACH,
@@ -91,27 +83,66 @@ def batch_norm_of_rows(tt, x, weight, bias, mean, variance, eps):
     return cast(tt, tt.addcmul(shift, widen(tt, x), scale, value=1.0), x.dtype)
 
 
-def batch_norm_of_itself(tt, x, weight, bias, eps):
-    """By the batch's own statistics, and the `Statistics` of the channels."""
+def by_channel(tt, x):
+    """A value of an input or image, the dimensions that each channel's elements lie along, and one number's shape."""
+    if isinstance(x, Image):
+        value = x.value
+        lead = list(value.shape)[:-1]
+        return value, range(len(lead)), [1] * len(lead) + [x.shape[1]]
     n, channels, *rest = shape_of(x)
-    rows = as_shape(tt, x, [n, channels, prod(rest)])
-    rows = as_shape(tt, tt.transpose(rows, 0, 1) if n > 1 else rows, [channels, n * prod(rest)])
-    out, mean = normalized(tt, widen(tt, rows), eps)
-    out = as_shape(tt, out, [channels, n, prod(rest)])
-    out = as_shape(tt, tt.transpose(out, 0, 1) if n > 1 else out, x.shape)
-    out = cast(tt, scaled(tt, out, weight, bias, [1, channels, *[1] * len(rest)]), x.dtype)
-    return out, Statistics(tt, rows, mean)
+    if not rest:
+        return x, (0,), [1, channels]
+    return as_shape(tt, x, [n, channels, prod(rest)]), (0, 2), [1, channels, 1]
+
+
+def over_channels(tt, name, x, dims):
+    """The sum or mean of each channel's elements: along one dimension after the other, which is the least to move."""
+    for dim in reversed(dims):
+        if x.shape[dim] > 1:
+            x = reduce(tt, name, x, dim, keepdim=True)
+    return x
+
+
+def in_form_of(tt, value, x):
+    """What was computed of the value of `x`, in its form and dtype."""
+    value = cast(tt, value, x.dtype)
+    return x.like(value) if isinstance(x, Image) else as_shape(tt, value, x.shape)
+
+
+def batch_norm_of_itself(tt, input, weight, bias, eps):
+    """By the batch's own statistics; and these: the mean, the variance and the reciprocal deviation of each channel."""
+    x, dims, shape = by_channel(tt, input)
+    x = widen(tt, x)
+    mean = over_channels(tt, "mean", x, dims)
+    centred = tt.subtract(x, mean)
+    variance = over_channels(tt, "mean", tt.square(centred), dims)
+    reciprocal = tt.rsqrt(tt.add(variance, eps))
+    scale = reciprocal if weight is None else tt.multiply(reciprocal, shaped(tt, weight, shape, tt.float32))
+    if bias is None:
+        out = tt.multiply(centred, scale)
+    else:
+        out = tt.addcmul(shaped(tt, bias, shape, tt.float32), centred, scale, value=1.0)
+    return in_form_of(tt, out, input), mean, variance, reciprocal
 
 
 def of_itself(tt, x, weight, bias, eps):
-    out, found = batch_norm_of_itself(tt, x, weight, bias, eps)
-    return out, *found.saved(eps, [x.shape[1]], dtype_of(x, weight, bias))
+    out, mean, _, reciprocal = batch_norm_of_itself(tt, x, weight, bias, eps)
+    dtype, channels = dtype_of(x, weight, bias), [x.shape[1]]
+    return out, *(lambda found=found: cast(tt, as_shape(tt, found, channels), dtype) for found in (mean, reciprocal))
 
 
 def batch_norm_on_cpu(call, outputs):
     """The output is channels-last if the input is; running statistics leave no others."""
     out, *found = statistics_on_cpu(call, outputs)
-    image = call["input"].on_meta()
+    out = intern(out.dtype, out.shape, strides_on_cpu(call["input"]))
+    if not call.arguments.get("training"):
+        found = [intern(meta.dtype, (0,), (1,)) for meta in found]
+    return [out, *found]
+
+
+def strides_on_cpu(input):
+    """The strides in which CPU keeps the input's memory format."""
+    image = input.on_meta()
     last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(image.ndim)
     if image.is_contiguous():
         form = torch.contiguous_format
@@ -119,15 +150,26 @@ def batch_norm_on_cpu(call, outputs):
         form = last  # also where a dimension of one element keeps PyTorch's own suggestion from seeing it
     else:
         form = suggest_memory_format(image)
-    out = intern(out.dtype, out.shape, torch.empty(out.shape, device="meta", memory_format=form).stride())
-    if not call.arguments.get("training"):
-        found = [intern(meta.dtype, (0,), (1,)) for meta in found]
-    return [out, *found]
+    return torch.empty(image.shape, device="meta", memory_format=form).stride()
+
+
+def one_alone(call):
+    given = call["running_mean"], call["running_var"]
+    return ", ".join(map(str, given)) if given.count(None) == 1 else None
 
 
 def updated(call):
     given = call["running_mean"], call["running_var"]
-    return f"training with {', '.join(map(str, given))}" if call["training"] and given != (None, None) else None
+    return ", ".join(map(str, given)) if call["training"] and given != (None, None) else None
+
+
+def updating(input, weight, bias, running_mean, running_var, training, momentum, eps):
+    """In training, with statistics to keep up to date."""
+    given = input, weight, bias, running_mean, running_var, training, momentum, eps
+    *made, mean, variance = aten._native_batch_norm_legit_functional.default(*given)
+    running_mean.copy_(mean)
+    running_var.copy_(variance)
+    return tuple(made)
 
 
 def batch_norm_samples():
@@ -150,6 +192,7 @@ def batch_norm_samples():
     yield Sample(rand(2, 3, 4, 5, dtype=BFLOAT16), rand(3), None, None, None, True, 0.1, 1e-5)
     yield Sample(rand(2, 3, 4, 5), *channels(3, dtype=BFLOAT16), False, 0.1, 1e-5)
     yield Sample(rand(2, 3, 4, 5), *channels(3), True, 0.1, 1e-5)
+    yield Sample(rand(2, 3, 4, 5), *channels(3)[:3], None, True, 0.1, 1e-5)
     yield Sample(rand(2, 3, 4, 5).double(), None, None, None, None, True, 0.1, 1e-5)
     yield Sample(rand(2, 3, 4, 5), rand(1), None, *channels(3)[2:], False, 0.1, 1e-5)
     yield Sample(rand(2, 3, 4, 5), *channels(3), False, 0.1, -1e-5)
@@ -163,8 +206,12 @@ def batch_norm_samples():
     chip=f"in training, {NAN_IS_A_NUMBER}",
     when=[
         *BATCH_NORM,
-        Check(
-            "no running statistics in training", updated, because="it writes to them, and the schema does not say so"
+        Check("both running statistics, or none", one_alone, because="PyTorch's layers have no others"),
+        InParts(
+            "no running statistics in training",
+            updated,
+            because="a functional op makes the new ones, which are copied into them",
+            into=updating,
         ),
     ],
 )
@@ -210,7 +257,7 @@ def no_stats_samples():
     aten._native_batch_norm_legit.no_stats,
     samples=no_stats_samples,
     outputs=batch_norm_on_cpu,
-    takes=FLOATS,
+    takes={"input": IMAGE, "weight": FLOATS, "bias": FLOATS},
     chip=NAN_IS_A_NUMBER,
     when=[ONE_DTYPE, ONE_EACH, EPSILON, Is("training", True)],
 )

@@ -10,7 +10,7 @@ from ..conditions import FLOATS
 from ..meta import intern
 from ..registry import decomposed, lower
 from ..samples import Sample, bools, rand
-from .batch_norm import BATCH_NORM, batch_norm, batch_norm_of_itself, batch_norm_on_cpu
+from .batch_norm import BATCH_NORM, IMAGES, batch_norm, batch_norm_of_itself, batch_norm_on_cpu
 from .normalization import dtype_of
 from .vocabulary import NAN_IS_A_NUMBER, as_shape, cast, widen
 
@@ -21,18 +21,7 @@ def dropped():
     yield Sample(rand(4, 5), bools(4, 5), 2.0)
 
 
-def normalized_backward():
-    statistics = [rand(3), rand(3, low=0.1), rand(3), rand(3, low=0.1)]
-    yield Sample(rand(2, 3, 4, 5), rand(2, 3, 4, 5), rand(3), *statistics, True, 1e-5, [True, True, True])
-    yield Sample(rand(2, 3, 4, 5), rand(2, 3, 4, 5), None, *statistics, False, 1e-5, [True, False, False])
-
-
 decomposed(aten.native_dropout_backward.default, because="a product of three", samples=dropped)
-decomposed(
-    aten.native_batch_norm_backward.default,
-    because="sums and products of the gradient and the input",
-    samples=normalized_backward,
-)
 
 
 def functional_samples():
@@ -60,7 +49,7 @@ def functional_on_cpu(call, outputs):
     aten._native_batch_norm_legit_functional.default,
     samples=functional_samples,
     outputs=functional_on_cpu,
-    takes=FLOATS,
+    takes=IMAGES,
     chip=f"in training, {NAN_IS_A_NUMBER}",
     when=BATCH_NORM,
 )
@@ -68,20 +57,52 @@ def batch_norm_functional(tt, input, weight, bias, running_mean, running_var, tr
     if not training:
         out = batch_norm(tt, input, weight, bias, running_mean, running_var, eps)
         return out, None, None, running_mean, running_var
-    out, found = batch_norm_of_itself(tt, input, weight, bias, eps)
+    out, mean, variance, reciprocal = batch_norm_of_itself(tt, input, weight, bias, eps)
     channels = input.shape[1]
     size = prod(input.shape) // channels
     dtype = dtype_of(input, weight, bias, running_mean, running_var)
-    mean, reciprocal = found.saved(eps, [channels], dtype)
+
+    def found(of_batch):
+        return as_shape(tt, of_batch, [channels])
 
     def moved(running, of_batch, share):
         kept = tt.multiply(widen(tt, running), 1 - momentum)
-        return cast(tt, tt.add(kept, tt.multiply(as_shape(tt, of_batch, [channels]), share)), running.dtype)
+        return cast(tt, tt.add(kept, tt.multiply(found(of_batch), share)), running.dtype)
 
     return (
         out,
-        mean,
-        reciprocal,
-        lambda: moved(running_mean, found.mean(), momentum),
-        lambda: moved(running_var, found.variance(), momentum * size / max(size - 1, 1)),  # with Bessel's correction
+        lambda: cast(tt, found(mean), dtype),
+        lambda: cast(tt, found(reciprocal), dtype),
+        lambda: moved(running_mean, mean, momentum),
+        lambda: moved(running_var, variance, momentum * size / max(size - 1, 1)),  # with Bessel's correction
     )
+
+
+def legit(input, weight, bias, running_mean, running_var, training, momentum, eps):
+    return aten.native_batch_norm.default(input, weight, bias, running_mean, running_var, training, momentum, eps)
+
+
+def with_update(input, weight, bias, running_mean, running_var, momentum, eps):
+    made = legit(input, weight, bias, running_mean, running_var, True, momentum, eps)
+    return *made, torch.empty(0, dtype=torch.uint8)
+
+
+def with_update_samples():
+    for sample in functional_samples():
+        *tensors, training, momentum, eps = sample.args
+        if training:
+            yield Sample(*tensors, momentum, eps)
+
+
+decomposed(
+    aten._native_batch_norm_legit.default,
+    because="native_batch_norm, which also writes the statistics",
+    samples=functional_samples,
+    into=legit,
+)
+decomposed(
+    aten._batch_norm_with_update.default,
+    because="native_batch_norm in training",
+    samples=with_update_samples,
+    into=with_update,
+)

@@ -34,7 +34,6 @@ _FOR_LIBRARY = "for_"
 
 # The name of an extra argument that a lowering may take: the metadata of the output.
 OUT = "out"
-
 Kind = Literal["device", "host", "decomposed"]
 
 
@@ -48,7 +47,7 @@ class Entry:
     samples_of: Samples
     function: Callable[..., Any] | None = None
     takes: Mapping[str, Spec] = field(default_factory=dict)
-    outputs: Callable[[Call, list[Meta]], list[Meta]] | None = None
+    outputs: Callable[[Call, list[Meta]], Sequence[Meta | None]] | None = None
     module: str = ""
     decomposition: Callable[..., Any] | None = None  # ours, where PyTorch has none
     chip: str = ""  # how a chip's float32 results differ from PyTorch's
@@ -181,7 +180,7 @@ def lower(
     samples: Samples,
     takes: Takes = (),
     when: Sequence[Condition] = (),
-    outputs: Callable[[Call, list[Meta]], list[Meta]] | None = None,
+    outputs: Callable[[Call, list[Meta]], Sequence[Meta | None]] | None = None,
     chip: str = "",
     in_room: InRoom | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -196,7 +195,8 @@ def lower(
     `takes` says for each argument what the device takes and how it arrives: see `ttreg.specs`. Dtypes alone stand for
     `Tensor(dtypes)`; in place of the mapping, they hold for every tensor argument.
     `when` has the other conditions, above all those on several arguments.
-    `outputs` corrects the outputs' metadata where PyTorch's shape function differs from its CPU kernel.
+    `outputs` corrects the outputs' metadata where PyTorch's shape function differs from its CPU kernel; with None
+    where that returns none.
     `chip` says how a chip's float32 results are known to differ from PyTorch's, where avoiding the difference would
     cost too many ttnn calls.
     `in_room` says how the entry works on arguments that are held with spare room.

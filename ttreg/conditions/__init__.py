@@ -7,7 +7,7 @@ returns for the report.
 from __future__ import annotations
 
 from ..refusal import Refusal
-from .condition import Check, Condition, Never, ProgramCheck
+from .condition import Check, Condition, InParts, Never, ProgramCheck
 from .tensors import (
     BOOL,
     FLOATS,
@@ -40,6 +40,7 @@ __all__ = [
     "Condition",
     "Dtype",
     "Given",
+    "InParts",
     "Is",
     "MultipleOf",
     "Never",

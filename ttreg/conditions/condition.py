@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..call import Call
 from ..refusal import Refusal, unjudged
@@ -78,3 +78,13 @@ class ProgramCheck(Check):
     """As `Check`, but it sees the program's own dtypes, not the dtypes that carry them."""
 
     sees_program_dtype: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class InParts(Check):
+    """As `Check`, for the last condition of an entry: a call that only it refuses is replaced by its parts.
+
+    `into` calls them, with the arguments of the op.
+    """
+
+    into: Callable[..., Any]

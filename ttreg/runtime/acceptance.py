@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ def refuse(asked: Asked, plan: Plan, entry: Entry) -> Refusal | None:
         return asked.without_outputs()
     if not plan.written:
         try:
-            outputs = as_on_cpu(entry, asked.call, outputs)
+            outputs = _returned(plan, as_on_cpu(entry, asked.call, outputs))
         except Exception as error:
             return unjudged(error)
     plan.outputs = outputs
@@ -46,6 +47,15 @@ def refuse(asked: Asked, plan: Plan, entry: Entry) -> Refusal | None:
         or _refuse_writes(asked, plan, entry, call)
         or _refuse_dtypes(asked.session, outputs)
     )
+
+
+def _returned(plan: Plan, outputs: Sequence[Meta | None]) -> list[Meta]:
+    """The outputs that the op returns; notes in the plan where the entry says that it returns None."""
+    if None in outputs:
+        places = [place for place in range(len(outputs) + len(plan.absent)) if place not in plan.absent]
+        missing = [place for place, meta in zip(places, outputs, strict=True) if meta is None]
+        plan.absent = tuple(sorted((*plan.absent, *missing)))
+    return [meta for meta in outputs if meta is not None]
 
 
 def _refuse_out(asked: Asked, outputs: list[Meta]) -> Refusal | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ..conditions import InParts
 from ..fallback import decompose
 from ..memory.tensor import DeviceTensor, metadata_of
 from ..meta import Meta
@@ -21,7 +22,7 @@ from ..refusal import (
     WRITES_BY_PARTS,
     Refusal,
 )
-from ..registry import registry
+from ..registry import Entry, registry
 from ..schema import (
     functional_form,
     has_parts,
@@ -61,7 +62,7 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
     plan.refusal = _refusal(asked, plan)
     if plan.refusal is None and prepare(asked, plan):
         plan.placement = "device" if _worth_uploading(asked, plan) else "local"
-    elif entry is not None and entry.kind == "decomposed":
+    elif entry is not None and _replaced(entry, plan.refusal):
         plan.placement = "host" if plan.refusal in (NO_DECOMPOSITION, NO_META, DATA_DEPENDENT) else "decomposed"
     elif is_composite(op) and (entry is None or entry.kind == "device"):
         plan.placement = "decomposed"
@@ -105,6 +106,14 @@ def _refusal(asked: Asked, plan: Plan) -> Refusal | None:
     if entry.kind == "decomposed" and asked.outputs.metas is None:
         return asked.without_outputs()  # a decomposition would raise another error than the op
     return entry.conditions[0].refuse(asked.call)
+
+
+def _replaced(entry: Entry, refusal: Refusal | None) -> bool:
+    """Whether the call is replaced by its parts: every call of such an op, or one that only `InParts` refuses."""
+    last = entry.conditions[-1] if entry.conditions else None
+    return entry.kind == "decomposed" or (
+        isinstance(last, InParts) and refusal is not None and refusal.condition == str(last)
+    )
 
 
 def _no_dtype(session: Session, value: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from ..call import Call
@@ -14,11 +16,13 @@ from ..schema import is_elementwise
 MOST_ELEMENTS = 1 << 24
 
 
-def as_on_cpu(entry: Entry, call: Call, outputs: list[Meta]) -> list[Meta]:
-    """The outputs with the strides of the CPU kernel, where PyTorch's shape function gives others."""
-    if entry.outputs is not None:
-        outputs = entry.outputs(call, outputs)
-    return _laid_out(call, outputs) if is_elementwise(call.op) else outputs
+def as_on_cpu(entry: Entry, call: Call, outputs: list[Meta]) -> Sequence[Meta | None]:
+    """The outputs with the strides of the CPU kernel, where PyTorch's shape function gives others.
+
+    None stands for an output that the kernel does not return.
+    """
+    made = outputs if entry.outputs is None else entry.outputs(call, outputs)
+    return _laid_out(call, [meta for meta in made if meta is not None]) if is_elementwise(call.op) else made
 
 
 def _laid_out(call: Call, outputs: list[Meta]) -> list[Meta]:

@@ -116,12 +116,18 @@ def batch_norm_of_itself(tt, input, weight, bias, eps):
     mean = over_channels(tt, "mean", x, dims)
     centred = tt.subtract(x, mean)
     variance = over_channels(tt, "mean", tt.square(centred), dims)
+    rest = None
+    if input.dtype == tt.float32:
+        # A large mean is rounded by more than elements differ: what it leaves of itself is taken away too.
+        rest = over_channels(tt, "mean", centred, dims)
+        mean, variance = tt.add(mean, rest), tt.subtract(variance, tt.square(rest))
     reciprocal = tt.rsqrt(tt.add(variance, eps))
     scale = reciprocal if weight is None else tt.multiply(reciprocal, shaped(tt, weight, shape, tt.float32))
-    if bias is None:
-        out = tt.multiply(centred, scale)
-    else:
-        out = tt.addcmul(shaped(tt, bias, shape, tt.float32), centred, scale, value=1.0)
+    shift = None if bias is None else shaped(tt, bias, shape, tt.float32)
+    if rest is not None:
+        moved = tt.multiply(rest, scale)
+        shift = tt.neg(moved) if shift is None else tt.subtract(shift, moved)
+    out = tt.multiply(centred, scale) if shift is None else tt.addcmul(shift, centred, scale, value=1.0)
     return in_form_of(tt, out, input), mean, variance, reciprocal
 
 

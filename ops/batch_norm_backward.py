@@ -73,10 +73,12 @@ def read(call):
 
 
 def other_dtypes(call):
-    dtypes = {meta.dtype for _, meta in read(call)}
+    names = [name for name in call.arguments if name.startswith(("weight", "running_", "save_"))]
+    given = list(call.tensors(*names))
+    dtypes = {meta.dtype for _, meta in given}
     if dtypes in ({call["input"].dtype}, {torch.float32}):
         return None
-    return ", ".join(f"{name} {meta}" for name, meta in read(call))
+    return ", ".join(f"{name} {meta}" for name, meta in given)
 
 
 def not_given(call):

@@ -22,9 +22,18 @@ def beyond_storage(arguments: Arguments) -> bool:
 
 
 def parameter_too_short(arguments: Arguments) -> bool:
-    """Whether a parameter or statistic of a batch norm has fewer elements than there are channels."""
+    """Whether a parameter or statistic of a batch norm has fewer elements than there are channels.
+
+    Or whether, of its gradient, a statistic is missing by which the input was normalized.
+    """
     shape = arguments["input"].shape
-    names = ("weight", "bias", "running_mean", "running_var")
+    names = ["weight", "bias", "running_mean", "running_var"]
+    if "save_mean" in arguments:
+        saved = [name for name in arguments if name.startswith("save_")]
+        read = saved if arguments.get("train", arguments.get("update")) else names[2:]
+        if any(arguments[name] is None for name in read):
+            return True
+        names = [*names, *read]
     given = [arguments[name] for name in names if arguments.get(name) is not None]
     return len(shape) > 1 and any(tensor.numel() < shape[1] for tensor in given)
 

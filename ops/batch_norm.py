@@ -12,7 +12,7 @@ from ..meta import intern
 from ..pytorch_private import suggest_memory_format
 from ..registry import lower
 from ..samples import Sample, rand
-from ..specs import Tensor
+from ..specs import Taken, Tensor
 from .normalization import (
     EPSILON,
     ONE_DTYPE,
@@ -30,7 +30,7 @@ BFLOAT16 = torch.bfloat16
 
 
 IMAGE = Tensor(FLOATS, images=lambda call: True)
-IMAGES = {"input": IMAGE, **dict.fromkeys(("weight", "bias", "running_mean", "running_var"), FLOATS)}
+IMAGES: dict[str, Taken] = {"input": IMAGE, **dict.fromkeys(("weight", "bias", "running_mean", "running_var"), FLOATS)}
 BATCH_NORM = [
     ONE_DTYPE,
     ONE_EACH,

@@ -10,7 +10,7 @@ from ..conditions import FLOATS, Check, SameDtype, SameShape
 from ..meta import intern
 from ..registry import lower
 from ..samples import Sample, rand
-from ..specs import Shape, Tensor
+from ..specs import Shape, Taken, Tensor
 from .batch_norm import IMAGE, by_channel, in_form_of, over_channels, strides_on_cpu
 from .normalization import shaped
 from .vocabulary import BF16, as_shape, cast, widen
@@ -31,7 +31,8 @@ def gradients(reserved=False):
         given = given or dtype
         weight = None if bare else rand(channels, dtype=given)
         running = rand(channels, dtype=given), rand(channels, low=0.1, dtype=given)
-        _, mean, rstd = torch.native_batch_norm(x, weight, None, *(t.clone() for t in running), training, 0.1, 1e-5)
+        copies = [t.clone() for t in running]
+        _, mean, rstd = aten.native_batch_norm(x, weight, None, *copies, training, 0.1, 1e-5)
         more = [torch.empty(0, dtype=torch.uint8)] if reserved else []
         return Sample(rand(*shape, dtype=dtype), x, weight, *running, mean, rstd, training, 1e-5, list(mask), *more)
 
@@ -97,7 +98,7 @@ def gradients_on_cpu(call, outputs):
     return [image, *(meta.like(call[statistics(call)[0]].dtype) for meta in found)]
 
 
-PARAMETERS = {
+PARAMETERS: dict[str, Taken] = {
     **dict.fromkeys(("grad_out", "input"), IMAGE),
     **dict.fromkeys(("weight", "running_mean", "running_var"), FLOATS),
     "save_mean": Tensor(FLOATS, may_be_empty=True),

@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; a second call installs nothing.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench performance numerics models aliasing opinfo wrong-calls soak verify lint format
-.PHONY: lock clean
+.PHONY: coverage models-table lock clean
 
 BIN := .venv/bin
 PYTHON ?=
@@ -9,6 +9,8 @@ OUTPUT ?= demo-output
 UPGRADE ?=
 SEED ?= 0
 SOAK_STEPS ?= 3000
+FILE ?=
+JOBS ?= 1
 
 # Two test workers, one thread each: more threads than cores make both slower. Tests marked with an xdist_group
 # share a costly fixture, so that one worker runs them all.
@@ -61,6 +63,12 @@ performance: setup ## measure all of that, and every op, and bring docs/performa
 
 numerics: setup ## foretell how far programs are off on a chip, beside what was measured (three minutes)
 	$(THREADS) $(BIN)/python benchmarks/numerics.py
+
+coverage: setup ## make every call that real models make, on the device and in real ttnn, beside CPU (an hour; FILE=calls.jsonl)
+	$(THREADS) $(BIN)/python benchmarks/coverage.py $(FILE) --jobs $(JOBS) $(ARGS)
+
+models-table: setup ## run a hundred models and current architectures on the device beside CPU, and count (an hour)
+	$(THREADS) $(BIN)/python benchmarks/model_table.py --jobs $(JOBS) $(ARGS)
 
 verify: setup ## make every accepted sample's ttnn calls on both mocked chips
 	$(BIN)/ttreg verify

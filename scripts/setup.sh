@@ -69,7 +69,7 @@ rm -f "$STAMP"
 uv=("$VENV/bin/python" -m uv --quiet pip install --python "$VENV/bin/python" --constraint constraints.txt)
 echo "Installing what constraints.txt pins (a few minutes the first time)"
 "$VENV/bin/python" -m pip --disable-pip-version-check install --quiet --constraint constraints.txt uv
-"${uv[@]}" --build-constraint constraints.txt --editable '.[models,dev]'
+"${uv[@]}" --build-constraint constraints.txt --editable '.[models,tables,dev]'
 # Its own pins are too old to resolve beside the others; the extra "models" holds what it imports.
 "${uv[@]}" --no-deps facenet-pytorch
 

@@ -21,11 +21,13 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 FEW = {
     "chip": ["--rounds", "2", "--programs", "2", "--passes", "2", "--warm"],
+    "coverage": ["--largest", "100000"],
     "decoding": ["GPT-2, mocked chip", "--tokens", "3"],
     "exact": ["MTCNN's networks"],
     "flat": ["--live", "50", "--ops", "200", "--signatures", "20"],
     "handwritten": ["--only", "Llama, 32 tokens", "--small", "--rounds", "2"],
     "min_upload": ["--rounds", "2"],
+    "model_table": ["--only", "Autoencoder (linear)", "Mnist-train", "GCN*"],
     "models": ["MTCNN's networks", "--rounds", "2"],
     "numerics": ["LSTM cell, two steps"],
     "overhead": ["add", "view", "--rounds", "2", "--no-symbiote"],

@@ -51,7 +51,7 @@ def read(path: Path) -> Iterator[Variation | Skipped]:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 try:
-                    yield _variation(number, json.loads(line))
+                    yield variation(number, json.loads(line))
                 except UnknownOpError as error:
                     yield Skipped(line=number, reason=str(error))
                 except (ValueError, RuntimeError) as error:
@@ -62,7 +62,8 @@ def read(path: Path) -> Iterator[Variation | Skipped]:
                     ) from None
 
 
-def _variation(number: int, said: Any) -> Variation:
+def variation(number: int, said: Any) -> Variation:
+    """The call that a line says. Raises UnknownOpError, and ValueError with what is wrong."""
     if not isinstance(said, dict) or not isinstance(said.get("op"), str) or not isinstance(said.get("args"), dict):
         raise ValueError('it is no object with "op" and "args"')
     op: Any = find_op(said["op"])

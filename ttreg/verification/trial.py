@@ -94,9 +94,9 @@ def trial(session: Session, entry: Entry, sample: Sample) -> Trial:
         on_device = tree_map_only(torch.Tensor, to_device, on_host)
     # Composite ops arrive whole under inference_mode only.
     with torch.inference_mode():
-        outputs = _outputs(session, entry.op(*on_device[0], **on_device[1]))
+        outputs = outputs_of(session, entry.op(*on_device[0], **on_device[1]))
         with without_modes():
-            expected = _outputs(session, entry.op(*on_host[0], **on_host[1]))
+            expected = outputs_of(session, entry.op(*on_host[0], **on_host[1]))
             in_narrow = _in_narrow(session, entry, on_host) if narrow else []
     return Trial(None, outputs, expected, narrow, in_narrow)
 
@@ -106,12 +106,13 @@ def _in_narrow(session: Session, entry: Entry, on_host: Any) -> list[Output]:
     narrow = session.carriers.narrow
     args, kwargs = tree_map_only(torch.Tensor, lambda t: t.to(narrow.get(t.dtype, t.dtype)), on_host)
     try:
-        return _outputs(session, entry.op(*args, **kwargs))
+        return outputs_of(session, entry.op(*args, **kwargs))
     except RuntimeError:  # PyTorch has no such kernel
         return []
 
 
-def _outputs(session: Session, result: Any) -> list[Output]:
+def outputs_of(session: Session, result: Any) -> list[Output]:
+    """The tensors of a result, with the values that their device holds."""
     with without_modes():
         return [_read(session, t) for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -151,7 +152,7 @@ def filled_by_number():
     yield Sample(rand(5, 7).double(), 1)
 
 
-@lower(aten.fill.Scalar, samples=filled_by_number, takes=MOVABLE, when=[FITS])
+@lower(aten.fill.Scalar, samples=filled_by_number, takes=MOVABLE, when=[FITS], number=itemgetter("value"))
 def fill_number(tt, self, value):
     return tt.full_like(self, number(tt, value, self))
 
@@ -162,6 +163,6 @@ def any_tensor():
     yield Sample(rand(2, 1, 2, 1, 3, 5))
 
 
-@lower(aten.zero.default, samples=any_tensor, takes=MOVABLE)
+@lower(aten.zero.default, samples=any_tensor, takes=MOVABLE, number=lambda _: 0)
 def zero(tt, self):
     return tt.zeros_like(self)

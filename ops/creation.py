@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import torch
 
 from ..call import Call
@@ -38,7 +40,7 @@ def sized_samples(*value):
 
 
 def lower_sized(op, value):
-    @lower(op, samples=sized_samples(), when=MADE)
+    @lower(op, samples=sized_samples(), when=MADE, number=lambda _: value)
     def sized(tt, size, dtype, layout, device, pin_memory, out):
         return constant(tt, value, out)
 
@@ -47,7 +49,7 @@ lower_sized(aten.zeros.default, 0)
 lower_sized(aten.ones.default, 1)
 
 
-@lower(aten.full.default, samples=sized_samples(-0.3), when=MADE)
+@lower(aten.full.default, samples=sized_samples(-0.3), when=MADE, number=itemgetter("fill_value"))
 def full(tt, size, fill_value, dtype, layout, device, pin_memory, out):
     return constant(tt, fill_value, out)
 
@@ -82,14 +84,14 @@ def like_samples(*more):
 
 
 def lower_like(op, value):
-    @lower(op, samples=like_samples(), takes=LIKED, when=LIKE_FLOATS)
+    @lower(op, samples=like_samples(), takes=LIKED, when=LIKE_FLOATS, number=lambda _: value)
     def like(tt, self, dtype, layout, device, pin_memory, memory_format, out):
         # The memory format is a matter of strides, which are metadata.
         return constant(tt, value, out)
 
 
 def lower_new(op, value):
-    @lower(op, samples=like_samples([3]), takes=LIKED, when=LIKE_FLOATS)
+    @lower(op, samples=like_samples([3]), takes=LIKED, when=LIKE_FLOATS, number=lambda _: value)
     def new(tt, self, size, dtype, layout, device, pin_memory, out):
         return constant(tt, value, out)
 
@@ -100,12 +102,24 @@ lower_new(aten.new_zeros.default, 0)
 lower_new(aten.new_ones.default, 1)
 
 
-@lower(aten.full_like.default, samples=like_samples(2.5), takes=LIKED, when=LIKE_FLOATS)
+@lower(
+    aten.full_like.default,
+    samples=like_samples(2.5),
+    takes=LIKED,
+    when=LIKE_FLOATS,
+    number=itemgetter("fill_value"),
+)
 def full_like(tt, self, fill_value, dtype, layout, device, pin_memory, memory_format, out):
     return constant(tt, fill_value, out)
 
 
-@lower(aten.new_full.default, samples=like_samples([3, 40], -0.3), takes=LIKED, when=LIKE_FLOATS)
+@lower(
+    aten.new_full.default,
+    samples=like_samples([3, 40], -0.3),
+    takes=LIKED,
+    when=LIKE_FLOATS,
+    number=itemgetter("fill_value"),
+)
 def new_full(tt, self, size, fill_value, dtype, layout, device, pin_memory, out):
     return constant(tt, fill_value, out)
 

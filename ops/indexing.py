@@ -8,6 +8,7 @@ import torch
 
 from ..call import Call
 from ..conditions import INDICES
+from ..exact.cost import tiles
 from ..meta import Meta, meta_of
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
@@ -16,6 +17,9 @@ from .embedding import LOOKED_UP, NAN_IN_PARTS, TABLES, rows_among
 from .vocabulary import as_shape, permuted
 
 aten = torch.ops.aten
+
+# A result is kept for the next call with the same weight and places if it takes no more bytes.
+MOST_KEPT = 2**20
 
 MASKS = "the true places of a mask give the output its shape"
 
@@ -80,11 +84,20 @@ def index(tt, self, indices):
     dims = [dim for dim, given in enumerate(indices) if given is not None]
     rest = [dim for dim in range(len(shape)) if dim not in dims]
     joined = indices[dims[0]]
+    if 4 * tiles([*joined.shape, *(shape[dim] for dim in rest)]) > MOST_KEPT:
+        return taken(tt, self, joined, dims, rest)
+    # Models take the same places of a small weight at each pass: the biases of relative positions.
+    return tt.prepared(self, ("taken", *dims), lambda: taken(tt, self, joined, dims, rest), (joined,))
+
+
+def taken(tt, self, joined, dims, rest):
+    """The elements at the places in these dimensions; of the other ones, all."""
+    shape = list(self.shape)
     first = permuted(tt, self, [*dims, *rest])
     table = as_shape(tt, first, [prod(shape[dim] for dim in dims), prod(shape[dim] for dim in rest)])
     found = rows_among(tt, table, joined, [*joined.shape, *(shape[dim] for dim in rest)])
     # Indexed dimensions stay where they are if they are neighbours; else they come first.
     before = dims[0] if dims[-1] - dims[0] < len(dims) else 0
-    taken = len(joined.shape)
-    order = [*range(taken, taken + before), *range(taken), *range(taken + before, len(found.shape))]
-    return tt.permute(found, order) if before and taken else found
+    rank = len(joined.shape)
+    order = [*range(rank, rank + before), *range(rank), *range(rank + before, len(found.shape))]
+    return tt.permute(found, order) if before and rank else found

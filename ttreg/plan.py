@@ -82,6 +82,8 @@ class Plan:
     in_room: InRoom | None = None
     # The plans for arguments with so many more leading dimensions of 1, made when they are first met; see `leading`.
     for_leading: dict[int, Plan] = field(default_factory=dict)
+    # The number that every element of the output is; None if it is not that simple.
+    number: Any = None
     # The op is elementwise: it may write to a tensor that it also reads.
     elementwise: bool = False
     # For an op that changes a tensor's geometry in place, such as `t_`: the op that returns the view (`t`).
@@ -111,6 +113,8 @@ class Plan:
     # counts too.
     work: Work | None = None
     works: list[Work] = field(default_factory=list)
+    # The first run's tensors were all made of weights and constants, so what the op gives is kept.
+    of_kept: bool = False
 
     @property
     def host_float(self) -> bool:

@@ -52,6 +52,7 @@ class Entry:
     decomposition: Callable[..., Any] | None = None  # ours, where PyTorch has none
     chip: str = ""  # how a chip's float32 results differ from PyTorch's
     in_room: InRoom | None = None
+    number: Callable[[Mapping[str, Any]], Any] | None = None
 
     @cached_property
     def promoted(self) -> tuple[str, ...]:
@@ -183,6 +184,7 @@ def lower(
     outputs: Callable[[Call, list[Meta]], Sequence[Meta | None]] | None = None,
     chip: str = "",
     in_room: InRoom | None = None,
+    number: Callable[[Mapping[str, Any]], Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give `op` a lowering: the decorated function runs on the device whenever every condition of the entry holds.
 
@@ -192,21 +194,18 @@ def lower(
     in this call: none for a gradient that is not wanted. None stands for an output without elements. A rarely read
     output may be a function without arguments that makes it.
 
-    `takes` says for each argument what the device takes and how it arrives: see `ttreg.specs`. Dtypes alone stand for
-    `Tensor(dtypes)`; in place of the mapping, they hold for every tensor argument.
+    `takes` says for each argument what the device takes and how it arrives (`ttreg.specs`); dtypes alone are for all.
     `when` has the other conditions, above all those on several arguments.
-    `outputs` corrects the outputs' metadata where PyTorch's shape function differs from its CPU kernel; with None
-    where that returns none.
-    `chip` says how a chip's float32 results are known to differ from PyTorch's, where avoiding the difference would
-    cost too many ttnn calls.
-    `in_room` says how the entry works on arguments that are held with spare room.
+    `outputs` corrects the outputs' metadata where the shape function differs from the CPU kernel; None where it has none.
+    `chip` says how a chip's float32 results differ from PyTorch's, where avoiding that would cost too many ttnn calls.
+    `in_room` says how the entry works on arguments with spare room; `number` gives what every element of the output
+    is, from the call's plain arguments.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         specs = specs_of(op, takes) if isinstance(op, OpOverload) else {}
-        conditions = (*conditions_of(op, specs), *when)
-        module = _module_of(function)
-        registry.add(Entry(op, "device", conditions, samples, function, specs, outputs, module, None, chip, in_room))
+        also = outputs, _module_of(function), None, chip, in_room, number
+        registry.add(Entry(op, "device", (*conditions_of(op, specs), *when), samples, function, specs, *also))
         return function
 
     return decorate

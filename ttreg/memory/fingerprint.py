@@ -59,3 +59,13 @@ def _key() -> torch.Tensor:
     generator.seed()  # a generator of its own leaves the program's random numbers alone
     limits = torch.iinfo(torch.int64)
     return torch.randint(limits.min, limits.max, (_ROW,), dtype=torch.int64, generator=generator)
+
+
+def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two tensors of one shape and dtype hold the same bits."""
+    # As integers, so that NaN equals itself and 0.0 does not equal -0.0.
+    integer = _INTEGER_OF_SIZE[a.itemsize]
+    return torch.equal(a.detach().view(integer), b.detach().view(integer))
+
+
+_INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

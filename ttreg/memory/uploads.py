@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,9 +12,10 @@ from ..devices.base import Value
 from ..meta import Meta
 from ..on_demand import OnDemand
 from ..pytorch_private import PARAMETERS_HOLDERS, VIEWS_HOLDERS, storage_use_count
-from .fingerprint import Fingerprint, fingerprint, same
+from .fingerprint import fingerprint, same, same_bits
 from .kept import Kept
 from .padding import tiled
+from .records import MOST_STEPS, Derived, Upload, forget
 from .watch import Watched, watch
 
 # Programs make the same masks, positions and constants again at every pass. Equal tensors of at most _SHARED_BYTES
@@ -36,29 +35,13 @@ _MOST_PREPARED = 16
 # Limit in bytes for the parts into which exact products split weights. The parts are five times as large as the weight.
 _MOST_OF_SPLIT = 1 << 31
 
+# Limits in bytes for what ops make of weights and constants alone: of one result, and of all.
+_LARGEST_DERIVED, _MOST_OF_DERIVED = 1 << 22, 1 << 26
+
 _use_count = storage_use_count
 
 Form = tuple[str, bool, int]  # the ttnn dtype, whether it is row-major, and the mantissa bits it is rounded to (0: not)
 _Key = tuple[int, Meta, Form]  # identifies an upload: the storage's address, metadata and form
-
-
-@dataclass(eq=False)
-class _Derived:
-    """A value that a lowering derived from another, and the values derived from it in turn."""
-
-    value: Any
-    beside: tuple = ()  # kept alive, since their ids are part of the key
-    prepared: OrderedDict[Hashable, _Derived] = field(default_factory=OrderedDict)
-
-
-@dataclass(eq=False)
-class _Upload:
-    value: Value
-    version: int | None  # for a trusted tensor: its version counter
-    fingerprint: Fingerprint | None  # for any other parameter: a hash of the content
-    snapshot: torch.Tensor | None  # for all other tensors: a copy of the content
-    call: int = 0  # the compiled model's call that last found the content unchanged
-    prepared: OrderedDict[Hashable, _Derived] = field(default_factory=OrderedDict)
 
 
 class _StorageUploads:
@@ -67,7 +50,7 @@ class _StorageUploads:
     def __init__(self, watched: Watched, session: Uploads, key: int):
         self.reference = watched.reference
         self.watched = watched
-        self.by_meta: dict[tuple[Meta, Form], _Upload] = {}
+        self.by_meta: dict[tuple[Meta, Form], Upload] = {}
         self.parts: Kept[_Key] | None = None  # only for a parameter
         self._session, self._key = weakref.ref(session), key
         watched.uploads.append(self)
@@ -102,11 +85,12 @@ class Uploads:
         self._storages: dict[int, _StorageUploads] = {}
         self._wholes: Kept[_Key] = Kept(MOST_OF_WHOLE_STORAGES)
         self._parts: Kept[_Key] = Kept(MOST_OF_PARTS)
-        self._by_content: dict[tuple[Meta, Form, bytes], Value] = {}
+        self._by_content: dict[tuple[Meta, Form, bytes], Derived] = {}
         self._shared: Kept[tuple[Meta, Form, bytes]] = Kept(_MOST_SHARED)
         # Keys are ids of the device values, which the uploads keep alive.
-        self._by_value: weakref.WeakValueDictionary[int, _Upload | _Derived] = weakref.WeakValueDictionary()
-        self._split: Kept[weakref.ref[_Derived]] = Kept(_MOST_OF_SPLIT)
+        self._by_value: weakref.WeakValueDictionary[int, Upload | Derived] = weakref.WeakValueDictionary()
+        self._split: Kept[weakref.ref[Derived]] = Kept(_MOST_OF_SPLIT)
+        self._derived: Kept[weakref.ref[Derived]] = Kept(_MOST_OF_DERIVED)
         self._call = 0
         self.changes = 0  # of what is kept, except by equal content
 
@@ -144,7 +128,7 @@ class Uploads:
         value = make()
         if of_storage.watched.changes != changes:
             return value
-        upload = _Upload(value, version, mark, snapshot, self._call)
+        upload = Upload(value, version, mark, snapshot, self._call)
         of_storage.by_meta[meta, form] = self._by_value[id(value)] = upload
         self.changes += 1
         is_part = meta.nbytes < storage.nbytes()
@@ -157,8 +141,13 @@ class Uploads:
             self._make_room(of_storage.parts, (key, meta, form), _on_device(meta, form))
         return value
 
-    def find_equal(self, tensor: torch.Tensor, meta: Meta, form: Form, make: Callable[[], Value]) -> Value:
-        """The value uploaded for a small tensor with the same content, or `make()`."""
+    def find_equal(
+        self, tensor: torch.Tensor, meta: Meta, form: Form, make: Callable[[], Value], fixed: bool = False
+    ) -> Value:
+        """The value uploaded for a small tensor with the same content, or `make()`.
+
+        With `fixed`, the program makes this content from its constants, and what is derived from it is kept too.
+        """
         if tensor.nbytes > _SHARED_BYTES or is_parameter(tensor):
             return make()
         # The bytes of a clone: NumPy makes a storage unresizable, and the program's own must stay resizable.
@@ -166,13 +155,16 @@ class Uploads:
             tensor.detach().clone(memory_format=torch.contiguous_format).flatten().view(torch.uint8).numpy().tobytes()
         )
         key = meta.at_start(), form, content
-        value = self._by_content.get(key)
-        if value is None:
-            value = self._by_content[key] = make()
+        record = self._by_content.get(key)
+        if record is None:
+            record = self._by_content[key] = Derived(make())
             for old in self._shared.add(key, _on_device(meta, form) + len(content)):
                 self._by_content.pop(old, None)
         self._shared.used(key)
-        return value
+        if fixed:
+            record.rest = MOST_STEPS
+            self._by_value[id(record.value)] = record
+        return record.value
 
     def prepared(self, value: Value, key: Hashable, make: Callable[[], Any], beside: tuple = ()) -> Any:
         """What `make` derives from an uploaded value, and perhaps from others `beside` it.
@@ -185,13 +177,42 @@ class Uploads:
         key = (key, *map(id, beside)) if beside else key
         derived = source.prepared.get(key)
         if derived is None:
-            derived = source.prepared[key] = _Derived(make(), beside)
+            rest = min(record.rest for record in (source, *map(self._by_value.get, map(id, beside))))  # type: ignore
+            derived = source.prepared[key] = Derived(make(), beside, max(rest - 1, 0))
             self.changes += 1
             if derived.value is not value:
                 self._by_value[id(derived.value)] = derived  # so that more can be derived from it
             if len(source.prepared) > _MOST_PREPARED:
                 source.prepared.popitem(last=False)
         return derived.value
+
+    def is_fixed(self, value: Value) -> bool:
+        """Whether weights and the program's constants alone give this value."""
+        record = self._by_value.get(id(value))
+        return record is not None and record.fixed
+
+    def is_derived(self, value: Value) -> bool:
+        """Whether the value is fixed, or was derived from one that is kept."""
+        record = self._by_value.get(id(value))
+        return record is not None and (record.fixed or isinstance(record, Derived))
+
+    def derive(self, values: Sequence[Value], key: Hashable, nbytes: int, make: Callable[[], Value]) -> Value:
+        """As `prepared`, for what an op makes of kept values; of all that, so many bytes are kept."""
+        source: Any = self._by_value.get(id(values[0]))
+        if source is None or nbytes > _LARGEST_DERIVED:
+            return make()
+        beside = tuple(values[1:])
+        full_key = (key, *map(id, beside)) if beside else key
+        derived = source.prepared.get(full_key)
+        if derived is not None:
+            return derived.value
+        value = self.prepared(values[0], key, make, beside)
+        derived = source.prepared.get(full_key)
+        if derived is not None:
+            derived.source = weakref.ref(source), full_key
+            for old in self._derived.add(weakref.ref(derived, self._derived.drop), nbytes):
+                forget(old())
+        return value
 
     def split(self, value: Value, key: Hashable, nbytes: int, make: Callable[[], list[Value]]) -> list[Value]:
         """As `prepared`, for large values. They are kept only up to a total number of bytes.
@@ -208,7 +229,7 @@ class Uploads:
             pass
         return made
 
-    def dropped(self, storage: int, by_meta: dict[tuple[Meta, Form], _Upload]) -> None:
+    def dropped(self, storage: int, by_meta: dict[tuple[Meta, Form], Upload]) -> None:
         """Note that these uploads of a storage are no longer kept."""
         self._storages.pop(storage, None)
         self.changes += 1
@@ -218,13 +239,13 @@ class Uploads:
 
     def kept(self) -> Iterator[Any]:
         """All that is kept: device values, lists of such, and what devices make of weights."""
-        yield from list(self._by_content.values())
+        sources: list[Upload | Derived] = list(self._by_content.values())
         for of_storage in list(self._storages.values()):
-            sources: list[_Upload | _Derived] = list(of_storage.by_meta.values())
-            while sources:
-                source = sources.pop()
-                sources += list(source.prepared.values())
-                yield source.value
+            sources += of_storage.by_meta.values()
+        while sources:
+            source = sources.pop()
+            sources += list(source.prepared.values())
+            yield source.value
 
     def clear(self) -> None:
         """Drop everything."""
@@ -256,9 +277,9 @@ class Uploads:
         holders = PARAMETERS_HOLDERS if tensor._base is None else VIEWS_HOLDERS
         return _use_count(storage._cdata) <= holders and storage.resizable() and not watched.given_away
 
-    def _is_same(self, upload: _Upload, tensor: torch.Tensor) -> bool:
+    def _is_same(self, upload: Upload, tensor: torch.Tensor) -> bool:
         if upload.snapshot is not None:
-            return _same_bits(upload.snapshot, tensor)
+            return same_bits(upload.snapshot, tensor)
         if upload.fingerprint is None:
             return False
         if not self._sees_all_writes and upload.call == self._call:  # within one call, the session sees all writes
@@ -277,12 +298,3 @@ def is_parameter(tensor: torch.Tensor) -> bool:
 def _on_device(meta: Meta, form: Form) -> int:
     """About how many bytes an upload takes on the device."""
     return meta.nbytes if form[1] else tiled(meta.shape, meta.dtype)
-
-
-def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    # As integers, so that NaN equals itself and 0.0 does not equal -0.0.
-    integer = _INTEGER_OF_SIZE[a.itemsize]
-    return torch.equal(a.detach().view(integer), b.detach().view(integer))
-
-
-_INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -136,6 +136,8 @@ def prepare(asked: Asked, plan: Plan) -> bool:
     plan.slots = [slot for slot in plan.slots if slot.name not in not_read]
     if OUT in entry.parameters and OUT not in argument_names(entry.op):
         plan.constants[OUT] = plan.outputs if plan.returns_list else plan.outputs[0]
+    if entry.number is not None and (not plan.written or is_in_place(plan.op)):
+        plan.number = entry.number(plan.constants)
     for slot in plan.slots:
         slot.as_held = _is_as_held(session, slot.arrival, slot.of(asked.args, asked.kwargs))
         slot.leading = may_lead(session, plan, slot, asked.args, asked.kwargs)

@@ -18,6 +18,7 @@ from ..errors import LoweringError, TtregError
 from ..exact.cost import TooDear
 from ..fallback import decompose, host
 from ..memory.chains import view_by
+from ..memory.numbers import Numbers
 from ..memory.parts import apart
 from ..memory.tensor import DeviceTensor
 from ..plan import Plan
@@ -122,11 +123,14 @@ class Dispatcher:
         session = self.session
         if plan.in_room is not None and with_room:
             return rooms.run(session, plan, args, kwargs, partial(self._run_on_device, with_room=False))
-        takes_part = not plan.writes_part or _takes_part(*plan.targets(args, kwargs))
-        if plan.written and _overlapping(plan, args, kwargs):
-            return self._run_on_host_instead(plan, OVERLAPPING, args, kwargs)
-        if not takes_part:
-            return self._run_on_host_instead(plan, PART_WRITTEN, args, kwargs)
+        if plan.written:
+            if plan.number is not None and self._filled(plan, args, kwargs):
+                return plan.targets(args, kwargs)[0]
+            takes_part = not plan.writes_part or _takes_part(*plan.targets(args, kwargs))
+            if _overlapping(plan, args, kwargs):
+                return self._run_on_host_instead(plan, OVERLAPPING, args, kwargs)
+            if not takes_part:
+                return self._run_on_host_instead(plan, PART_WRITTEN, args, kwargs)
         values, of_images, lowered = None, plan.of_images, plan
         try:
             arguments = plan.constants.copy()
@@ -175,7 +179,17 @@ class Dispatcher:
         made = later.make
         if plan.written:  # make every value before the first write
             return [made(n, value) if callable(value) else value for n, value in enumerate(values)]
-        return [partial(made, n, value) if callable(value) else value for n, value in enumerate(values)]
+        lazy = [partial(made, n, value) if callable(value) else value for n, value in enumerate(values)]
+        if plan.number is None:
+            return lazy
+        return [Numbers(plan.outputs[0], plan.number, lazy[0], self.session.of_numbers)]
+
+    def _filled(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> bool:
+        """Fill the target, or a part of it, where its content is made of numbers alone; whether it is."""
+        target: Any = plan.targets(args, kwargs)[0]
+        with self.session.device.lock:
+            numbers = target._cell.lazy
+            return isinstance(numbers, Numbers) and numbers.fill(target._meta, plan.number)
 
     def _run_on_host_instead(self, plan: Plan, refusal: Refusal, args: tuple, kwargs: dict[str, Any]) -> Any:
         """Run on the host a call that was planned for the device. Its signature does not show the reason."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import torch
 
 from ..carriers import EXACT
+from ..costs.work import Work
 from ..devices.base import Device, RefusedByDevice, Value
 from ..errors import LoweringError
 from ..forks import tell
@@ -19,6 +20,7 @@ from ..memory.chains import ViewOf
 from ..memory.held import of_cell, of_values
 from ..memory.inherited import InheritedDevice
 from ..memory.longer import shortened, stretched
+from ..memory.padding import tiled
 from ..memory.placing import placing, put
 from ..memory.relayout import Route, relayout
 from ..memory.tensor import DeviceTensor
@@ -28,6 +30,7 @@ from ..on_demand import OnDemand
 from ..plan import Plan
 from ..settings import Settings
 from .int64 import fits_int32
+from .lowering import run_lowering
 from .refused import raise_error, reason
 from .values import Values
 
@@ -194,6 +197,31 @@ class Session(Values):
                 raise_error(refused, lambda: f"to_device({meta})")
             return self.new_tensor(meta, value)
 
+    def lower(self, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
+        """The outputs of the plan's lowering; see `run_lowering`. What weights and constants alone give is kept."""
+        with self.device.lock:
+            work = plan.work
+            if work is None:
+                work = plan.work = Work(str(plan.op))
+                plan.works.append(work)
+                plan.of_kept = self._of_kept(plan, arguments) is not None
+            kept = self._of_kept(plan, arguments) if plan.of_kept else None
+            if kept is None:
+                return self.recorder.run(work, run_lowering, self.tt, self.carriers, plan, arguments)
+            run = partial(self.recorder.run, work, run_lowering, self.tt, self.carriers, plan, arguments)
+            nbytes = tiled(plan.outputs[0].shape, plan.outputs[0].dtype)
+            return [self.uploads.derive(kept, work, nbytes, lambda: run()[0])]
+
+    def _of_kept(self, plan: Plan, arguments: dict[str, Any]) -> list[Value] | None:
+        """The tensors of a call, if weights and the program's constants alone give all of them.
+
+        Of what was looked up in a weight, the views are kept too.
+        """
+        is_kept = self.uploads.is_derived if plan.placement == "view" else self.uploads.is_fixed
+        values = [arguments[slot.name] for slot in plan.slots]
+        of_one = len(plan.outputs) == 1 and not plan.gives_images and plan.number is None
+        return values if of_one and values and all(map(is_kept, values)) else None
+
     def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:
         """Make the device values of a view op's outputs from the value of its input."""
         plan = view.plan
@@ -213,11 +241,25 @@ class Session(Values):
     def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> dict[Meta, Value]:
         """Make the device value of a view from the value of the whole storage, and of what else the route gives."""
         with self.device.lock:
-            result = self.recorder.run(self.recorder.work("views", (source, target)), relayout, self.tt, value, way)
-        made = dict(zip(way.views, result, strict=True)) if way.views else {target: result}
+            unit = self.recorder.work("views", (source, target))
+            run = partial(self.recorder.run, unit, relayout, self.tt, value, way)
+            if way.views:
+                made = dict(zip(way.views, run(), strict=True))
+            elif self.uploads.is_derived(value):
+                nbytes = tiled(target.shape, target.dtype)
+                made = {target: self.uploads.derive((value,), (source, target), nbytes, run)}
+            else:
+                made = {target: run()}
         if self.checker is not None:
             self.checker.compare_relaid(self, value, source, made)
         return made
+
+    def of_numbers(self, plain: torch.Tensor) -> Value:
+        """Make the device value of content that the program made of numbers alone."""
+        try:
+            return self._constant(plain, self.carriers[plain.dtype], True)
+        except RefusedByDevice as refused:
+            raise_error(refused, lambda: f"a tensor of numbers, {meta_of(plain)}, when it was needed")
 
     def put(self, whole: Value, root: Meta, part: Value, target: Meta) -> Value | None:
         """Put the value of a view into the value of the whole storage; None if the host is to do that."""

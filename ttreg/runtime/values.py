@@ -13,7 +13,6 @@ import torch
 from ..carriers import EXACT, Carriers, narrowed
 from ..costs.programs import Programs
 from ..costs.recorder import CountedApi, Recorder
-from ..costs.work import Work
 from ..devices.base import Device, RefusedByDevice, Value
 from ..images import Image, image_layout, rows, to_last, unfolded
 from ..memory.chains import ViewOf
@@ -30,7 +29,6 @@ from .block_floats import block_float_of
 from .complaints import complain
 from .int64 import TooLarge, fits_int32
 from .ledger import Ledger
-from .lowering import run_lowering
 from .refused import raise_error
 from .rounding import rounded
 
@@ -199,15 +197,6 @@ class Values:
         if floating:
             complain(self.settings, op, refusal, call)
 
-    def lower(self, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
-        """The outputs of the plan's lowering; see `run_lowering`."""
-        with self.device.lock:
-            work = plan.work
-            if work is None:
-                work = plan.work = Work(str(plan.op))
-                plan.works.append(work)
-            return self.recorder.run(work, run_lowering, self.tt, self.carriers, plan, arguments)
-
     def indices(
         self,
         argument: Any,
@@ -256,7 +245,10 @@ class Values:
         self._made_by.pop(storage, None)
 
     def _constant(self, plain: torch.Tensor, carrier: str, shared: bool) -> Value:
-        return self._uploaded(plain, plain.dtype, carrier, shared=shared)
+        if not shared:
+            return self._uploaded(plain, plain.dtype, carrier, shared=False)
+        make = partial(self._upload, plain, carrier, False)
+        return self.uploads.find_equal(plain, meta_of(plain), (carrier, False, 0), make, fixed=True)
 
     def _uploaded(
         self,

@@ -8,13 +8,14 @@ from ..call import Call, describe
 from ..conditions import FLOATS, Check, Rank, SameDtype
 from ..registry import lower
 from ..samples import Sample, rand
-from ..specs import Multiplied, Weight
+from ..specs import Multiplied, Turned, Weight
 from .vocabulary import NAN_IS_A_NUMBER, accurate, cast, widen
 
 aten = torch.ops.aten
 
 ROWS = Multiplied(FLOATS, first=True, leading=True)
 FIRST, SECOND = Multiplied(FLOATS, first=True), Multiplied(FLOATS)
+TURNED, TURNED_WEIGHT = Multiplied(FLOATS, may_be_turned=True), Weight(FLOATS, may_be_turned=True)
 
 
 def factors(*pairs):
@@ -31,13 +32,15 @@ def factors(*pairs):
 
 
 def product(tt, a, b, **arguments):
+    if isinstance(b, Turned):
+        b, arguments["transpose_b"] = b.value, True
     return tt.matmul(a, b, compute_kernel_config=accurate(tt), **arguments)
 
 
 @lower(
     aten.mm.default,
     samples=factors(((5, 7), (7, 3)), ((64, 96), (96, 33))),
-    takes={"self": ROWS, "mat2": Weight(FLOATS)},
+    takes={"self": ROWS, "mat2": TURNED_WEIGHT},
     chip=NAN_IS_A_NUMBER,
     when=[SameDtype(("self", "mat2"))],
 )
@@ -48,7 +51,7 @@ def mm(tt, self, mat2):
 @lower(
     aten.bmm.default,
     samples=factors(((2, 5, 7), (2, 7, 3)), ((3, 40, 7), (3, 7, 33))),
-    takes={"self": FIRST, "mat2": SECOND},
+    takes={"self": FIRST, "mat2": TURNED},
     chip=NAN_IS_A_NUMBER,
     when=[SameDtype(("self", "mat2"))],
 )
@@ -111,7 +114,7 @@ def matmul_samples():
 @lower(
     aten.matmul.default,
     samples=matmul_samples,
-    takes={"self": ROWS, "other": Weight(FLOATS)},
+    takes={"self": ROWS, "other": TURNED_WEIGHT},
     chip=NAN_IS_A_NUMBER,
     when=[
         SameDtype(("self", "other")),

@@ -216,3 +216,25 @@ def test_other_parts_of_rows_are_what_they_show(view):
     rows = torch.rand(2, 5, 384)
     with ttreg.device_mode(device="emulated", min_upload_numel=0) as session:
         assert torch.equal(view(session.to_device(rows)) + 0, view(rows))
+
+
+def of_three(tensor, write):
+    rows = tensor(torch.arange(2 * 5 * 3 * 3 * 32).view(2, 5, 288).float()) + 0
+    query, key, value = rows.view(2, 5, 3, 3, 32).permute(2, 0, 3, 1, 4)
+    return [write(rows), query + 0, key + 0, value * 2, rows + 0, query.contiguous() + key]
+
+
+WRITTEN = {
+    "nothing": lambda rows: rows + 1,
+    "the keys": lambda rows: rows[..., 96:192].neg_() + 1,
+    "some keys and values": lambda rows: rows[:, 1:3, 150:250].fill_(7) + 0,
+    "two parts": lambda rows: rows[:1].zero_()[..., :96] + rows[1:, 2:3, :96].neg_(),
+}
+
+
+@pytest.mark.parametrize("write", WRITTEN)
+def test_heads_that_one_call_makes_are_those_of_the_content_now(write):
+    with ttreg.device_mode(device="emulated", validate=True, min_upload_numel=0) as session:
+        made = of_three(session.to_device, WRITTEN[write])
+    for given, expected in zip(made, of_three(torch.clone, WRITTEN[write]), strict=True):
+        assert torch.equal(given, expected)

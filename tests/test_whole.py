@@ -1,4 +1,4 @@
-"""`linear` reaches a block as one op, also outside of inference mode, and in all else it is as PyTorch's."""
+"""`linear` and `matmul` reach a block as one op, also outside of inference mode; in all else they are PyTorch's."""
 
 from __future__ import annotations
 
@@ -277,3 +277,92 @@ def test_other_threads_compile_it_while_a_block_is_open(backend, device):
         thread.start()
         thread.join()
     torch.testing.assert_close(made, [F.linear(x, weight, bias)])
+
+
+MULTIPLIED = {
+    "matmul": lambda a, b: torch.matmul(a, b),  # looked up in the block
+    "the method": lambda a, b: a.matmul(b),
+    "@": lambda a, b: a @ b,
+}
+
+
+@pytest.mark.parametrize("name", MULTIPLIED)
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_a_product_is_one_op(name, mode, device):
+    torch.manual_seed(0)
+    a, b = torch.randn(2, 3, 5, 7), torch.randn(2, 3, 7, 4)
+    with device as session, mode():
+        given, other = session.to_device(a), session.to_device(b)
+        made = MULTIPLIED[name](given, other)
+        calls = dict(session.report().device_calls)
+    assert ops(session) == {"matmul"}
+    assert calls == {"from_torch": 2, "matmul": 1}
+    torch.testing.assert_close(made, a @ b, rtol=1e-5, atol=1e-5)
+
+
+def products(tensor):
+    a, b, row = tensor(torch.randn(2, 3, 5, 7)), tensor(torch.randn(2, 3, 4, 7)), tensor(torch.randn(7))
+    matrix = tensor(torch.randn(7, 4))
+    made = [
+        a @ b.transpose(-1, -2),
+        a @ matrix,
+        a @ row,
+        row @ matrix,
+        row @ row,
+        matrix.t() @ matrix,
+        b[0, 0] @ matrix,
+    ]
+    made += [a[:, :1] @ b.mT, a[0] @ b.mT, a.mT @ a, (a @ b.mT)[0], torch.matmul(a, other=matrix)]
+    return [*made, *(torch.tensor(product.stride()) for product in made)]
+
+
+def followed_by_autograd(tensor):
+    a, b = tensor(torch.randn(2, 3, 5, 7)).requires_grad_(), tensor(torch.randn(2, 3, 4, 7)).requires_grad_()
+    (a @ b.mT).square().sum().backward()
+    with torch.no_grad():
+        b.add_(1)
+    return [a.grad, b.grad, (a @ b.mT).detach()]
+
+
+def written_after(tensor):
+    a, b = tensor(torch.randn(2, 3, 5, 7)), tensor(torch.randn(2, 3, 4, 7))
+    first = a @ b.mT
+    b[:, :, 1] = 2
+    return [first, a @ b.mT, a @ b.mT.clone()]
+
+
+def in_numpy_order(tensor):
+    rows = tensor(torch.randn(2, 6, 3 * 3 * 32)) + 0
+    query, key, value = rows.view(2, 6, 3, 3, 32).permute(2, 0, 3, 1, 4)
+    scores = query @ key.transpose(-2, -1)
+    rows.mul_(2)
+    return [scores, scores @ value, query @ key.mT]
+
+
+@pytest.mark.parametrize(
+    "program", [products, followed_by_autograd, written_after, in_numpy_order], ids=lambda p: p.__name__
+)
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad])
+def test_products_are_those_of_the_host(program, mode, follows_cpu):
+    if program is followed_by_autograd:
+        mode = nullcontext
+
+    def seeded(tensor):
+        torch.manual_seed(0)
+        with mode():
+            return program(tensor)
+
+    follows_cpu(seeded)
+
+
+def test_a_factor_that_is_held_transposed_is_multiplied_as_it_is():
+    rows = torch.randn(2, 6, 3 * 4 * 32)
+    with ttreg.device_mode(device="emulated", validate=True, min_upload_numel=0) as session, torch.no_grad():
+        given = session.to_device(rows)
+        query, key, value = given.view(2, 6, 3, 4, 32).permute(2, 0, 3, 1, 4).unbind(0)
+        attended = (query @ key.transpose(-2, -1)).softmax(-1) @ value
+        calls = dict(session.report().device_calls)
+    del calls["from_torch"]
+    assert calls == {"transformer.split_query_key_value_and_split_heads": 1, "matmul": 2, "softmax": 1}
+    query, key, value = rows.view(2, 6, 3, 4, 32).permute(2, 0, 3, 1, 4)
+    torch.testing.assert_close(attended, (query @ key.mT).softmax(-1) @ value, rtol=1e-4, atol=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -104,6 +105,14 @@ def intern(dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], 
             _INTERNED.clear()
         meta = _INTERNED.setdefault(key, Meta(dtype, tuple(shape), stride, offset))
     return meta
+
+
+@lru_cache(maxsize=1 << 12)
+def transposed(meta: Meta) -> Meta:
+    """The metadata of the view with the last two dimensions swapped."""
+    shape, stride = meta.shape, meta.stride
+    swapped = (*shape[:-2], shape[-1], shape[-2]), (*stride[:-2], stride[-1], stride[-2])
+    return intern(meta.dtype, *swapped, meta.offset)
 
 
 def in_rows(dtype: torch.dtype, shape: tuple[int, ...]) -> Meta:

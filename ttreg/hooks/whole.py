@@ -1,4 +1,4 @@
-"""Hands `linear` to a block as one op. Outside of inference mode, PyTorch takes it apart before a mode sees it.
+"""Hands `linear` and `matmul` to a block as one op. Outside of inference mode, PyTorch takes them apart before that.
 
 That is done only for calls of which every circumstance is known: plain tensors and device tensors, and nothing in the
 thread's way but blocks of `device_mode`. PyTorch handles all others as ever: transforms of `torch.func`, autocast,
@@ -50,6 +50,23 @@ def linear(function: Function, find: Callable[[], Any]) -> Function:
             return function(*args, **kwargs)
         given = args if len(args) == 3 and not kwargs else _named(*args, **kwargs)
         return _whole(function, *given) if _is_ordinary(*given) else function(*args, **kwargs)
+
+    return call
+
+
+def matmul(function: Function, find: Callable[[], Any]) -> Function:
+    """Replaces `torch.matmul` and the methods of tensors, for calls that autograd does not follow."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if _is_traced() or kwargs or len(args) != 2 or not count_of_dispatch_modes():
+            return function(*args, **kwargs)
+        first, second = args
+        if type(first) not in _TYPES or type(second) not in _TYPES or not _usual():
+            return function(first, second)
+        if torch.is_grad_enabled() and (first.requires_grad or second.requires_grad):
+            return function(first, second)
+        with below_autograd():
+            return function(first, second)
 
     return call
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from operator import attrgetter
@@ -62,6 +62,9 @@ class _Taped(Api):
 
     def prepared(self, value: Value, key: Hashable, make: Callable[[], Any], beside: tuple = ()) -> Any:
         return self._prepared(partial(super().prepared, value, key, make, beside), make, (value, *beside))
+
+    def derived(self, values: Sequence[Value], key: Hashable, nbytes: int, make: Callable[[], Value]) -> Value:
+        return self._prepared(partial(super().derived, values, key, nbytes, make), make, tuple(values))
 
     def split(self, value: Value, key: Hashable, nbytes: int, make: Callable[[], list[Value]]) -> list[Value]:
         return self._prepared(partial(super().split, value, key, nbytes, make), make, (value,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -111,6 +111,10 @@ class Api:
         It is computed once if all of them are uploaded weights.
         """
         return self._uploads.prepared(value, key, make, beside)
+
+    def derived(self, values: Sequence[Value], key: Hashable, nbytes: int, make: Callable[[], Value]) -> Value:
+        """As `prepared`, for what any op makes of weights and constants. Of all that, so many bytes are kept."""
+        return self._uploads.derive(values, key, nbytes, make)
 
     def split(self, value: Value, key: Hashable, nbytes: int, make: Callable[[], list[Value]]) -> list[Value]:
         """As `prepared`, for large values. They are made again at each call once others use up the memory."""

@@ -24,6 +24,7 @@ from ..memory.padding import tiled
 from ..memory.placing import placing, put
 from ..memory.relayout import Route, relayout
 from ..memory.tensor import DeviceTensor
+from ..memory.turned import turned
 from ..meta import CPU, Meta, meta_of
 from ..modes import without_modes
 from ..on_demand import OnDemand
@@ -210,7 +211,7 @@ class Session(Values):
                 return self.recorder.run(work, run_lowering, self.tt, self.carriers, plan, arguments)
             run = partial(self.recorder.run, work, run_lowering, self.tt, self.carriers, plan, arguments)
             nbytes = tiled(plan.outputs[0].shape, plan.outputs[0].dtype)
-            return [self.uploads.derive(kept, work, nbytes, lambda: run()[0])]
+            return [self.tt.derived(kept, work, nbytes, lambda: run()[0])]
 
     def _of_kept(self, plan: Plan, arguments: dict[str, Any]) -> list[Value] | None:
         """The tensors of a call, if weights and the program's constants alone give all of them.
@@ -247,17 +248,23 @@ class Session(Values):
                 made = dict(zip(way.views, run(), strict=True))
             elif self.uploads.is_derived(value):
                 nbytes = tiled(target.shape, target.dtype)
-                made = {target: self.uploads.derive((value,), (source, target), nbytes, run)}
+                made = {target: self.tt.derived((value,), (source, target), nbytes, run)}
             else:
                 made = {target: run()}
         if self.checker is not None:
             self.checker.compare_relaid(self, value, source, made)
         return made
 
+    def turned(self, tensor: torch.Tensor) -> Value | None:
+        """The device value of a tensor with its last two dimensions swapped, if that takes fewer ttnn calls."""
+        if type(tensor) is not DeviceTensor or tensor._meta.ndim < 2 or not self.holds(tensor):
+            return None
+        return turned(tensor._cell, tensor._meta)
+
     def of_numbers(self, plain: torch.Tensor) -> Value:
         """Make the device value of content that the program made of numbers alone."""
         try:
-            return self._constant(plain, self.carriers[plain.dtype], True)
+            return self.tt.constant(plain, result=True)
         except RefusedByDevice as refused:
             raise_error(refused, lambda: f"a tensor of numbers, {meta_of(plain)}, when it was needed")
 

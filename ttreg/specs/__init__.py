@@ -5,6 +5,7 @@ from .indices import Ignoring, Index, Indices, Places, Row, Rows, Segments
 from .promotion import COMMON, Common
 from .spec import Arrival, Source, Spec
 from .tensor import PLAIN, ChannelsLast, Factor, Multiplied, Shape, Tensor, Weight, together
+from .turned import Turned
 
 __all__ = [
     "COMMON",
@@ -27,6 +28,7 @@ __all__ = [
     "Taken",
     "Takes",
     "Tensor",
+    "Turned",
     "Weight",
     "conditions_of",
     "specs_of",

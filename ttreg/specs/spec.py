@@ -42,6 +42,9 @@ class Source(Protocol):
     ) -> Any:
         """The device value of a tensor as an `Image`, which is folded or not as it is held, or as `folded` says."""
 
+    def turned(self, tensor: torch.Tensor) -> Any:
+        """The device value of a tensor with its last two dimensions swapped, if that takes fewer ttnn calls."""
+
     def for_channels(
         self, tensor: torch.Tensor, shape: tuple[int, ...], promote_to: torch.dtype | None, exact: bool
     ) -> Any:

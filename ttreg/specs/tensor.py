@@ -14,6 +14,7 @@ from ..conditions import Condition, Rank
 from ..meta import Meta
 from .promotion import COMMON, Common
 from .spec import Arrival, Source, Spec
+from .turned import Turned
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,33 @@ class _AsImage(Arrival):
 
     def carrier(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> str:
         return self.of.carrier(carriers, dtype)
+
+
+@dataclass(frozen=True)
+class _PerhapsTurned(Arrival):
+    of: _Values
+
+    of_values = True
+
+    @property
+    def block_float(self) -> bool:  # type: ignore[override]
+        return self.of.block_float
+
+    def value(self, source: Source, argument: Any) -> Any:
+        turned = source.turned(argument)
+        return self.of.value(source, argument) if turned is None else Turned(turned)
+
+    def carrier(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> str:
+        return self.of.carrier(carriers, dtype)
+
+    def in_images(self, folded: bool) -> Arrival:
+        return self.of.in_images(folded)
+
+    def for_channels(self, images: int, folded: bool, rank: int) -> Arrival:
+        return self.of.for_channels(images, folded, rank)
+
+    def is_as_held(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> bool:
+        return self.of.is_as_held(carriers, dtype)
 
 
 @dataclass(frozen=True)
@@ -148,13 +176,18 @@ class Multiplied(Tensor):
 
     first: bool = field(default=False, kw_only=True)
     leading: bool = field(default=False, kw_only=True)
+    # Whether the lowering takes it as `Turned` too, where the session comes by its transposed matrices more easily.
+    may_be_turned: bool = field(default=False, kw_only=True)
 
     @property
     def _bits(self) -> int:
         return _FIRST_BITS if self.first else _SECOND_BITS
 
     def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
-        return _Values(dtype, exact, self.row_major, bits=self._bits, leading=self.leading)
+        return self._as_held(_Values(dtype, exact, self.row_major, bits=self._bits, leading=self.leading))
+
+    def _as_held(self, values: _Values) -> Arrival:
+        return _PerhapsTurned(values) if self.may_be_turned else values
 
     def says(self) -> str:
         rounded = f"rounded to {self._bits} bits of mantissa if a float32 weight"
@@ -178,7 +211,7 @@ class Weight(Multiplied):
     """A factor as above. A parameter arrives in the block float that the user chose for it (`ttreg.carry_in`)."""
 
     def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
-        return _Values(
+        values = _Values(
             dtype,
             exact,
             self.row_major,
@@ -186,6 +219,7 @@ class Weight(Multiplied):
             bits=self._bits,
             on_demand=self.on_demand,
         )
+        return self._as_held(values)
 
     def says(self) -> str:
         block_float = "" if self.row_major else "in a block float if the user asks for one"

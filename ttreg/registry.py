@@ -196,7 +196,7 @@ def lower(
 
     `takes` says for each argument what the device takes and how it arrives (`ttreg.specs`); dtypes alone are for all.
     `when` has the other conditions, above all those on several arguments.
-    `outputs` corrects the outputs' metadata where the shape function differs from the CPU kernel; None where it has none.
+    `outputs` corrects the outputs' metadata where the shape function and the CPU kernel differ; None where it has none.
     `chip` says how a chip's float32 results differ from PyTorch's, where avoiding that would cost too many ttnn calls.
     `in_room` says how the entry works on arguments with spare room; `number` gives what every element of the output
     is, from the call's plain arguments.

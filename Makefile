@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; a second call installs nothing.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench performance numerics models aliasing opinfo wrong-calls soak verify lint format
-.PHONY: coverage models-table lock clean
+.PHONY: coverage models-table recordings lock clean
 
 BIN := .venv/bin
 PYTHON ?=
@@ -37,6 +37,9 @@ opinfo: setup ## hold every op of PyTorch's own operator tests to what it gives 
 
 aliasing: setup ## take 20,000 random programs of views, writes and copies beside CPU (SEED=1: others)
 	ALIASING_SEED=$(SEED) $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) -m "long or not long" tests/aliasing $(ARGS)
+
+recordings: setup ## call 2,000 random functions again and again, recorded and on CPU (SEED=1: others)
+	ALIASING_SEED=$(SEED) $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) -m "long or not long" tests/recording tests/aliasing/test_recorded.py $(ARGS)
 
 wrong-calls: setup ## change each argument of each entry's calls, and hold what comes to what it is on CPU (half an hour)
 	EVERY_WRONG_CALL=1 $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) tests/wrong_calls $(ARGS)

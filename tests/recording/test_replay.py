@@ -142,6 +142,23 @@ def test_an_outputs_later_part_is_not_made_after_the_recording(session):
         assert step(QUARTERS.roll(number, 1)).tolist() == QUARTERS.roll(number, 1).max(1).indices.tolist()
 
 
+def returned_twice(a):
+    moved = a.t()
+    on_host = (a + 1).double()
+    return a, moved, moved.add_(1), [moved], on_host, on_host.add_(1), on_host.t()
+
+
+def test_a_result_that_comes_again_is_the_same_tensor(session):
+    step = session.record(returned_twice)
+    for number in range(4):
+        a, moved, again, (inside,), on_host, written, turned = step(given := session.to_device(QUARTERS + number))
+        assert a is given
+        assert moved is again is inside
+        assert on_host is written is not turned
+        assert on_host.tolist() == (QUARTERS + number + 2).tolist()
+    assert step.counts.replays == 2
+
+
 def test_an_exception_leaves_nothing_half_written(session):
     def function(a, index):
         a.add_(1)

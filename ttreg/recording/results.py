@@ -43,7 +43,10 @@ class Held:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A result: a constant, an external tensor or a view of it, a tensor over a new cell, or one of the host."""
+    """A result: a constant, an external tensor or a view of it, a tensor over a new cell, or one of the host.
+
+    For a tensor that comes `again`, `value` is the number of the result that it is.
+    """
 
     kind: str
     value: Any = None
@@ -77,7 +80,10 @@ class Results:
         """The function's result."""
         cells = [new_cell(session, held, held.value(registers)) for held in self.cells]
         first: dict[int, DeviceTensor] = {}
-        leaves = [self.leaf(leaf, cells, first, registers, arguments) for leaf in self.leaves]
+        leaves: list[Any] = []
+        for leaf in self.leaves:
+            again = leaf.kind == "again"
+            leaves.append(leaves[leaf.value] if again else self.leaf(leaf, cells, first, registers, arguments))
         return tree_unflatten(leaves, self.spec) if self.spec is not None else leaves[0]
 
     def leaf(
@@ -151,7 +157,11 @@ def found(tape: Tape, result: Any, arguments: list[Any]) -> Results | None:
     """What a recorded call leaves behind; None if a replay could not leave the same."""
     leaves, spec = tree_flatten(result)
     finder = _Finder(tape)
-    made = [finder.leaf(leaf) for leaf in leaves]
+    places = {id(leaf): number for number, leaf in reversed(list(enumerate(leaves))) if isinstance(leaf, torch.Tensor)}
+    made = [
+        finder.leaf(leaf) if places.get(id(leaf), number) == number else Leaf("again", places[id(leaf)])
+        for number, leaf in enumerate(leaves)
+    ]
     commits = finder.commits()
     if tape.failed is not None:
         return None

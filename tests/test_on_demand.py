@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import ttreg
+from ttreg.costs.calls import is_tensor
 from ttreg.memory.held import of_values
 
 LAYERS = {
@@ -102,3 +103,20 @@ def test_a_table_is_shared_by_a_lookup_and_a_product(device):
     with device, torch.no_grad():
         for _ in range(2):
             torch.testing.assert_close(torch.Tensor(output(table(x)).tolist()), expected, rtol=1e-3, atol=1e-3)
+
+
+@layers
+def test_a_recorded_function_brings_a_weight_on_demand_until_it_changes(name, device):
+    layer, x = made(name)
+    with device as session, torch.no_grad():
+        step = session.record(lambda x: layer(x) * 2)
+        for number in range(2):
+            with ttreg.modes.without_modes():
+                expected = layer(x) * 2
+            for _ in range(4):
+                torch.testing.assert_close(torch.Tensor(step(x).tolist()), expected, rtol=1e-3, atol=1e-3)
+            if not number and name != "embedding":
+                shapes = [tuple(value.shape) for value in session.uploads.kept() if is_tensor(value)]
+                assert tuple(layer.weight.shape) not in shapes
+            layer.weight.mul_(2)
+        assert step.counts.replays == 4, vars(step.counts)

@@ -13,6 +13,7 @@ import torch
 from ..costs.calls import is_tensor
 from ..devices.base import KeptWeights, Value
 from ..memory.cell import Cell
+from ..on_demand import OnDemand
 from .externals import Externals
 from .steps import same
 from .words import Event, External, Ref
@@ -130,7 +131,7 @@ class Known:
         entry = self._living.get(id(value))
         if entry is not None:
             return entry[1]
-        if is_tensor(value) and id(value) not in self._constants:
+        if is_tensor(value) and not self.is_constant(value):
             self.fail("it uses a value of the device that was made before, and that no tensor in reach holds")
         if isinstance(value, KeptWeights) and id(value) not in self._constants:
             self.fail("it uses a prepared kernel that was made before")
@@ -163,7 +164,7 @@ class Known:
 
     def is_constant(self, value: Any) -> bool:
         """Whether a value is the same at each call."""
-        return id(value) in self._constants
+        return id(value.source if type(value) is OnDemand else value) in self._constants
 
     def object(self, value: Any, make: Callable[[], Any]) -> None:
         """Note an object that a replay has to make anew, such as the kernels prepared from weights that change."""

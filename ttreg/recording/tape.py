@@ -153,12 +153,18 @@ class Tape(Known):
             return False
         return external.constant or self.session.uploads.trusts(tensor)
 
+    def keeps(self, plain: torch.Tensor) -> bool:
+        """Whether a tensor of the host is a constant of the recording; from now on it is, if it may be."""
+        external = self.externals.of_storage(storage_of(plain))
+        if external is None or not self._stays(external, plain):
+            return False
+        external.constant = True
+        return True
+
     def uploaded(self, plain: torch.Tensor, form: tuple, make: Callable[[], Value], step: Any, more: tuple) -> Value:
         """The value of a tensor of the host, which a replay uploads anew unless the tensor is a constant."""
         storage, meta = storage_of(plain), meta_of(plain)
-        external = self.externals.of_storage(storage)
-        if external is not None and self._stays(external, plain):
-            external.constant = True
+        if self.keeps(plain):
             with self.paused():
                 value = kept_value(self.session, plain, *more)
             self.constant(value)

@@ -13,7 +13,9 @@ import torch
 from ..costs.recorder import CountedApi
 from ..devices.base import Namespace, Value
 from ..memory import reads
+from ..memory.tensor import DeviceTensor
 from ..memory.uploads import is_parameter
+from ..on_demand import OnDemand
 from ..runtime.api import Api, ExactApi
 from ..runtime.session import Session
 from ..runtime.values import Values
@@ -41,7 +43,8 @@ class TapedApi:
         tape, plain = self._tape, attrgetter(path)(self._plain)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            result = counted(*args, **kwargs)
+            with tape.paused():  # a weight that comes on demand does so within the call
+                result = counted(*args, **kwargs)
             if tape.on():
                 tape.called(plain, args, kwargs, result)
             return result
@@ -107,6 +110,7 @@ def taped(session: Session, tape: Tape) -> Iterator[None]:
         "tt": tt,
         "_uploaded": partial(_uploaded, session, tape),
         "_upload": partial(_upload, session, tape),
+        "on_demand": partial(_on_demand, session, tape),
         "indices": partial(_indices, session, tape),
     }
     before = {name: session.__dict__[name] for name in stands_in if name in session.__dict__}
@@ -151,6 +155,24 @@ def _upload(
         value = make()
     if tape.on():
         tape.bind(value, tape.made(step, word, carrier, weight, row_major))
+    return value
+
+
+def _on_demand(
+    session: Session,
+    tape: Tape,
+    tensor: torch.Tensor,
+    promote_to: torch.dtype | None,
+    row_major: bool,
+    exact: bool,
+    bits: int,
+) -> Value | OnDemand:
+    if tape.on() and (isinstance(tensor, DeviceTensor) or not tape.keeps(tensor)):
+        return session.value(tensor, promote_to, row_major, False, exact, bits)
+    with tape.paused():
+        value = Session.on_demand(session, tensor, promote_to, row_major, exact, bits)
+    if tape.on() and isinstance(value, OnDemand):
+        tape.constant(value.source)
     return value
 
 

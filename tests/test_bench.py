@@ -56,9 +56,12 @@ def test_each_call_has_arguments_of_its_own_and_runs_under_what_it_is_to():
 
 def test_ways_are_taken_in_turn():
     order: list[str] = []
-    ways = {name: Way(lambda name=name: order.append(name)) for name in ("a", "b")}
-    timing.interleaved(ways, rounds=2)
-    assert order == ["a", "b"] * 3
+    ways = {name: Way(lambda name=name: order.append(name)) for name in "abc"}
+    taken = timing.interleaved(ways, rounds=20)
+    rounds = ["".join(order[first : first + 3]) for first in range(0, len(order), 3)]
+    assert {"".join(sorted(names)) for names in rounds} == {"abc"}
+    assert {names[0] for names in rounds} == set("abc")  # none always follows the same one
+    assert list(taken) == list("abc")
 
 
 def test_a_ratio_is_of_the_same_round():

@@ -14,19 +14,16 @@ from ..pytorch_private import suggest_memory_format
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import ChannelsLast, Tensor, Weight
-from .vocabulary import NAN_IS_A_NUMBER, accurate, as_shape, cut
+from ._convolution_sizes import form_of
+from .vocabulary import NAN_IS_A_NUMBER, accurate, as_shape, cut, shape_of
 
 aten = torch.ops.aten
 
 BFLOAT16 = torch.bfloat16
 ONLY = "PyTorch takes no others"
 
-# ttnn cuts images, but not batches, to what fits its cores: it refuses a few times as many elements in one call.
-BATCH = 2**20
 # Rows with a longer kernel do not fit the cores; as a column they do.
 LONG_KERNEL = 32
-# ttnn's table of where each row of outputs starts has room for rows of at least so many.
-FEWEST_COLUMNS = 3
 
 
 def conv(shape, out, kernel, *, stride=1, padding=0, dilation=1, out_padding=None, groups=1, bias=True, dtype=None):
@@ -194,48 +191,31 @@ def turned_kernel(tt, weight, one, transposed, groups):
 
 def conv2d(tt, x, kernel, bias, stride, padding, dilation, groups):
     """ttnn.conv2d of a batch of images, padded before and after, in calls that ttnn accepts."""
-    n, channels, height, width = x.shape
-    outs, _, *sizes = kernel.shape
-    rows, columns = (
-        (size + sum(around) - d * (k - 1) - 1) // s + 1
-        for size, around, d, k, s in zip((height, width), padding, dilation, sizes, stride, strict=True)
-    )
-    (top, bottom), (left, right) = padding
-    whole_column = (sizes[1], stride, left, right) == (1, [1, 1], 0, 0)
-    computed = columns if whole_column else max(columns, FEWEST_COLUMNS)
-    right += (computed - columns) * stride[1]
-    around = (height + top + bottom) * (width + left + right)
-    images = max(1, BATCH // (around * -(-channels // 32) * 32))
-    kept = tt.prepared(kernel, f"conv2d weights {list(kernel.shape)}", tt.KeptWeights)
+    sizes = kernel.shape if isinstance(kernel, OnDemand) else tuple(shape_of(kernel))
+    form = form_of(tuple(x.shape), sizes, tuple(stride), tuple(padding), tuple(dilation), groups)
+    kept = tt.prepared(kernel, ("conv2d weights", sizes), tt.KeptWeights)
+    n, outs, rows, columns = form.shape
     parts = []
-    for start in range(0, n, images):
-        count = min(images, n - start)
+    for start in range(0, n, form.at_once):
+        count = min(form.at_once, n - start)
         out = tt.conv2d(
             kept=kept,
-            input_tensor=some_images(tt, x, start, count),
+            input_tensor=x.value if count == n else some_images(tt, x, start, count),
             weight_tensor=kernel,
             bias_tensor=bias,
             device=tt.device,
-            in_channels=channels,
-            out_channels=outs,
             batch_size=count,
-            input_height=height,
-            input_width=width,
-            kernel_size=tuple(sizes),
-            stride=tuple(stride),
-            padding=(top, bottom, left, right),
-            dilation=tuple(dilation),
-            groups=groups,
             dtype=x.dtype,
             conv_config=tt.once(tables_in_dram),
             compute_config=accurate(tt),
+            **form.call,
         )
         parts.append(out)
     out = tt.concat(parts, 2) if len(parts) > 1 else parts[0]
-    if computed == columns:
-        return Image(out, (n, outs, rows, columns))
-    out = cut(tt, tt.reshape(out, [n, rows, computed, outs]), 2, 0, columns)
-    return Image(out, (n, outs, rows, columns), folded=False)
+    if form.computed == columns:
+        return Image(out, form.shape)
+    out = cut(tt, tt.reshape(out, [n, rows, form.computed, outs]), 2, 0, columns)
+    return Image(out, form.shape, folded=False)
 
 
 def some_images(tt, x, start, count):

@@ -230,15 +230,15 @@ class _Dispatch(BlockMode):
         return self
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        thread = _of_thread
+        thread, has_modes = _of_thread, _count_of_modes()
         # The call comes from the work of an inner block, or PyTorch is tracing.
-        if thread.dispatching or (_count_of_modes() and _tracing()):
+        if thread.dispatching or (has_modes and _tracing()):
             return watch.passing(func, args, kwargs or {})
         if types and others_subclass(types):
             return NotImplemented  # PyTorch then asks the subclass, whose own calls come here
         if type(func) is not OpOverload and isinstance(func, HigherOrderOperator):  # isinstance is slow
             return higher_order.run(func, args, kwargs or {}, self)
-        if _count_of_modes() and (others := _other_modes()):
+        if has_modes and (others := _other_modes()):
             return self._below(others, func, args, kwargs or {})
         thread.dispatching = True
         try:

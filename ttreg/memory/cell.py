@@ -17,7 +17,7 @@ from . import heads
 from .chains import ViewOf, is_better, to_make
 from .home import Home
 from .inherited import not_here
-from .padding import tiled
+from .padding import held_by
 from .parts import apart, stays_apart
 from .placing import placing
 from .relayout import Route
@@ -198,11 +198,11 @@ class Cell:
             if self.values is not values:  # another thread has written, or moved the data to the host
                 return
             values.update(made)  # type: ignore[arg-type]
-            nbytes = sum(tiled(meta.shape, meta.dtype) for meta in made)
+            nbytes = sum(held_by(meta) for meta in made)
             self._views = self._views or deque()
             self._views.append((tuple(made), nbytes))
             self._views_nbytes += nbytes
-            most = max(_VIEWS_PER_ROOT * tiled(self.root.shape, self.root.dtype), _VIEWS_NBYTES)
+            most = max(_VIEWS_PER_ROOT * held_by(self.root), _VIEWS_NBYTES)
             while self._views_nbytes > most and len(self._views) > _FEW_VIEWS:
                 dropped, nbytes = self._views.popleft()
                 self._views_nbytes -= nbytes

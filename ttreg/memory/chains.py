@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..meta import Meta
-from .padding import WASTEFUL, tiled
+from .padding import WASTEFUL, held_by
 from .relayout import Route
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def is_better(way: Route, steps: list[tuple[Meta, ViewOf]], first: Route | None)
     It is if it takes fewer ttnn calls, or if its values take far fewer bytes in tile layout.
     """
     made = [meta for _, view in steps for meta in view.plan.outputs]
-    largest = max(first.largest if first is not None else 0, *(tiled(meta.shape, meta.dtype) for meta in made))
+    largest = max(first.largest if first is not None else 0, *(held_by(meta) for meta in made))
     if first is not None:
         made.append(steps[-1][1].parent)
     if way.largest != largest and max(way.largest, largest) > WASTEFUL * max(meta.nbytes for meta in made):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import prod
 
 import torch
 
 from ..conditions import Refusal
+from ..meta import Meta
 
 TILE = 32
 _ALIGNED = 32  # bytes of a row in row-major layout
@@ -34,6 +36,12 @@ def tiled(shape: Sequence[int], dtype: torch.dtype) -> int:
     *lead, rows, columns = (1, 1, *shape)
     whole = (-(-rows // TILE) * TILE) * (-(-columns // TILE) * TILE)
     return prod(lead) * whole * _ITEMSIZE.get(dtype, dtype.itemsize)
+
+
+@lru_cache(maxsize=1 << 14)
+def held_by(meta: Meta) -> int:
+    """The bytes that a tensor's value takes in tile layout."""
+    return tiled(meta.shape, meta.dtype)
 
 
 def row_major(shape: Sequence[int], dtype: torch.dtype) -> int:

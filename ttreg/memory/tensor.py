@@ -29,6 +29,7 @@ from .chains import ViewOf
 from .reads import of_thread
 
 _make_wrapper = torch.Tensor._make_wrapper_subclass
+_make_subclass: Any = torch.Tensor._make_subclass  # PyTorch's own, which a block replaces for the program
 _throw_on_mutable_data_ptr = throw_on_mutable_data_ptr
 _NO_DISPATCH = torch.Tensor.__torch_dispatch__
 _OWN_ATTRIBUTES = ("_cell", "_meta", "_view")
@@ -94,7 +95,7 @@ class DeviceTensor(torch.Tensor):
             except RuntimeError:  # the storage was resized, and PyTorch still has its old size
                 pass
             else:
-                tensor: Any = torch.Tensor._make_subclass(DeviceTensor, alias)
+                tensor: Any = _make_subclass(DeviceTensor, alias)
                 tensor._cell, tensor._meta, tensor._view = source._cell, meta, view
                 return tensor
         with torch.inference_mode(source.is_inference()):
@@ -290,7 +291,10 @@ def metadata_of(tensor: torch.Tensor) -> Meta:
 
 def others_subclass(types: Any) -> bool:
     """Whether the call has a tensor of another library's subclass that handles calls itself."""
-    return any(kind is not DeviceTensor and kind.__torch_dispatch__ is not _NO_DISPATCH for kind in types)
+    for kind in types:  # noqa: SIM110 (every call asks, and a generator takes longer)
+        if kind is not DeviceTensor and kind.__torch_dispatch__ is not _NO_DISPATCH:
+            return True
+    return False
 
 
 def with_memory(source: Any = None, *geometry: Any) -> tuple:

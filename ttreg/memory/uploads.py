@@ -109,8 +109,9 @@ class Uploads:
             return upload.value if upload.version == tensor._version else None
         if not self._is_same(upload, tensor):
             return None
-        for kept in (self._wholes, self._parts):
-            kept.used((storage._cdata, meta, form))
+        key = storage._cdata, meta, form
+        self._wholes.used(key)
+        self._parts.used(key)
         return upload.value
 
     def upload(self, tensor: torch.Tensor, meta: Meta, form: Form, make: Callable[[], Value]) -> Value:

@@ -30,6 +30,7 @@ from .decide import decide
 from .int64 import TooLarge
 from .later import Later, raise_as_pytorch_would
 from .leading import shown, with_leading
+from .lowering import ONE_TENSOR
 from .refused import raise_error, reason
 from .session import Session
 from .signature import signature
@@ -135,8 +136,12 @@ class Dispatcher:
         try:
             arguments = plan.constants.copy()
             for slot in plan.slots:
-                argument = slot.of(args, kwargs)
-                value = _at_hand(argument) if slot.as_held else None
+                where = slot.where
+                argument = args[where] if type(where) is int else kwargs[where]
+                value = None
+                if slot.as_held:
+                    held = type(argument) is DeviceTensor
+                    value = argument._cell.values.get(argument._meta) if held else _all_at_hand(argument)
                 if value is None:
                     if of_images is not None:
                         instead = of_images.plan(session, args, kwargs)
@@ -152,7 +157,7 @@ class Dispatcher:
                 arguments[slot.name] = value
             else:
                 values = session.lower(lowered, arguments)
-                if not all(lowered.as_made) and any(map(callable, values)):
+                if lowered.as_made is not ONE_TENSOR and not all(lowered.as_made) and any(map(callable, values)):
                     values = self._with_later_ones(plan, arguments, values, args, kwargs)
         except TooLarge:
             return self._run_on_host_instead(plan, TOO_LARGE, args, kwargs)
@@ -231,10 +236,8 @@ class Dispatcher:
         return self._run_on_host_instead(plan, HOST_MEMORY, args, kwargs)
 
 
-def _at_hand(argument: Any) -> Any:
-    """The device value or values of an argument that the session holds; None if one is not made yet."""
-    if type(argument) is DeviceTensor:
-        return argument._cell.values.get(argument._meta)
+def _all_at_hand(argument: Any) -> list[Value] | None:
+    """The device values of a list of tensors that the session holds; None if one is not made yet."""
     values = [tensor._cell.values.get(tensor._meta) for tensor in argument]
     return None if any(value is None for value in values) else values
 

@@ -19,7 +19,7 @@ from ..plan import Plan
 from ..room import Room
 from .api import Api
 
-_ONE_TENSOR = (True,)  # `as_made` of a lowering that returns no list
+ONE_TENSOR = (True,)  # `as_made` of a lowering that returns no list
 
 
 def run_lowering(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any]) -> list[Value]:
@@ -32,7 +32,7 @@ def run_lowering(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, A
     """
     try:
         made = plan.entry.function(tt, **arguments)  # type: ignore[union-attr, misc]
-        if plan.as_made is _ONE_TENSOR:
+        if plan.as_made is ONE_TENSOR:
             return [made]
         return _finished(tt, carriers, plan, arguments, made)
     except (RefusedByDevice, DeviceError, TooDear):
@@ -90,7 +90,7 @@ def _finished(tt: Api, carriers: Carriers, plan: Plan, arguments: dict[str, Any]
             finished.append(_finish(tt, carriers, plan, value, meta))
     if not plan.as_made:
         as_are = tuple(before is after for before, after in zip(made, finished, strict=True))
-        plan.as_made = _ONE_TENSOR if not is_list and as_are[0] else as_are
+        plan.as_made = ONE_TENSOR if not is_list and as_are[0] else as_are
     return finished
 
 

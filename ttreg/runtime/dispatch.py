@@ -137,7 +137,7 @@ class Dispatcher:
             arguments = plan.constants.copy()
             for slot in plan.slots:
                 where = slot.where
-                argument = args[where] if type(where) is int else kwargs[where]
+                argument = args[where] if isinstance(where, int) else kwargs[where]
                 value = None
                 if slot.as_held:
                     held = type(argument) is DeviceTensor

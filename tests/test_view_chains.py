@@ -238,3 +238,56 @@ def test_heads_that_one_call_makes_are_those_of_the_content_now(write):
         made = of_three(session.to_device, WRITTEN[write])
     for given, expected in zip(made, of_three(torch.clone, WRITTEN[write]), strict=True):
         assert torch.equal(given, expected)
+
+
+def spread(x):
+    length = x.norm(2, -1, keepdim=True).clamp_min(1e-12)
+    first, row, column = x[:1].expand_as(x), x[0, 0, 0].expand(x.shape), x[..., :1].expand_as(x)
+    made = [x / length.expand_as(x), torch.nn.functional.normalize(x, dim=-1), first - x[:, :1].expand_as(x), row + x]
+    made += [torch.maximum(column, x[..., 1:2].expand_as(x)), column.pow(first), torch.where(x > 0, row, x)]
+    made += [column + column, (column + 0) * x, torch.add(first, column, alpha=2)]
+    y = x.clone()
+    y.mul_(first)
+    y[:, 1].add_(row[0, 0])
+    return [*made, y, torch.sub(first, row, out=x.new_empty(x.shape)), column * first.sum(0)]
+
+
+@pytest.mark.parametrize("precision", ["preserve", "bfloat16"])
+def test_operands_that_are_expanded_are_what_they_show(precision):
+    x = torch.rand(4, 3, 16, 32) + 0.5
+    with ttreg.device_mode(device="emulated", validate=True, min_upload_numel=0, precision=precision) as session:
+        made = spread(session.to_device(x) + 0)
+    close = {"rtol": 1e-4, "atol": 1e-4} if precision == "preserve" else {"rtol": 0.05, "atol": 0.05}
+    for given, expected in zip(made, spread(x), strict=True):
+        assert given.stride() == expected.stride()
+        torch.testing.assert_close(given, expected, **close)
+
+
+def test_ttnn_spreads_an_expanded_operand_itself():
+    x = torch.rand(4, 3, 16, 32)
+    lengths = x[..., :1] + 1
+    with ttreg.device_mode(device="emulated", validate=True, min_upload_numel=0) as session:
+        given, length = session.to_device(x), session.to_device(lengths)
+        divided = given / length.expand_as(given)
+        calls = dict(session.report().device_calls)
+    del calls["from_torch"]
+    assert sum(calls.values()) == 1
+    torch.testing.assert_close(divided, x / lengths, rtol=1e-5, atol=1e-5)
+
+
+def test_a_gradient_that_is_one_number_everywhere_is_spread():
+    functions = [torch.relu, torch.sigmoid, torch.tanh, torch.nn.functional.gelu, torch.nn.functional.silu, torch.exp]
+
+    def gradients(x):
+        found = []
+        for function in functions:
+            leaf = x.detach().clone().requires_grad_()
+            (function(leaf).sum() + (leaf * leaf).mean()).backward()
+            found.append(leaf.grad)
+        return found
+
+    x = torch.rand(4, 40) - 0.5
+    with ttreg.device_mode(device="emulated", validate=True, min_upload_numel=0) as session:
+        made = gradients(session.to_device(x))
+    for given, expected in zip(made, gradients(x), strict=True):
+        torch.testing.assert_close(given, expected, rtol=1e-2, atol=1e-2)

@@ -23,6 +23,7 @@ from .leading import may_lead
 from .rehearsal import refuse_too_large
 from .rooms import may_grow
 from .session import Session
+from .unexpanded import unexpand
 
 
 def refuse(asked: Asked, plan: Plan, entry: Entry) -> Refusal | None:
@@ -142,6 +143,7 @@ def prepare(asked: Asked, plan: Plan) -> bool:
         slot.as_held = _is_as_held(session, slot.arrival, slot.of(asked.args, asked.kwargs))
         slot.leading = may_lead(session, plan, slot, asked.args, asked.kwargs)
     plan.of_images = of_images(plan, asked.as_call_of(entry), asked.args, asked.kwargs)
+    unexpand(session, plan, asked.as_call_of(entry), asked.args, asked.kwargs)
     if session.makes_room and entry.in_room is not None and not plan.written:
         metas = [metadata_of(tensor) for slot in plan.slots for tensor in slot.tensors(asked.args, asked.kwargs)]
         plan.in_room = entry.in_room if not entry.in_room.grows or may_grow(plan, metas) else None

@@ -4,7 +4,7 @@ from .entry import Taken, Takes, conditions_of, specs_of
 from .indices import Ignoring, Index, Indices, Places, Row, Rows, Segments
 from .promotion import COMMON, Common
 from .spec import Arrival, Source, Spec
-from .tensor import PLAIN, ChannelsLast, Factor, Multiplied, Shape, Tensor, Weight, together
+from .tensor import PLAIN, ChannelsLast, Factor, Multiplied, Shape, Tensor, Through, Weight, together
 from .turned import Turned
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Taken",
     "Takes",
     "Tensor",
+    "Through",
     "Turned",
     "Weight",
     "conditions_of",

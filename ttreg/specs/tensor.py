@@ -70,18 +70,16 @@ class _AsImage(Arrival):
 
 
 @dataclass(frozen=True)
-class _PerhapsTurned(Arrival):
-    of: _Values
+class Through(Arrival):
+    """Arrives as `of` says, unless the session has something easier."""
+
+    of: Arrival
 
     of_values = True
 
     @property
     def block_float(self) -> bool:  # type: ignore[override]
         return self.of.block_float
-
-    def value(self, source: Source, argument: Any) -> Any:
-        turned = source.turned(argument)
-        return self.of.value(source, argument) if turned is None else Turned(turned)
 
     def carrier(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> str:
         return self.of.carrier(carriers, dtype)
@@ -94,6 +92,13 @@ class _PerhapsTurned(Arrival):
 
     def is_as_held(self, carriers: Mapping[torch.dtype, str], dtype: torch.dtype) -> bool:
         return self.of.is_as_held(carriers, dtype)
+
+
+@dataclass(frozen=True)
+class _PerhapsTurned(Through):
+    def value(self, source: Source, argument: Any) -> Any:
+        turned = source.turned(argument)
+        return self.of.value(source, argument) if turned is None else Turned(turned)
 
 
 @dataclass(frozen=True)

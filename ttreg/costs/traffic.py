@@ -29,6 +29,8 @@ class Held(Protocol):
 _PARTS = frozenset(("slice", "gather", "embedding", "split", "chunk"))
 # The table comes second.
 _TABLE_SECOND = frozenset(("embedding",))
+# Of these a chip reads the second tensor, the kernel, as the matrix that it prepared, without padding of short rows.
+_KERNEL_SECOND = frozenset(("conv1d", "conv2d"))
 # These read nothing: their first tensor only says the shape.
 _MADE = frozenset(("full_like", "zeros_like", "ones_like", "empty_like"))
 # These write their second tensor into a part of their first.
@@ -58,6 +60,9 @@ def moved(
     else:
         read, written = list(inputs), list(outputs)
     logical = sum(o.logical for o in (*read, *written))
+    if name in _KERNEL_SECOND and len(inputs) > 1:
+        image, kernel, *rest = inputs
+        return image.held + kernel.logical + sum(o.held for o in rest), sum(o.held for o in written), logical
     return sum(o.held for o in read), sum(o.held for o in written), logical
 
 

@@ -14,26 +14,30 @@ aten = torch.ops.aten
 
 
 def pieces(tt, x, dim, sizes):
-    """`x` cut into pieces of these sizes along one dimension."""
+    """`x` cut into pieces of these sizes along one dimension; None for a piece without elements."""
     dim, made, start = dim % len(x.shape), [], 0
     for size in sizes:
-        made.append(cut(tt, x, dim, start, start + size))
+        made.append(cut(tt, x, dim, start, start + size) if size else None)
         start += size
     return made
 
 
-@lower(
-    aten.select.int,
-    samples=of([(4, 5), 0, 2], [(4, 5), -1, -1], [(2, 33, 40), 1, 32], [(5,), 0, 3], [(1, 4), 0, 0]),
-    takes=VIEWABLE,
-)
+select_samples = of([(4, 5), 0, 2], [(4, 5), -1, -1], [(2, 33, 40), 1, 32], [(5,), 0, 3], [(1, 4), 0, 0])
+
+
+@lower(aten.select_copy.int, samples=select_samples, takes=VIEWABLE)
+@lower(aten.select.int, samples=select_samples, takes=VIEWABLE)
 @moves_narrow
 def select(tt, self, dim, index):
     (taken,) = unbound(tt, self, dim, [index])
     return taken
 
 
-@lower(aten.unbind.int, samples=of([(3, 5), 0], [(2, 3, 40), -1], [(2, 3, 4), 1], [(3,), 0]), takes=VIEWABLE)
+unbind_samples = of([(3, 5), 0], [(2, 3, 40), -1], [(2, 3, 4), 1], [(3,), 0])
+
+
+@lower(aten.unbind_copy.int, samples=unbind_samples, takes=VIEWABLE)
+@lower(aten.unbind.int, samples=unbind_samples, takes=VIEWABLE)
 @moves_narrow
 def unbind(tt, self, dim):
     return unbound(tt, self, dim, range(self.shape[dim]))
@@ -65,6 +69,7 @@ def slice_samples():
     yield Sample(rand(2, ROW + 1), 0, 1)
 
 
+@lower(aten.slice_copy.Tensor, samples=slice_samples, takes=VIEWABLE, when=[ROWS_FIT])
 @lower(aten.slice.Tensor, samples=slice_samples, takes=VIEWABLE, when=[ROWS_FIT])
 @moves_narrow
 def slice_(tt, self, dim, start, end, step):
@@ -83,7 +88,7 @@ def split(tt, self, split_size, dim):
     return pieces(tt, self, dim, [min(split_size, size - start) for start in range(0, size, split_size)])
 
 
-for op in (aten.split.Tensor, aten.unsafe_split.Tensor):
+for op in (aten.split.Tensor, aten.split_copy.Tensor, aten.unsafe_split.Tensor):
     lower(op, samples=split_samples, takes=VIEWABLE, when=[ROWS_FIT])(moves_narrow(split))
 
 
@@ -96,7 +101,11 @@ def split_with_sizes(tt, self, split_sizes, dim):
     return pieces(tt, self, dim, split_sizes)
 
 
-for op in (aten.split_with_sizes.default, aten.unsafe_split_with_sizes.default):
+for op in (
+    aten.split_with_sizes.default,
+    aten.split_with_sizes_copy.default,
+    aten.unsafe_split_with_sizes.default,
+):
     lower(op, samples=split_sizes_samples, takes=VIEWABLE, when=[ROWS_FIT])(moves_narrow(split_with_sizes))
 
 

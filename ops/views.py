@@ -32,7 +32,14 @@ def of(*cases):
     return samples
 
 
-for same in (aten.alias.default, aten.detach.default, aten.lift_fresh.default):
+# What copies a view is lowered as the view itself: device tensors are never written to, only replaced.
+for same in (
+    aten.alias.default,
+    aten.alias_copy.default,
+    aten.detach.default,
+    aten.detach_copy.default,
+    aten.lift_fresh.default,
+):
     lower(same, samples=of([(4, 5)], [()]), takes=VIEWABLE)(lambda tt, self: self)
 
 
@@ -50,8 +57,8 @@ def view(tt, self, size):
     return as_shape(tt, self, shape)
 
 
-lower(aten.view.default, samples=view_samples, takes=VIEWABLE)(moves_narrow(view))
-lower(aten._unsafe_view.default, samples=view_samples, takes=VIEWABLE)(moves_narrow(view))
+for op in (aten.view.default, aten.view_copy.default, aten._unsafe_view.default):
+    lower(op, samples=view_samples, takes=VIEWABLE)(moves_narrow(view))
 
 
 @lower(aten._reshape_alias.default, samples=of([(4, 6), [2, 12], [12, 1]], [(2, 3), [6], [1]]), takes=VIEWABLE)
@@ -67,6 +74,7 @@ permute_samples = of(
 )  # fmt: skip
 
 
+@lower(aten.permute_copy.default, samples=permute_samples, takes=VIEWABLE)
 @lower(aten.permute.default, samples=permute_samples, takes=VIEWABLE)
 @moves_narrow
 def permute(tt, self, dims):
@@ -79,6 +87,7 @@ transpose_samples = of(
 )  # fmt: skip
 
 
+@lower(aten.transpose_copy.int, samples=transpose_samples, takes=VIEWABLE)
 @lower(aten.transpose.int, samples=transpose_samples, takes=VIEWABLE)
 @moves_narrow
 def transpose(tt, self, dim0, dim1):
@@ -86,7 +95,11 @@ def transpose(tt, self, dim0, dim1):
     return self if dim0 % rank == dim1 % rank else tt.transpose(self, dim0 % rank, dim1 % rank)
 
 
-@lower(aten.t.default, samples=of([(4, 6)], [(33, 65)], [(5,)], [()]), takes=VIEWABLE)
+t_samples = of([(4, 6)], [(33, 65)], [(5,)], [()])
+
+
+@lower(aten.t_copy.default, samples=t_samples, takes=VIEWABLE)
+@lower(aten.t.default, samples=t_samples, takes=VIEWABLE)
 @moves_narrow
 def t(tt, self):
     return self if len(self.shape) < 2 else tt.transpose(self, 0, 1)
@@ -101,12 +114,11 @@ def expand_samples():
     yield Sample(rand(1, ROW + 1), [2, ROW + 1])
 
 
-@lower(
-    aten.expand.default,
-    samples=expand_samples,
-    takes=VIEWABLE,
-    when=[SizeAtMost("self", -1, ROW, because="ttnn.repeat keeps rows in L1")],
-)
+EXPANDED = [SizeAtMost("self", -1, ROW, because="ttnn.repeat keeps rows in L1")]
+
+
+@lower(aten.expand_copy.default, samples=expand_samples, takes=VIEWABLE, when=EXPANDED)
+@lower(aten.expand.default, samples=expand_samples, takes=VIEWABLE, when=EXPANDED)
 @moves_narrow
 def expand(tt, self, size, implicit):
     # `implicit` marks broadcasting for PyTorch's own transformations; it changes nothing here.
@@ -116,7 +128,11 @@ def expand(tt, self, size, implicit):
     return self if set(repeats) <= {1} else tt.repeat(self, repeats)
 
 
-@lower(aten.squeeze.default, samples=of([(1, 4, 1, 5)], [(4, 5)], [(1, 1)], [()]), takes=VIEWABLE)
+squeeze_samples = of([(1, 4, 1, 5)], [(4, 5)], [(1, 1)], [()])
+
+
+@lower(aten.squeeze_copy.default, samples=squeeze_samples, takes=VIEWABLE)
+@lower(aten.squeeze.default, samples=squeeze_samples, takes=VIEWABLE)
 @moves_narrow
 def squeeze(tt, self):
     return as_shape(tt, self, [size for size in shape_of(self) if size != 1])
@@ -128,15 +144,18 @@ def squeeze_dims(tt, self, dim):
     return as_shape(tt, self, [size for d, size in enumerate(shape_of(self)) if size != 1 or d not in dims])
 
 
-lower(aten.squeeze.dim, samples=of([(1, 4, 1, 5), 0], [(1, 4, 1, 5), -2], [(4, 1), 0], [(), 0]), takes=VIEWABLE)(
-    moves_narrow(squeeze_dims)
-)
-lower(aten.squeeze.dims, samples=of([(1, 4, 1, 5), [0, -2]], [(1, 4), [0, 1]], [(), [0]]), takes=VIEWABLE)(
-    moves_narrow(squeeze_dims)
-)
+squeeze_one_samples = of([(1, 4, 1, 5), 0], [(1, 4, 1, 5), -2], [(4, 1), 0], [(), 0])
+squeeze_some_samples = of([(1, 4, 1, 5), [0, -2]], [(1, 4), [0, 1]], [(), [0]])
+for packet in (aten.squeeze, aten.squeeze_copy):
+    lower(packet.dim, samples=squeeze_one_samples, takes=VIEWABLE)(moves_narrow(squeeze_dims))
+    lower(packet.dims, samples=squeeze_some_samples, takes=VIEWABLE)(moves_narrow(squeeze_dims))
 
 
-@lower(aten.unsqueeze.default, samples=of([(4, 5), 1], [(33, 40), -1], [(), 0], [(2, 3, 4), -4]), takes=VIEWABLE)
+unsqueeze_samples = of([(4, 5), 1], [(33, 40), -1], [(), 0], [(2, 3, 4), -4])
+
+
+@lower(aten.unsqueeze_copy.default, samples=unsqueeze_samples, takes=VIEWABLE)
+@lower(aten.unsqueeze.default, samples=unsqueeze_samples, takes=VIEWABLE)
 @moves_narrow
 def unsqueeze(tt, self, dim):
     shape = shape_of(self)

@@ -64,7 +64,7 @@ def moves_narrow(lowering: Callable[..., Any]) -> Callable[..., Any]:
         arguments = {name: widen(value) for name, value in arguments.items()}
         result = lowering(tt, *map(widen, tensors), **arguments)
         if isinstance(result, list):
-            return [tt.typecast(item, found[0]) for item in result]
+            return [None if item is None else tt.typecast(item, found[0]) for item in result]
         return tt.typecast(result, found[0])
 
     return moved

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 
@@ -87,15 +88,13 @@ def places(call):
     return prod(size for size, given in zip(call["self"].shape, call["indices"], strict=False) if given is not None)
 
 
-@lower(
-    aten.index_put.default,
-    samples=put,
-    takes={
+PUT: dict[str, Any] = {
+    "takes": {
         "self": Tensor(FLOATS),
         "indices": _Places((*INDICES, torch.bool), into=lambda call: call["self"].shape, as_numbers=copies),
         "values": Tensor(FLOATS),
     },
-    when=[
+    "when": [
         SameDtype(("self", "values")),
         Rank("self", range(1, 7)),
         Check(
@@ -105,7 +104,11 @@ def places(call):
         ),
         at_most(COUNTABLE, "the indices name at most {} places", places, because="they are counted in float32"),
     ],
-)
+}
+
+
+@lower(aten._unsafe_index_put.default, samples=put, **PUT)
+@lower(aten.index_put.default, samples=put, **PUT)
 def index_put(tt, self, indices, values, accumulate):
     dims = [dim for dim, given in enumerate(indices) if given is not None]
     joined = indices[dims[0]]

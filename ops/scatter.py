@@ -1,4 +1,4 @@
-"""Writes to the places that indices name: on the host, but for whole slices."""
+"""Writes of whole slices to the places that indices name."""
 
 from __future__ import annotations
 
@@ -7,37 +7,14 @@ from math import prod
 import torch
 
 from ..conditions import FLOATS, Rank, SameDtype
-from ..registry import cpu_only, lower
-from ..samples import Sample, bools, ints, rand
+from ..registry import lower
+from ..samples import Sample, ints, rand
 from ..specs import Index, Spec
 from .embedding import indexed_size, rows_among
 from .select import where_number
 from .vocabulary import COUNTABLE, as_shape, at_most, cast, from_sizes, moved_first, permuted, permuted_back, reduce
 
 aten = torch.ops.aten
-
-WHICH_STAYS = "ttnn.scatter does not say which value stays where an index repeats; on the CPU it is the last"
-
-
-def scattered(*more):
-    return lambda: [Sample(rand(5, 7), 0, ints(2, 7, high=5), rand(2, 7), *more)]
-
-
-def filled(*more):
-    return lambda: [Sample(rand(5, 7), 0, ints(2, 7, high=5), 1.5, *more)]
-
-
-def rows():
-    yield Sample(rand(5, 7), 0, ints(2, high=5), rand(2, 7))
-
-
-cpu_only(aten.scatter.src, because=WHICH_STAYS, samples=scattered())
-cpu_only(aten.scatter.value, because=WHICH_STAYS, samples=filled())
-cpu_only(
-    aten.masked_scatter.default,
-    because="which value goes where depends on the mask's values",
-    samples=lambda: [Sample(rand(5, 7), bools(5, 7), rand(35))],
-)
 
 
 def copied():

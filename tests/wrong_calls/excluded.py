@@ -14,6 +14,7 @@ from .undefined import (
     beyond_storage,
     buffer_of_another,
     heads_that_do_not_fit,
+    no_such_mode,
     output_of_another_shape,
     outside_of_windows,
     parameter_too_short,
@@ -41,6 +42,7 @@ UNSORTED = "the boundaries are no longer sorted, as PyTorch asks for without loo
 AT_THE_LIMIT = "a rounding of the exponent is many roundings of the result, which is near float32's largest number"
 NOTHING_LEFT = "equal elements less their mean are nothing but roundings"
 UNWRITTEN = "without images it writes nothing, and gives the memory of its output as it was"
+NO_MODE = "in a mode that it does not have it writes nothing, and gives the memory of its output as it was"
 BEYOND = "by a scale that the sizes do not agree with, PyTorch reads memory beyond the image, and multiplies it by 0"
 
 EXCLUDED = (
@@ -62,6 +64,7 @@ EXCLUDED = (
         Excluded("*_norm_backward", name, ("*",), UNCHECKED)
         for name in ("normalized_shape", "N", "C", "HxW", "group", "output_mask")
     ),
+    Excluded("grid_sampler_*", "*", ("*",), NO_MODE, no_such_mode),
     Excluded("_log_softmax_backward_data", "*", ("*",), UNCHECKED, output_of_another_shape),
     Excluded("max_pool2d_with_indices_backward", "*", ("*",), ITS_OWN, outside_of_windows(2)),
     Excluded("max_pool3d_with_indices_backward", "*", ("*",), ITS_OWN, outside_of_windows(3)),

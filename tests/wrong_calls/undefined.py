@@ -43,6 +43,12 @@ def output_of_another_shape(arguments: Arguments) -> bool:
     return bool(arguments["output"].shape != arguments["grad_output"].shape)
 
 
+def no_such_mode(arguments: Arguments) -> bool:
+    """Whether a grid sampler is asked for a mode or a padding that it does not have: it leaves its output as it was."""
+    modes = arguments["interpolation_mode"], arguments["padding_mode"]
+    return any(mode not in (0, 1, 2) for mode in modes)
+
+
 def heads_that_do_not_fit(arguments: Arguments) -> bool:
     """Whether the tensors of an attention disagree in a size, or have elements of a row apart."""
     query, key, value = (arguments[name] for name in ("query", "key", "value"))

@@ -44,18 +44,28 @@ _sine_of_pi_times = chain(("MUL_UNARY_SFPU", math.pi), "SIN", "ABS", ("MUL_UNARY
 _log_less_1 = chain("LOG", ("ADD_UNARY_SFPU", -1.0))
 
 
+def erfc_parts(tt, x):
+    """t and p, by which erfc(abs(x)) is t * exp(p - x * x)."""
+    t = _reciprocal_of_1_and_half(tt, x)
+    return t, tt.polyval(t, ERFC)
+
+
 def erfc(tt, x):
     """1 - erf(x), with all digits also where it is small."""
-    t = _reciprocal_of_1_and_half(tt, x)
-    made = tt.multiply(t, tt.exp(tt.subtract(tt.polyval(t, ERFC), tt.square(x))))
+    t, p = erfc_parts(tt, x)
+    made = tt.multiply(t, tt.exp(tt.subtract(p, tt.square(x))))
     return tt.where(tt.ltz(x), tt.rsub(made, 2.0), made)
 
 
 def erfinv(tt, x):
     """The number whose erf is x."""
     w = _minus_log(tt, tt.multiply(tt.rsub(x, 1.0), tt.add(x, 1.0)))
+    return erfinv_by(tt, x, w, tt.polyval(_sqrt_less_3(tt, w), ERFINV_TAIL))
+
+
+def erfinv_by(tt, x, w, tail):
+    """The number whose erf is x, of -log(1 - x * x), and what it is over x where that is above 5."""
     centre = tt.polyval(tt.subtract(w, 2.5), ERFINV_CENTRE)
-    tail = tt.polyval(_sqrt_less_3(tt, w), ERFINV_TAIL)
     factor = tt.where(tt.lt(w, 5.0), centre, tail)
     return tt.multiply(tt.where(tt.isinf(w), w, factor), x)  # w is infinite at 1 and -1
 

@@ -10,10 +10,9 @@ import torch
 from ..call import Call
 from ..conditions import FLOATS, Check, SameDtype
 from ..registry import lower
-from ..samples import Sample, bools, ints, rand
+from ..samples import Sample, ints, rand
 from ..specs import Index
 from ..specs.indices import within
-from .embedding import LOOKED_UP, NAN_IN_PARTS, rows_among
 from .index_put import index_put
 from .vocabulary import COUNTABLE, as_shape, at_most
 
@@ -33,28 +32,6 @@ class _Flat(Index):
 
     def says(self) -> str:
         return "as indices within bounds, those from the end counted from the start"
-
-
-def taken():
-    for dtype in FLOATS:
-        yield Sample(rand(5, 7, dtype=dtype), torch.tensor([3, -1, 34, -35]))
-        yield Sample(rand(2, 3, 40, dtype=dtype), ints(5, 33, high=240))
-        yield Sample(rand(33, dtype=dtype), ints(high=33))
-        yield Sample(rand(70, 70, dtype=dtype), ints(300, high=4900))
-    yield Sample(rand(), ints(3, high=1))
-    yield Sample(bools(5, 7), ints(4))
-    yield Sample(rand(5, 7).double(), ints(4))
-    yield Sample(rand(5, 7), ints(4, dtype=torch.int32))
-
-
-@lower(
-    aten.take.default,
-    samples=taken,
-    takes={"self": LOOKED_UP, "index": _Flat((torch.int64,), below=size_of)},
-    chip=NAN_IN_PARTS,
-)
-def take(tt, self, index):
-    return rows_among(tt, as_shape(tt, self, [prod(self.shape), 1]), index, list(index.shape))
 
 
 def put_samples():

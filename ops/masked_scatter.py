@@ -59,7 +59,10 @@ class _Replaced(Index):
 
     def ready(self, index: torch.Tensor, bound: Any) -> torch.Tensor | None:
         shape, whole, count = bound
-        one_of_each = index.expand(shape)[(..., *[0] * whole)].reshape(-1)
+        one_of_each = index.expand(shape)
+        for _ in range(whole):
+            one_of_each = one_of_each.select(-1, 0)
+        one_of_each = one_of_each.reshape(-1)
         place = one_of_each.cumsum(0) - 1
         if int(place[-1]) >= count:
             return None

@@ -130,6 +130,16 @@ neg_view = _find("torch._neg_view")
 suggest_memory_format = _find("torch._prims_common.suggest_memory_format")
 storage_use_count = _find("torch._C._storage_Use_Count")
 
+
+def hooks_of(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """The hooks that autograd calls with the tensor's gradient."""
+    found = tensor._backward_hooks, tensor._post_accumulate_grad_hooks
+    return tuple(hook for hooks in found if hooks for hook in hooks.values())
+
+
+_find("torch.Tensor._backward_hooks")
+_find("torch.Tensor._post_accumulate_grad_hooks")
+
 # The stack frame that shows a call of a module.
 module_call: Any = _find("torch.nn.Module._call_impl")
 

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from ..memory.pieces import in_one_piece
-from ..memory.tensor import DeviceTensor
+from ..memory.tensor import DeviceTensor, metadata_of
 from ..memory.watch import storage_of
 from ..meta import is_plain
+from ..pytorch_private import hooks_of
 from .ambient import ambient
 
 _EQUAL = frozenset(
@@ -17,6 +18,17 @@ _EQUAL = frozenset(
 )
 _TYPES = frozenset((torch.Tensor, torch.nn.Parameter))
 _grad = torch.is_grad_enabled
+
+
+def of_autograd(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """What autograd does with a tensor: whether it requires grad and is a leaf, its gradient, and its hooks."""
+    if not tensor.requires_grad:
+        return (False,)
+    if not tensor.is_leaf:
+        return True, "of a graph"
+    gradient = tensor.grad
+    held = None if gradient is None else (type(gradient), metadata_of(gradient))
+    return True, held, *hooks_of(tensor)
 
 
 class Arguments:
@@ -38,6 +50,8 @@ class Arguments:
             self._parts.append(name)
             self._add(value)
         self.key = tuple(self._parts)
+        if _grad() and any(tensor.requires_grad and not tensor.is_leaf for tensor in self.tensors):
+            self.refusal = "an argument has a graph, through which no replay would go backward"
 
     def memories(self) -> set[Any]:
         """The cells and storages of the tensors."""
@@ -89,7 +103,7 @@ class Arguments:
             self.refusal = "an argument is a tensor of another session"
         group = self._groups.setdefault(id(cell), len(self._groups))
         held = "host" if on_host else cell.whole
-        self._parts.append((tensor._meta, held, group, tensor.requires_grad, tensor.is_inference()))
+        self._parts.append((tensor._meta, held, group, of_autograd(tensor), tensor.is_inference()))
 
     def _plain(self, tensor: torch.Tensor) -> None:
         if not self._number(tensor):
@@ -104,7 +118,7 @@ class Arguments:
                 tensor.shape,
                 tensor.stride(),
                 tensor.storage_offset(),
-                tensor.requires_grad,
+                of_autograd(tensor),
                 tensor.is_inference(),
                 type(tensor),
                 group,

@@ -35,6 +35,9 @@ class RecordingDispatcher(Dispatcher):
     def dispatch(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
         """Run one call where its plan says."""
         tape = self._tape
+        if op.namespace == "profiler":  # it marks ranges of time
+            with tape.paused():
+                return super().dispatch(op, args, kwargs)
         if tape.on():
             if op is _LIFT and type(args[0]) is torch.Tensor and is_plain(args[0]):
                 self._lift(args[0])

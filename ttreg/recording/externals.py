@@ -26,6 +26,9 @@ class Externals:
             self._add(External(tensor, number, f"argument {number}"))
         for name, tensor in reached:
             self._add(External(tensor, None, name))
+        for owner in list(self.all):
+            if owner.tensor.requires_grad and owner.tensor.is_leaf and owner.tensor.grad is not None:
+                self._add(External(owner.tensor.grad, None, f"the gradient of {owner.name}", owner))
 
     def _add(self, external: External) -> None:
         tensor = external.tensor
@@ -51,4 +54,9 @@ class Externals:
 
     def may_be_constant(self, external: External) -> bool:
         """Whether a recording may keep the tensor's upload, as long as its version stands still."""
-        return external.argument is None and not external.written and id(external.tensor) not in self.changes
+        return (
+            external.argument is None
+            and external.owner is None
+            and not external.written
+            and id(external.tensor) not in self.changes
+        )

@@ -12,6 +12,7 @@ import torch
 
 from ..costs.calls import is_tensor
 from ..devices.base import KeptWeights, Value
+from ..images import Image
 from ..memory.cell import Cell
 from ..on_demand import OnDemand
 from .externals import Externals
@@ -131,8 +132,12 @@ class Known:
         entry = self._living.get(id(value))
         if entry is not None:
             return entry[1]
-        if is_tensor(value) and not self.is_constant(value):
+        if isinstance(value, OnDemand) and self.is_constant(value):
+            return value
+        if is_tensor(value) and id(value) not in self._constants:
             self.fail("it uses a value of the device that was made before, and that no tensor in reach holds")
+        if isinstance(value, (Image, OnDemand)):
+            self.fail("a ttnn call takes what is no tensor of ttnn")
         if isinstance(value, KeptWeights) and id(value) not in self._constants:
             self.fail("it uses a prepared kernel that was made before")
         return value
@@ -164,7 +169,7 @@ class Known:
 
     def is_constant(self, value: Any) -> bool:
         """Whether a value is the same at each call."""
-        return id(value.source if type(value) is OnDemand else value) in self._constants
+        return id(value.source if isinstance(value, OnDemand) else value) in self._constants
 
     def object(self, value: Any, make: Callable[[], Any]) -> None:
         """Note an object that a replay has to make anew, such as the kernels prepared from weights that change."""

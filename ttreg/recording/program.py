@@ -126,7 +126,10 @@ class _Writer:
         """The event as an expression."""
         given = [self.expression(value) for value in event.args]
         given += [f"{name}={self.expression(value)}" for name, value in event.kwargs.items()]
-        return f"{self.constant(event.function)}({', '.join(given)})"
+        function = event.function
+        if event.instead is not None and not _just_from_outside(event.args[0]):
+            function = event.instead
+        return f"{self.constant(function)}({', '.join(given)})"
 
     def expression(self, value: Any) -> str:
         """An argument of an event."""
@@ -162,9 +165,15 @@ class _Writer:
         return space["segment"]
 
     def _external(self, external: External) -> str:
+        if external.owner is not None:
+            return f"{self._external(external.owner)}.grad"
         if external.argument is not None:
             return f"X[{external.argument}]"
         return self.constant(external.tensor)
+
+
+def _just_from_outside(value: Any) -> bool:
+    return isinstance(value, Plain) and value.whole is not None and not value.whole.written
 
 
 def _has_words(values: Any) -> bool:

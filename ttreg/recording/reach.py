@@ -77,6 +77,10 @@ class Reach:
         self._seen[id(value)] = value
         if isinstance(value, torch.Tensor):
             self.tensors.append((name, value))
+            if type(value) is torch.nn.Parameter:  # it may have to be carried in a block float
+                self._watch(name, value.__dict__, value.__dict__.values, depth, [f"{name}.{k}" for k in value.__dict__])
+            if value.requires_grad and not value.is_leaf:
+                self.unguarded = self.unguarded or f"{name} has a graph, through which no replay would go backward"
         elif isinstance(value, np.ndarray):
             self._array(name, value)
         elif isinstance(value, torch.nn.Module):

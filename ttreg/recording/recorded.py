@@ -28,6 +28,7 @@ from .plain_reads import PlainReads
 from .program import compiled
 from .reach import Reach
 from .results import found
+from .state import State
 from .tape import Tape
 from .taped import taped
 from .variant import Path, Variant
@@ -122,13 +123,11 @@ class Recorded:
         state = torch.get_rng_state() if any(path.draws for path in variant.paths) else None
         try:
             path, registers = variant.run(session, tensors)
-            if path.checked and not (self.check_every and path.replays % self.check_every == 0):
-                with session.device.lock:
-                    path.results.commit(registers, tensors)
-                    result = path.results.make(session, registers, tensors)
-                path.replays += 1
-                self.counts.replayed(path.program.calls)
-                return result
+            check = not path.checked or (self.check_every and path.replays % self.check_every == 0)
+            if not check:
+                with session.device.lock, without_modes():
+                    result, gradients = path.results.make(session, registers, tensors)
+                path.results.may_commit(tensors)
         except Exception as error:
             if state is not None:
                 torch.set_rng_state(state)
@@ -136,9 +135,20 @@ class Recorded:
             if isinstance(error, Miss) and len(variant.paths) < MOST_PATHS:
                 return self._record(arguments, args, kwargs, variant)
             return self.function(*args, **kwargs)
+        if not check:
+            self._commit(path, registers, tensors, gradients)
+            return result
         if state is not None:
             torch.set_rng_state(state)
         return self._checked(path, registers, arguments, args, kwargs)
+
+    def _commit(self, path: Path, registers: list[Any], tensors: list[Any], gradients: list[Any]) -> None:
+        with self.session.device.lock, without_modes():
+            path.results.commit(registers, tensors)
+            for owner, gradient in gradients:
+                owner.grad = gradient
+        path.replays += 1
+        self.counts.replayed(path.program.calls)
 
     def _checked(
         self, path: Path, registers: list[Any], arguments: Arguments, args: tuple, kwargs: dict[str, Any]
@@ -165,18 +175,23 @@ class Recorded:
         """Run the function, and keep what it does as a recording, if that is possible."""
         key = arguments.key
         reach = Reach([(self.counts.name, self.function), *(("an argument", value) for value in arguments.objects)])
+        state = State(tensor for _, tensor in reach.tensors)
+        if state.shares_memory(arguments):
+            self._give_up(key, "an argument shares memory with a tensor that the function reaches otherwise")
+            return self.function(*args, **kwargs)
         externals = Externals(arguments.tensors, reach.tensors, self._changes)
         tape = Tape(self.session, externals, here)
         kind = partial(RecordingDispatcher, tape=tape)
-        before = _python_draws()
+        before = _Before(externals)
         with ExitStack() as stack:
             stack.enter_context(taped(self.session, tape))
             self._enter(stack, self.session, kind)
             with PlainReads(tape):
                 result = self.function(*args, **kwargs)
-            reason = self._objection(tape, reach, before)
             with without_modes():
-                results = found(tape, result, arguments.tensors) if not reason else None
+                reason = self._objection(tape, reach, state, before)
+                results = found(tape, result, arguments.tensors, before.gradients) if not reason else None
+        self._changes |= before.written()
         reason = reason or tape.failed or ""
         if reason or results is None:
             self._tries[key] = self._tries.get(key, 0) + 1
@@ -184,30 +199,49 @@ class Recorded:
                 self._give_up(key, reason)
             return result
         path = Path(compiled(tape.events, results.refs, tape.registers), results, tape.draws)
+        tape.forget()
         if variant is not None:
             variant.add(path, externals.all)
             self.counts.recorded(path.program.calls, new=False)
             return result
-        made = Variant(reach, externals.all, path)
-        if made.shares_memory(arguments):
-            self._give_up(key, "an argument shares memory with a tensor that the function reaches otherwise")
-            return result
+        made = Variant(reach, state, externals.all, path)
         self._variants[key] = made
         self.counts.recorded(path.program.calls, new=True)
         if len(self._variants) > MOST_VARIANTS:
             self._variants.popitem(last=False)
         return result
 
-    def _objection(self, tape: Tape, reach: Reach, before: tuple) -> str:
+    def _objection(self, tape: Tape, reach: Reach, state: State, before: _Before) -> str:
         """Why a call that has run cannot be recorded."""
         if tape.failed is not None:
             return tape.failed
         if reach.unguarded:
             return f"no guard can check it: {reach.unguarded}"
-        if _python_draws() != before:
+        if before.python != _python_draws():
             return "it draws numbers from Python's or NumPy's generator"
-        changed = reach.changed()
+        if not tape.draws and not torch.equal(before.state, torch.get_rng_state()):
+            return "it seeds the random generator"
+        changed = reach.changed() or state.moved()
         return f"{_SETTLES}{changed}" if changed else ""
+
+
+class _Before:
+    """What a call may change without a trace, as it was before the call."""
+
+    def __init__(self, externals: Externals):
+        self.python, self.state = _python_draws(), torch.get_rng_state()
+        tensors = [external for external in externals.all if external.owner is None]
+        self.gradients = [
+            (external, external.tensor.grad)
+            for external in tensors
+            if external.tensor.requires_grad and external.tensor.is_leaf
+        ]
+        plain = [external.tensor for external in tensors if not external.tensor.is_inference()]
+        self._versions = [(tensor, tensor._version) for tensor in plain]
+
+    def written(self) -> set[int]:
+        """The ids of the tensors that were written since."""
+        return {id(tensor) for tensor, version in self._versions if tensor._version != version}
 
 
 def _python_draws() -> tuple[Any, ...]:

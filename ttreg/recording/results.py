@@ -19,9 +19,11 @@ from ..memory.watch import storage_of
 from ..meta import Meta, is_plain, meta_of
 from ..pytorch_private import tree_flatten, tree_unflatten
 from .tape import Tape
-from .words import External, Miss, Ref
+from .words import External, Miss, Ref, present
 
 _PLAIN = frozenset((int, float, bool, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size))
+
+Gradients = list[tuple[External, torch.Tensor | None]]  # external tensors, and the gradients that they had
 
 _OWN = {"_cell", "_meta", "_view"}  # attributes of a tensor of the device
 
@@ -43,10 +45,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A result: a constant, an external tensor or a view of it, a tensor over a new cell, or one of the host.
-
-    For a tensor that comes `again`, `value` is the number of the result that it is.
-    """
+    """A result: a constant, an external tensor or a view of it, a tensor over a new cell, or one of the host."""
 
     kind: str
     value: Any = None
@@ -63,28 +62,35 @@ class Results:
     cells: list[Held]
     commits: list[tuple[External, Held]]
     host_commits: list[tuple[External, Ref]]
+    gradients: list[tuple[External, Leaf | None]]
     refs: set[Ref] = field(default_factory=set)
 
-    def commit(self, registers: list[Any], arguments: list[Any]) -> None:
-        """Write the new content of external tensors, after it is certain that all of it can be written."""
-        made = [(external_tensor(external, arguments), held) for external, held in self.commits]
-        for tensor, _ in made:
-            if tensor._cell.pinned:
+    def may_commit(self, arguments: list[Any]) -> None:
+        """Raise Miss unless all can be written that a replay is to write."""
+        for external, _ in self.commits:
+            if present(external, arguments)._cell.pinned:
                 raise Miss("a tensor that the function writes to is held in the memory of the host by now")
-        for tensor, held in made:
-            _write(tensor, held, held.value(registers))
-        for external, ref in self.host_commits:
-            _write_host(external_tensor(external, arguments), registers[ref.number])
 
-    def make(self, session: Any, registers: list[Any], arguments: list[Any]) -> Any:
-        """The function's result."""
+    def commit(self, registers: list[Any], arguments: list[Any]) -> None:
+        """Write the new content of external tensors; see `may_commit`."""
+        for external, held in self.commits:
+            _write(present(external, arguments), held, held.value(registers))
+        for external, ref in self.host_commits:
+            _write_host(present(external, arguments), registers[ref.number])
+
+    def make(self, session: Any, registers: list[Any], arguments: list[Any]) -> tuple[Any, list[tuple[Any, Any]]]:
+        """The function's result, and new gradients with the tensors that are to have them."""
         cells = [new_cell(session, held, held.value(registers)) for held in self.cells]
         first: dict[int, DeviceTensor] = {}
-        leaves: list[Any] = []
-        for leaf in self.leaves:
-            again = leaf.kind == "again"
-            leaves.append(leaves[leaf.value] if again else self.leaf(leaf, cells, first, registers, arguments))
-        return tree_unflatten(leaves, self.spec) if self.spec is not None else leaves[0]
+        made: dict[int, Any] = {}
+        for leaf in (*self.leaves, *(leaf for _, leaf in self.gradients if leaf is not None)):
+            if id(leaf) not in made:  # a tensor that is returned twice
+                made[id(leaf)] = self.leaf(leaf, cells, first, registers, arguments)
+        gradients = [
+            (present(owner, arguments), None if leaf is None else made[id(leaf)]) for owner, leaf in self.gradients
+        ]
+        leaves = [made[id(leaf)] for leaf in self.leaves]
+        return (tree_unflatten(leaves, self.spec) if self.spec is not None else leaves[0]), gradients
 
     def leaf(
         self, leaf: Leaf, cells: list[Cell], first: dict[int, DeviceTensor], registers: list[Any], arguments: list[Any]
@@ -100,15 +106,10 @@ class Results:
         if kind == "constant":
             return value
         if kind == "external":
-            return external_tensor(value, arguments)
+            return present(value, arguments)
         if kind == "view":
-            return DeviceTensor.view_of(external_tensor(value, arguments), leaf.meta, leaf.view)
+            return DeviceTensor.view_of(present(value, arguments), leaf.meta, leaf.view)
         return leaf.meta.on_storage(registers[value.number])
-
-
-def external_tensor(external: External, arguments: list[Any]) -> Any:
-    """The external tensor of a replay."""
-    return external.tensor if external.argument is None else arguments[external.argument]
 
 
 def new_cell(session: Any, held: Held, value: Any) -> Cell:
@@ -153,15 +154,12 @@ def _count(tensor: torch.Tensor) -> None:
         increment_version(tensor)
 
 
-def found(tape: Tape, result: Any, arguments: list[Any]) -> Results | None:
+def found(tape: Tape, result: Any, arguments: list[Any], before: Gradients) -> Results | None:
     """What a recorded call leaves behind; None if a replay could not leave the same."""
     leaves, spec = tree_flatten(result)
     finder = _Finder(tape)
-    places = {id(leaf): number for number, leaf in reversed(list(enumerate(leaves))) if isinstance(leaf, torch.Tensor)}
-    made = [
-        finder.leaf(leaf) if places.get(id(leaf), number) == number else Leaf("again", places[id(leaf)])
-        for number, leaf in enumerate(leaves)
-    ]
+    made = [finder.leaf(leaf) for leaf in leaves]
+    gradients = finder.gradients(before)
     commits = finder.commits()
     if tape.failed is not None:
         return None
@@ -169,16 +167,17 @@ def found(tape: Tape, result: Any, arguments: list[Any]) -> Results | None:
     written = [external for external in tape.externals.all if external.written]
     host = [(external, tape.knows(storage_of_external(external, arguments))) for external in written]
     known = [(external, ref) for external, ref in host if ref is not None]
-    results = Results(made, None if is_leaf else spec, finder.cells, commits, known)
+    results = Results(made, None if is_leaf else spec, finder.cells, commits, known, gradients)
     given = [held.given for held in (*finder.cells, *(held for _, held in commits))]
     given += [ref for _, ref in results.host_commits] + [leaf.value for leaf in made]
+    given += [leaf.value for _, leaf in gradients if leaf is not None]
     results.refs = {ref for ref in given if isinstance(ref, Ref)}
     return results
 
 
 def storage_of_external(external: External, arguments: list[Any]) -> Any:
     """The storage on the host of an external tensor that is there."""
-    tensor = external_tensor(external, arguments)
+    tensor = present(external, arguments)
     return tensor._cell.storage if isinstance(tensor, DeviceTensor) else storage_of(tensor)
 
 
@@ -187,9 +186,23 @@ class _Finder:
         self._tape = tape
         self.cells: list[Held] = []
         self._numbers: dict[int, int] = {}
+        self._leaves: dict[int, tuple[Any, Leaf]] = {}
         self._inference = torch.is_inference_mode_enabled()
 
     def leaf(self, value: Any) -> Leaf:
+        """How a replay makes this result; the same for a tensor that comes twice."""
+        if not isinstance(value, torch.Tensor):
+            return self._leaf(value)
+        if id(value) not in self._leaves:
+            self._leaves[id(value)] = value, self._leaf(value)
+        return self._leaves[id(value)][1]
+
+    def gradients(self, before: Gradients) -> list[tuple[External, Leaf | None]]:
+        """The gradients that the call has set, or taken away."""
+        changed = [(owner, owner.tensor.grad) for owner, old in before if owner.tensor.grad is not old]
+        return [(owner, None if new is None else self.leaf(new)) for owner, new in changed]
+
+    def _leaf(self, value: Any) -> Leaf:
         tape = self._tape
         if not isinstance(value, torch.Tensor):
             if type(value) not in _PLAIN:

@@ -88,6 +88,15 @@ def upload_step(session: Values) -> Callable[..., Any]:
     return upload
 
 
+def fresh_upload_step(session: Values) -> Callable[..., Any]:
+    """A step that uploads a tensor that nobody else has, so that the upload need not be kept."""
+
+    def upload(plain: torch.Tensor, dtype: torch.dtype, carrier: str, row_major: bool, shared: bool, bits: int) -> Any:
+        return new_value(session, plain, dtype, carrier, row_major, False, bits)
+
+    return upload
+
+
 def indices_step(session: Values, ready: Any, row_major: bool, carrier: str) -> Callable[..., Any]:
     """A step that checks indices, and uploads what is made of them."""
 

@@ -142,9 +142,16 @@ class Tape(Known):
         if external.load is not None:
             external.load.function = cloned_storage
         if external.constant:
+            constants = [each.tensor for each in self.externals.all if each.constant]
             self.externals.changes.add(id(external.tensor))
+            self.externals.changes.update(id(tensor) for tensor in constants if tensor.requires_grad)
             self.fail(f"it writes to {external.name}, which it has used before; the next call is recorded anew")
             self.may_succeed = True
+
+    def stays(self, plain: torch.Tensor) -> External | None:
+        """The external tensor of a weight that is a constant of the recording; None if the tensor is no such weight."""
+        external = self.externals.of_storage(storage_of(plain))
+        return external if external is not None and self._stays(external, plain) else None
 
     def _stays(self, external: External, plain: torch.Tensor) -> bool:
         """Whether a weight is a constant of the recording, as long as its version stands still."""
@@ -153,18 +160,17 @@ class Tape(Known):
             return False
         return external.constant or self.session.uploads.trusts(tensor)
 
-    def keeps(self, plain: torch.Tensor) -> bool:
-        """Whether a tensor of the host is a constant of the recording; from now on it is, if it may be."""
-        external = self.externals.of_storage(storage_of(plain))
-        if external is None or not self._stays(external, plain):
-            return False
-        external.constant = True
-        return True
+    def uploaded(
+        self, plain: torch.Tensor, form: tuple, make: Callable[[], Value], steps: tuple[Any, Any], more: tuple
+    ) -> Value:
+        """The value of a tensor of the host, which a replay uploads anew unless the tensor is a constant.
 
-    def uploaded(self, plain: torch.Tensor, form: tuple, make: Callable[[], Value], step: Any, more: tuple) -> Value:
-        """The value of a tensor of the host, which a replay uploads anew unless the tensor is a constant."""
+        The first of the two steps keeps the upload, the second does not: nobody else has the tensor.
+        """
         storage, meta = storage_of(plain), meta_of(plain)
-        if self.keeps(plain):
+        external = self.stays(plain)
+        if external is not None:
+            external.constant = True
             with self.paused():
                 value = kept_value(self.session, plain, *more)
             self.constant(value)
@@ -182,5 +188,5 @@ class Tape(Known):
         if self.is_fixed(storage):
             self._constants[id(value)] = value
         else:
-            self._living[id(value)] = [value, self.made(step, word, *more)]
+            self._living[id(value)] = [value, self.made(steps[0], word, *more, instead=steps[1])]
         return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -14,12 +15,11 @@ from ..costs.recorder import CountedApi
 from ..devices.base import Namespace, Value
 from ..memory import reads
 from ..memory.tensor import DeviceTensor
-from ..memory.uploads import is_parameter
-from ..on_demand import OnDemand
+from ..memory.uploads import Uploads, is_parameter
 from ..runtime.api import Api, ExactApi
 from ..runtime.session import Session
 from ..runtime.values import Values
-from .steps import indices_step, new_value, upload_step
+from .steps import fresh_upload_step, indices_step, new_value, upload_step
 from .tape import Tape
 
 
@@ -43,8 +43,7 @@ class TapedApi:
         tape, plain = self._tape, attrgetter(path)(self._plain)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            with tape.paused():  # a weight that comes on demand does so within the call
-                result = counted(*args, **kwargs)
+            result = counted(*args, **kwargs)
             if tape.on():
                 tape.called(plain, args, kwargs, result)
             return result
@@ -60,7 +59,8 @@ class _Taped(Api):
     def once(self, make: Callable[[Api], Any]) -> Any:
         with self.tape.paused():
             made = super().once(make)
-        self.tape.constant(made)
+        if self.tape.on():
+            self.tape.constant(made)
         return made
 
     def prepared(self, value: Value, key: Hashable, make: Callable[[], Any], beside: tuple = ()) -> Any:
@@ -98,6 +98,21 @@ class _TapedExact(_Taped, ExactApi):
     """The same under float32="exact"."""
 
 
+class _TapedUploads:
+    """A session's uploads. What an op makes of kept values alone is a constant of the recording."""
+
+    def __init__(self, uploads: Uploads, api: _Taped):
+        self._uploads, self._api = uploads, api
+
+    def derive(self, values: Sequence[Value], key: Hashable, nbytes: int, make: Callable[[], Value]) -> Value:
+        """As `Uploads.derive`."""
+        keep = partial(self._uploads.derive, values, key, nbytes, make)
+        return self._api._prepared(keep, make, tuple(values))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._uploads, name)
+
+
 @contextmanager
 def taped(session: Session, tape: Tape) -> Iterator[None]:
     """Let the tape see what this thread does in the session."""
@@ -108,10 +123,11 @@ def taped(session: Session, tape: Tape) -> Iterator[None]:
     tt.tape, tt._made = tape, own._made
     stands_in = {
         "tt": tt,
+        "uploads": _TapedUploads(session.uploads, tt),
         "_uploaded": partial(_uploaded, session, tape),
         "_upload": partial(_upload, session, tape),
-        "on_demand": partial(_on_demand, session, tape),
         "indices": partial(_indices, session, tape),
+        "on_demand": partial(_on_demand, session, tape),
     }
     before = {name: session.__dict__[name] for name in stands_in if name in session.__dict__}
     session.__dict__.update(stands_in)
@@ -140,7 +156,8 @@ def _uploaded(
         return Values._uploaded(session, plain, dtype, carrier, row_major, shared, bits)
     make = partial(new_value, session, plain, dtype, carrier, row_major, is_parameter(plain), bits)
     more = (dtype, carrier, row_major, shared, bits)
-    return tape.uploaded(plain, (dtype, carrier, row_major, bits), make, upload_step(session), more)
+    steps = upload_step(session), fresh_upload_step(session)
+    return tape.uploaded(plain, (dtype, carrier, row_major, bits), make, steps, more)
 
 
 def _upload(
@@ -166,13 +183,25 @@ def _on_demand(
     row_major: bool,
     exact: bool,
     bits: int,
-) -> Value | OnDemand:
-    if tape.on() and (isinstance(tensor, DeviceTensor) or not tape.keeps(tensor)):
-        return session.value(tensor, promote_to, row_major, False, exact, bits)
+) -> Any:
+    if not tape.on() or (type(tensor) is DeviceTensor and session.holds(tensor)):
+        return Session.on_demand(session, tensor, promote_to, row_major, exact, bits)
+    external = None if isinstance(tensor, DeviceTensor) else tape.stays(tensor)
+    if external is None:  # what is made of the weight changes with it
+        return session.value(tensor, promote_to, row_major, exact=exact, bits=bits)
+    external.constant = True
     with tape.paused():
         value = Session.on_demand(session, tensor, promote_to, row_major, exact, bits)
-    if tape.on() and isinstance(value, OnDemand):
-        tape.constant(value.source)
+    tape.constant(value.source)
+    return replace(value, bring=partial(_brought, tape, value.bring))
+
+
+def _brought(tape: Tape, bring: Callable[[], Value]) -> Value:
+    """A weight that is on the device only while something is made of it, at a recording or at a replay."""
+    with tape.paused():
+        value = bring()
+    if tape.on():
+        tape.constant(value)
     return value
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +31,7 @@ class External:
     tensor: torch.Tensor
     argument: int | None  # its place among the tensors of the arguments; None if the function reaches it otherwise
     name: str
+    owner: External | None = None  # of a gradient: the tensor that has it
     load: Event | None = None  # what reads its content at each replay
     written: bool = False  # by a host op: a replay works on a copy, and writes that back at its end
     constant: bool = False  # its content is part of the recording
@@ -66,6 +66,7 @@ class Event:
     outcome: Any = None  # of a read: what the program saw
     is_read: bool = False
     where: str = ""  # the line of the program, for reads
+    instead: Any = None  # the function if the first argument is not just a tensor from outside
 
 
 def outcome_of(value: Any) -> Any:
@@ -88,4 +89,8 @@ def content(plain: torch.Tensor) -> tuple:
     return plain.dtype, tuple(plain.shape), data if len(data) <= 1 << 10 else hashlib.sha256(data).digest()
 
 
-Function = Callable[..., Any]
+def present(external: External, arguments: list[Any]) -> Any:
+    """The external tensor of a replay."""
+    if external.owner is not None:
+        return present(external.owner, arguments).grad
+    return external.tensor if external.argument is None else arguments[external.argument]

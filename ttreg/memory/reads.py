@@ -23,3 +23,17 @@ class _OfThread(threading.local):
 
 
 of_thread = _OfThread()
+
+
+def seen(tensor: Any) -> Any:
+    """The tensor, whose content the program reads."""
+    if of_thread.reader is not None:
+        of_thread.reader.read_of(tensor)
+    return tensor
+
+
+def given_away(tensor: Any) -> Any:
+    """The tensor, whose memory other code gets."""
+    if of_thread.reader is not None:
+        of_thread.reader.given_away(tensor)
+    return tensor

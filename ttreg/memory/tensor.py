@@ -26,7 +26,7 @@ from ..pytorch_private import (
 )
 from .cell import Cell
 from .chains import ViewOf
-from .reads import of_thread
+from .reads import given_away, seen
 
 _make_wrapper = torch.Tensor._make_wrapper_subclass
 _make_subclass: Any = torch.Tensor._make_subclass  # PyTorch's own, which a block replaces for the program
@@ -126,10 +126,8 @@ class DeviceTensor(torch.Tensor):
     def host(self) -> torch.Tensor:
         """A plain CPU tensor over the same memory, downloaded if need be; autograd does not follow it."""
         # In inference mode if this is an inference tensor, so that views of the result are inference tensors too.
-        if of_thread.reader is not None:
-            of_thread.reader.given_away(self)
         with _on_the_host(), torch.inference_mode(self.is_inference()):
-            self._cell.pin()
+            given_away(self)._cell.pin()
             return self._cell.host_view(self._meta)
 
     def become(self, other: DeviceTensor) -> None:
@@ -185,9 +183,7 @@ class DeviceTensor(torch.Tensor):
             return plain.requires_grad_() if self.requires_grad else plain
 
     def _seen(self) -> torch.Tensor:
-        if of_thread.reader is not None:
-            of_thread.reader.read_of(self)
-        return self._cell.host_view(self._meta)
+        return seen(self)._cell.host_view(self._meta)
 
     def __coerce_same_metadata_as_tangent__(self, expected_metadata: Any, expected_type: Any = None) -> torch.Tensor:
         # AOTAutograd calls this for a gradient if its plan expects a plain tensor.

@@ -265,8 +265,7 @@ class Uploads:
 
     def trusts(self, tensor: torch.Tensor) -> bool:
         """Whether the version counter of a tensor tells of each write to its memory."""
-        storage = tensor.untyped_storage()
-        return self._trusts(tensor, storage, watch(storage))
+        return self._trusts(tensor, tensor.untyped_storage(), watch(tensor.untyped_storage()))
 
     def _trusts(self, tensor: torch.Tensor, storage: torch.UntypedStorage, watched: Watched) -> bool:
         if not self._sees_all_writes or tensor.is_inference():

@@ -90,6 +90,7 @@ class Program:
 
     def __init__(self, body: list[Step], times: list[tuple[str, int]], session: ttreg.Session | None):
         self.times, self.session = times, session
+        self.resizes = Body(body, session, []).resizes
         self.x = self.on_device(values(torch.float32, 24).view(4, 6))
         self.state = [self.on_device(values(torch.float32, 24).view(4, 6) + 1), values(torch.float32, 24).view(4, 6)]
         self.held: list[torch.Tensor] = []
@@ -138,7 +139,7 @@ class Program:
             held.mul_(-1)
         elif what == "another tensor for the function to hold":
             self.state[number % 2] = (held.detach() + 1).clamp(-8, 8)
-        elif what == "a write through NumPy to a tensor that the function holds":
+        elif what == "a write through NumPy to a tensor that the function holds" and not self.resizes:
             held.detach().numpy()[...] = number
         elif what == "forget what was returned":
             self.held.clear()

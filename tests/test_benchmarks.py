@@ -32,6 +32,7 @@ FEW = {
     "numerics": ["LSTM cell, two steps"],
     "overhead": ["add", "view", "--rounds", "2", "--no-symbiote"],
     "parts": ["--rounds", "2"],
+    "replay": ["training step", "--rounds", "2"],
     "startup": ["--rounds", "1"],
     "varying_sizes": ["--detector", "yolo", "--images", "12"],
 }

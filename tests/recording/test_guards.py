@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -247,3 +248,53 @@ def test_variants_are_bounded(session):
     from ttreg.recording.recorded import MOST_VARIANTS
 
     assert len(step._variants) == MOST_VARIANTS
+
+
+class InSlots:
+    __slots__ = ("__dict__", "__private", "factor")
+
+    def __init__(self):
+        self.factor, self.__private = 2.0, 3.0
+
+    def change(self):
+        self.__private += 1
+
+    def times(self, a):
+        return a * self.factor * self.__private
+
+
+def test_attributes_in_slots_are_guarded(session):
+    held = InSlots()
+    step = session.record(lambda a: held.times(a))
+    for number in range(8):
+        if number == 4:
+            held.factor = 5.0
+        if number == 6:
+            held.change()
+        assert step(X).tolist() == held.times(X).tolist()
+    assert step.counts.recordings == 3
+
+
+def test_the_state_of_a_packages_object_is_reached(session):
+    """A cache of transformers keeps its tensors, and how many are taken, in attributes of its own."""
+    from transformers import StaticCache
+    from transformers.models.gpt2 import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    sizes = {"n_layer": 2, "n_embd": 32, "n_head": 2, "vocab_size": 50, "bos_token_id": 0, "eos_token_id": 0}
+    model = GPT2LMHeadModel(GPT2Config(**sizes)).eval()
+
+    def generate(record):
+        cache = StaticCache(config=model.config, max_cache_len=6)
+        step = record(lambda token: model(token, past_key_values=cache, use_cache=True).logits[0, -1])
+        found = []
+        for _ in range(2):
+            cache.reset()
+            found += [step(torch.tensor([[token]])) for token in (3, 1, 4, 1, 5, 9)]
+        return found, step
+
+    given, step = generate(session.record)
+    with ThreadPoolExecutor(1) as outside:  # of the block
+        expected, _ = outside.submit(torch.no_grad()(generate), lambda function: function).result()
+    torch.testing.assert_close([g.cpu() for g in given], expected, rtol=1e-3, atol=1e-4)
+    assert step.counts.replays > 8, vars(step.counts)

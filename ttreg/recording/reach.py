@@ -1,7 +1,7 @@
 """What a function reaches besides its arguments: tensors, modules, numbers. A recording holds as long as they do.
 
-Followed are closures, defaults, the globals that the code names, `self`, modules, lists, dicts, and attributes of the
-program's own objects. Installed packages count as fixed: their functions are not followed, the modules that they define
+Followed are closures, defaults, the globals that the code names, `self`, modules, lists, dicts, and attributes of
+objects. The code of installed packages counts as fixed: their functions and classes are not followed, their objects
 are. What a function finds otherwise, such as a file or the clock, no guard sees.
 """
 
@@ -98,7 +98,7 @@ class Reach:
             self._watch(name, value, lambda: list(value), depth, [f"{name}[{n}]" for n in range(len(value))])
         elif isinstance(value, type):
             self._class(name, value, depth)
-        elif not isinstance(value, types.ModuleType) and (_is_own(type(value)) or isinstance(value, _FOLLOWED)):
+        elif _has_state(value):
             self._attributes(name, value, depth)
 
     def _array(self, name: str, array: np.ndarray) -> None:
@@ -111,6 +111,9 @@ class Reach:
         own = getattr(value, "__dict__", None)
         if type(own) is dict:
             self._watch(name, own, own.values, depth, [_below(name, key) for key in own])
+        slots = [slot for base in type(value).__mro__ for slot in _slots(base)]
+        if slots:
+            self._watch(name, value, lambda: [getattr(value, s, None) for s in slots], depth, slots)
         self._follow(type(value).__name__, type(value), depth + 1)
 
     def _class(self, name: str, kind: type, depth: int) -> None:
@@ -145,6 +148,22 @@ def _content(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:  # it is empty
         return None
+
+
+def _has_state(value: Any) -> bool:
+    """Whether attributes of this object may change: the program's own do, and those of a package, such as a cache."""
+    kind = type(value)
+    if isinstance(value, types.ModuleType):
+        return False
+    return kind.__module__.partition(".")[0] not in _FOREIGN or isinstance(value, _FOLLOWED)
+
+
+def _slots(kind: type) -> list[str]:
+    """The attributes in the slots of a class, under the names that Python gives to private ones."""
+    found = vars(kind).get("__slots__", ())
+    private = f"_{kind.__name__.lstrip('_')}"
+    names = [name for name in ((found,) if isinstance(found, str) else found) if not name.endswith("__")]
+    return [private + name if name.startswith("__") else name for name in names]
 
 
 def _is_own(value: Any) -> bool:

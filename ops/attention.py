@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from ..apart import Labels
 from ..call import Call, describe
 from ..conditions import FLOATS, Check, Is, ProgramCheck, Rank, SameDtype
 from ..registry import decomposed, lower
@@ -122,12 +123,30 @@ def attention_in_room(tt, room, query, key, value, is_causal, attn_mask, scale):
     return output, lambda: log_of_sums(tt, scores(), query, attn_mask)
 
 
+def attention_apart(call, outputs):
+    """Batches and queries; and keys, if what is behind them is hidden."""
+    query, key, mask = call["query"].shape, call["key"].shape, call["attn_mask"]
+    hidden = mask is None or mask.shape[-1] == key[2]
+    # Under `is_causal` a query sees the keys up to its own place.
+    keys = "keys" if key[2] > 1 and (query[2] <= key[2] if call["is_causal"] else hidden) else None
+    labels = {"query": (("batch", None, "queries", None),), "key": (("batch", None, keys, None),)}
+    labels["value"] = labels["key"]
+    fills = {"key": {"keys": 0.0}, "value": {"keys": 0.0}, "attn_mask": {"keys": -INF}}
+    if mask is not None:
+        whole = (("batch", query[0]), (None, 0), ("queries", query[2]), (keys, key[2]))[-mask.ndim :]
+        named = (name if size == n else None for (name, size), n in zip(whole, mask.shape, strict=True))
+        labels["attn_mask"] = (tuple(named),)
+    hides = {} if call["is_causal"] else {"attn_mask": "keys"}
+    return Labels(labels, (("batch", None, "queries", None), ("batch", None, "queries")), fills, hides)
+
+
 @lower(
     attention_op,
     samples=attention_samples,
     takes=FLOATS,
     when=WHEN,
     in_room=InRoom(attention_in_room, pads={"attn_mask": -INF}),
+    apart=attention_apart,
     chip=NAN_IS_A_NUMBER,
 )
 def attention(tt, query, key, value, is_causal, attn_mask, scale):

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..apart import elementwise
 from ..call import Call
 from ..conditions import MOVABLE, UNSIGNED, Check, OneOf
 from ..meta import dtype_name
@@ -58,6 +59,7 @@ def cast_samples():
         *PLACED,
     ],
     chip="NaN as an integer is the least or the largest int32",
+    apart=elementwise,
 )
 def to_copy(tt, self, dtype, layout, device, pin_memory, non_blocking, memory_format):
     # The memory format is a matter of strides, which are metadata.
@@ -78,7 +80,13 @@ def clone_in_room(tt, room, self, memory_format):
     return self
 
 
-@lower(aten.clone.default, samples=clone_samples, takes=(*MOVABLE, *UNSIGNED), in_room=InRoom(clone_in_room))
+@lower(
+    aten.clone.default,
+    samples=clone_samples,
+    takes=(*MOVABLE, *UNSIGNED),
+    in_room=InRoom(clone_in_room),
+    apart=elementwise,
+)
 def clone(tt, self, memory_format):
     # Device tensors are never written to, only replaced, so that two tensors may hold one.
     return self

@@ -6,6 +6,7 @@ from math import prod
 
 import torch
 
+from ..apart import Leading
 from ..conditions import BOOL, FLOATS, INDICES, MOVABLE, Check, Rank
 from ..on_demand import on_device
 from ..registry import lower
@@ -147,6 +148,7 @@ def few(call):
         "indices": Row(INDICES, below=lambda call: call["weight"].shape[0], signed=few),
     },
     chip=NAN_IN_PARTS,
+    apart=Leading("indices", 0),
 )
 def embedding(tt, weight, indices, padding_idx, scale_grad_by_freq, sparse, out):
     # The last three shape the gradient only: a padding row is looked up like any other.

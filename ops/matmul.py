@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ..apart import Leading, Product
 from ..call import Call, describe
 from ..conditions import FLOATS, Check, Rank, SameDtype
 from ..registry import lower
@@ -43,6 +44,7 @@ def product(tt, a, b, **arguments):
     takes={"self": ROWS, "mat2": TURNED_WEIGHT},
     chip=NAN_IS_A_NUMBER,
     when=[SameDtype(("self", "mat2"))],
+    apart=Leading("self", 1),
 )
 def mm(tt, self, mat2):
     return product(tt, self, mat2)
@@ -54,6 +56,7 @@ def mm(tt, self, mat2):
     takes={"self": FIRST, "mat2": TURNED},
     chip=NAN_IS_A_NUMBER,
     when=[SameDtype(("self", "mat2"))],
+    apart=Product("self", "mat2"),
 )
 def bmm(tt, self, mat2):
     return product(tt, self, mat2)
@@ -120,6 +123,7 @@ def matmul_samples():
         SameDtype(("self", "other")),
         Check("other has no batch dimensions, or those of self", same_batch, because="ttnn.matmul repeats no matrix"),
     ],
+    apart=Product("self", "other"),
 )
 def matmul(tt, self, other):
     return product(tt, self, other)
@@ -152,6 +156,7 @@ def bias_of_each(call: Call) -> str | None:
         Rank("weight", (2,)),
         Check("bias.shape == weight.shape[:1]", bias_of_each, because="ttnn.linear adds a whole row"),
     ],
+    apart=Leading("input", 1),
 )
 def linear(tt, input, weight, bias):
     return tt.linear(input, weight, bias=bias, transpose_b=True, compute_kernel_config=accurate(tt))
@@ -209,6 +214,7 @@ def unspread(call):
         SameDtype(("self", "mat1", "mat2")),
         Check("self spreads over the product", unspread, because="PyTorch takes no others"),
     ],
+    apart=Leading("mat1", 1),
 )
 def addmm(tt, self, mat1, mat2, beta, alpha):
     return add_product(tt, self, mat1, mat2, beta, alpha)

@@ -6,6 +6,7 @@ from math import prod
 
 import torch
 
+from ..apart import Leading
 from ..conditions import FLOATS, AtLeast, Check, ProgramCheck
 from ..registry import lower
 from ..samples import Sample, ints, rand
@@ -123,6 +124,7 @@ def layer_norm_samples():
     takes=FLOATS,
     chip=NAN_IS_A_NUMBER,
     when=[ONE_DTYPE, EPSILON],
+    apart=Leading("input", lambda call: len(call["normalized_shape"])),
 )
 def native_layer_norm(tt, input, normalized_shape, weight, bias, eps):
     dims, size = len(normalized_shape), prod(normalized_shape)

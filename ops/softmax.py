@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from ..apart import AllBut
 from ..conditions import FLOATS, Is, OneOf, ProgramCheck, SameDtype, SameShape
 from ..meta import dtype_name
 from ..registry import decomposed, lower
@@ -43,6 +44,7 @@ def softmax_samples():
     takes=FLOATS,
     chip=NAN_IS_A_NUMBER,
     when=[Is("half_to_float", False, because=ON_CPU)],
+    apart=AllBut("self"),
 )
 def softmax(tt, self, dim):
     return tt.softmax(self, dim=dim, numeric_stable=True, compute_kernel_config=accurate(tt))
@@ -61,6 +63,7 @@ def safe_softmax_samples():
     takes=FLOATS,
     chip=NAN_IS_A_NUMBER,
     when=[OneOf("dtype", (None, *FLOATS))],
+    apart=AllBut("self"),
 )
 def safe_softmax(tt, self, dim, dtype):
     if dtype is not None:
@@ -74,6 +77,7 @@ def safe_softmax(tt, self, dim, dtype):
     samples=softmax_samples,
     takes=FLOATS,
     when=[Is("half_to_float", False, because=ON_CPU)],
+    apart=AllBut("self"),
 )
 def log_softmax(tt, self, dim):
     settings = accurate(tt)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
+from .apart import Labels
 from .costs.work import Work
 from .meta import Meta
 from .placement import Placement
@@ -84,6 +85,13 @@ class Plan:
     for_leading: dict[int, Plan] = field(default_factory=dict)
     # The number that every element of the output is; None if it is not that simple.
     number: Any = None
+    # Which dimensions the op keeps apart; None if the entry does not say. By label: `own_sizes` are the call's sizes,
+    # and `starts` those to which its own arguments are padded, because calls with many sizes have been made.
+    apart: Labels | None = None
+    own_sizes: dict[Any, int] = field(default_factory=dict)
+    starts: dict[Any, int] = field(default_factory=dict)
+    # Whether calls are looked at for arguments that are held with spare room, or padded.
+    may_be_longer: bool = False
     # The op is elementwise: it may write to a tensor that it also reads.
     elementwise: bool = False
     # For an op that changes a tensor's geometry in place, such as `t_`: the op that returns the view (`t`).

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import torch
 
+from .apart import Apart
 from .call import Call
 from .conditions import Condition, Dtype, Is, Never, Refusal
 from .errors import RegistryError
@@ -53,6 +54,7 @@ class Entry:
     chip: str = ""  # how a chip's float32 results differ from PyTorch's
     in_room: InRoom | None = None
     number: Callable[[Mapping[str, Any]], Any] | None = None
+    apart: Apart | None = None
 
     @cached_property
     def promoted(self) -> tuple[str, ...]:
@@ -185,6 +187,7 @@ def lower(
     chip: str = "",
     in_room: InRoom | None = None,
     number: Callable[[Mapping[str, Any]], Any] | None = None,
+    apart: Apart | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give `op` a lowering: the decorated function runs on the device whenever every condition of the entry holds.
 
@@ -198,13 +201,13 @@ def lower(
     `when` has the other conditions, above all those on several arguments.
     `outputs` corrects the outputs' metadata where the shape function and the CPU kernel differ; None where it has none.
     `chip` says how a chip's float32 results differ from PyTorch's, where avoiding that would cost too many ttnn calls.
-    `in_room` says how the entry works on arguments with spare room; `number` gives what every element of the output
-    is, from the call's plain arguments.
+    `in_room` says how the entry works on arguments with spare room; `apart`, unless it is elementwise, which dimensions
+    it keeps apart; `number` what every element of the output is, from the call's plain arguments.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         specs = specs_of(op, takes) if isinstance(op, OpOverload) else {}
-        also = outputs, _module_of(function), None, chip, in_room, number
+        also = outputs, _module_of(function), None, chip, in_room, number, apart
         registry.add(Entry(op, "device", (*conditions_of(op, specs), *when), samples, function, specs, *also))
         return function
 

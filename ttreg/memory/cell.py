@@ -16,6 +16,7 @@ from ..modes import without_any_modes
 from . import heads
 from .chains import ViewOf, is_better, to_make
 from .home import Home
+from .in_longer import read_in_longer, value_in_longer
 from .inherited import not_here
 from .padding import held_by
 from .parts import apart, stays_apart
@@ -50,7 +51,7 @@ class Cell:
     image: ImageLayout | None = None  # of content that is held as an image
     folded = False
     appended: int | None = None  # the dimension along which the content of a tensor that grows was put together
-    longer: Cell | None = None  # a cell that begins with this content, along `appended`, and has zeros behind it
+    longer: Cell | None = None  # begins with this content along each dimension; if `appended`, zeros are behind it
     _pinned = False
     _views: deque[tuple[tuple[Meta, ...], int]] | None = None  # the views with kept values, by the call that made them
     _views_nbytes = 0
@@ -58,8 +59,7 @@ class Cell:
     def __init__(self, home: Home | None, root: Meta, value: Value | None):
         self._home = home  # None once the session has ended and the cell is pinned
         self._lock = home.device.lock if home is not None else new_rlock()
-        self.root = root
-        self.nbytes = root.nbytes
+        self.root, self.nbytes = root, root.nbytes
         self.values: dict[Meta | ImageLayout, Value] = {} if value is None else {root: value}
 
     @classmethod
@@ -100,8 +100,7 @@ class Cell:
         with without_any_modes():
             with self._lock:
                 if self.storage is None:
-                    self.storage = self._memory(self.home.download)
-                    self.before, self.parts = None, ()
+                    self.storage, self.before, self.parts = self._memory(self.home.download), None, ()
                 storage = self.storage
             return meta.on_storage(storage)
 
@@ -141,6 +140,8 @@ class Cell:
 
     def device_value(self, meta: Meta, view: ViewOf | None) -> Value | None:
         """The device value for `meta`, derived from its parents if need be; None if the device cannot make it."""
+        if self.lazy is not None and (value := value_in_longer(self, meta)) is not None:
+            return value
         self._compute_lazy()
         values, home = self.values, self._home
         if home is None:  # another thread has ended the session
@@ -198,17 +199,15 @@ class Cell:
             if self.values is not values:  # another thread has written, or moved the data to the host
                 return
             values.update(made)  # type: ignore[arg-type]
-            nbytes = sum(held_by(meta) for meta in made)
             self._views = self._views or deque()
-            self._views.append((tuple(made), nbytes))
+            self._views.append((tuple(made), nbytes := sum(held_by(meta) for meta in made)))
             self._views_nbytes += nbytes
             most = max(_VIEWS_PER_ROOT * held_by(self.root), _VIEWS_NBYTES)
             while self._views_nbytes > most and len(self._views) > _FEW_VIEWS:
                 dropped, nbytes = self._views.popleft()
                 self._views_nbytes -= nbytes
-                for meta in dropped:
-                    if meta is not self.whole and meta not in self.parts:
-                        values.pop(meta, None)
+                for meta in set(dropped) - {self.whole, *self.parts}:
+                    values.pop(meta, None)
 
     def may_write(self, meta: Meta, a_part: bool) -> bool:
         """Whether the device may still write to `meta`: another thread may have pinned or resized the memory."""
@@ -263,8 +262,7 @@ class Cell:
                 kept = {k: v for k, v in list(self.values.items()) if isinstance(k, Meta) and apart(k, meta, self.root)}
                 self.before = self.before if self.parts else self.values[self.root]
                 self.parts = (*(part for part in self.parts if part is not meta), meta)
-                self.longer = None
-                self.storage, self.values = None, kept | {meta: value}  # type: ignore[assignment]
+                self.storage, self.longer, self.values = None, None, kept | {meta: value}  # type: ignore[assignment]
                 return
             may_put = takes and self._put_parts()
             whole = self.home.put(self.values[self.root], self.root, value, meta) if may_put else None
@@ -277,15 +275,17 @@ class Cell:
                 self.keep_views({meta: value}, self.values)
 
     def _replace_values(self, values: dict[Meta | ImageLayout, Value]) -> None:
-        self.values, self.longer = values, None
+        self.values, self.longer, self.lazy = values, None, None
         if not values and self.image is not None:  # the host has the data, in the order of its memory
             self.root, self.image = self.image.tensor, None
         if self._views:
             self._views, self._views_nbytes = None, 0
 
     def _memory(self, download: Callable[[Value], torch.Tensor]) -> torch.UntypedStorage:
-        self._compute_lazy()
         storage = torch.UntypedStorage(self.nbytes)
+        if self.lazy is not None and read_in_longer(self, storage, download):
+            return storage
+        self._compute_lazy()
         whole = download(self.values[self.whole] if self.before is None else self.before)
         self.root.on_storage(storage).copy_(whole if self.image is None else whole.view(self.root.shape))
         for part in self.parts:

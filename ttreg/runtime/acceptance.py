@@ -9,6 +9,7 @@ import torch
 
 from ..call import Call
 from ..memory.tensor import DeviceTensor, metadata_of
+from ..memory.uploads import is_parameter
 from ..meta import Meta, dtype_name
 from ..plan import Plan
 from ..refusal import EMPTY, HOST_MEMORY, NOT_CARRIED, OUT_DTYPE, PART_WRITTEN, Refusal, unjudged
@@ -147,8 +148,33 @@ def prepare(asked: Asked, plan: Plan) -> bool:
     if session.makes_room and entry.in_room is not None and not plan.written:
         metas = [metadata_of(tensor) for slot in plan.slots for tensor in slot.tensors(asked.args, asked.kwargs)]
         plan.in_room = entry.in_room if not entry.in_room.grows or may_grow(plan, metas) else None
+    if session.makes_room and entry.apart is not None and not plan.written and not plan.absent:
+        _set_apart(asked, plan, entry)
+    plan.may_be_longer = plan.in_room is not None or (session.varies and plan.apart is not None)
     plan.refusal = refuse_too_large(session, plan, asked.args, asked.kwargs)
     return plan.refusal is None
+
+
+def _set_apart(asked: Asked, plan: Plan, entry: Entry) -> None:
+    """Note which dimensions the op keeps apart, and how far arguments of the host are padded along them."""
+    session, call = asked.session, asked.as_call_of(entry)
+    plan.apart = labels = entry.apart(call, plan.outputs)  # type: ignore[misc]
+    if labels is None:
+        return
+    of_host = {slot.name: _on_host(session, slot.of(asked.args, asked.kwargs)) for slot in plan.slots}
+    plan.starts = session.sizes.starts(call, labels, of_host)
+    plan.own_sizes = labels.sizes(call)
+    if plan.starts and not session.varies:
+        session.varies = True
+        for kept in session.ledger.plans():
+            kept.may_be_longer = kept.may_be_longer or kept.apart is not None
+
+
+def _on_host(session: Session, argument: Any) -> bool:
+    """Whether it is one tensor that is to be uploaded, and no parameter."""
+    if not isinstance(argument, torch.Tensor) or is_parameter(argument):
+        return False
+    return not isinstance(argument, DeviceTensor) or argument._cell.storage is not None
 
 
 def _is_long(dtype: torch.dtype) -> bool:

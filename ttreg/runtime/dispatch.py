@@ -34,6 +34,7 @@ from .lowering import ONE_TENSOR
 from .refused import raise_error, reason
 from .session import Session
 from .signature import signature
+from .varying import Varying
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -47,6 +48,7 @@ class Dispatcher:
     def __init__(self, session: Session, reenter: Callable[[], AbstractContextManager[Any]]):
         self.session = session
         self.reenter = reenter
+        self._varying = Varying(session, self._planned, partial(self._run_on_device, with_room=False))
         self._complains = session.settings.on_fallback != "allow"
         self._runs = {
             "device": self._run_on_device,
@@ -122,8 +124,8 @@ class Dispatcher:
 
     def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any], with_room: bool = True) -> Any:
         session = self.session
-        if plan.in_room is not None and with_room:
-            return rooms.run(session, plan, args, kwargs, partial(self._run_on_device, with_room=False))
+        if plan.may_be_longer and with_room:
+            return self._run_with_room(plan, args, kwargs)
         if plan.written:
             if plan.number is not None and self._filled(plan, args, kwargs):
                 return plan.targets(args, kwargs)[0]
@@ -175,6 +177,19 @@ class Dispatcher:
             values = session.checker.compare(session, plan, arguments, values, args, kwargs)
         results = self._results(lowered, values, args, kwargs)
         return results if lowered is plan else shown(results, plan.outputs[0])
+
+    def _run_with_room(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """Run a call whose arguments may be held longer than they are, or are to be."""
+        result = None if plan.apart is None else self._varying.run(plan, args, kwargs)
+        if result is not None:
+            return result
+        if plan.in_room is None:
+            return self._run_on_device(plan, args, kwargs, with_room=False)
+        return rooms.run(self.session, plan, args, kwargs, partial(self._run_on_device, with_room=False))
+
+    def _planned(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Plan | None:
+        key = signature(self.session, op, args, kwargs)
+        return None if key is None else self.session.ledger.find(key) or self._decide(key, op, args, kwargs)
 
     def _with_later_ones(
         self, plan: Plan, arguments: dict[str, Any], values: list[Value], args: tuple, kwargs: dict[str, Any]

@@ -81,6 +81,11 @@ class Ledger:
                 _add(self._tallies, self._plans.popitem(last=False)[1], _KEPT_TALLIES)
         return kept
 
+    def plans(self) -> list[Plan]:
+        """The plans that are kept."""
+        with self._lock:
+            return list(self._plans.values())
+
     def tally(self, op: Any, placement: Placement, refusal: Refusal | None, *, floating: bool = False) -> None:
         """Count one call that has no kept plan."""
         with self._lock:

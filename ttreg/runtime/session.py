@@ -33,6 +33,7 @@ from ..settings import Settings
 from .int64 import fits_int32
 from .lowering import run_lowering
 from .refused import raise_error, reason
+from .sizes import Sizes
 from .values import Values
 
 if TYPE_CHECKING:
@@ -65,10 +66,10 @@ class Session(Values):
     def __init__(self, settings: Settings, device: Device, sees_all_writes: bool = True):
         super().__init__(settings, device, sees_all_writes)
         self.makes_room = settings.buckets != "off"
+        self.sizes, self.varies = Sizes(settings.buckets), False
         self._cells = Cells()
         self._uploaded_bytes = -1, 0  # after so many changes of the uploads
-        self.closed = False
-        self.inherited = False  # whether the session belongs to the process that this one was forked from
+        self.closed = self.inherited = False  # whether the session belongs to the process that this one was forked from
         tell(self)
 
     def forked(self) -> None:

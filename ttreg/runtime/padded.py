@@ -1,0 +1,83 @@
+"""Makes tensors that are padded along dimensions whose sizes vary, and gives the program its own part of such."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+
+from ..devices.base import Value
+from ..memory.cell import Cell
+from ..memory.longer import first_of
+from ..memory.tensor import DeviceTensor, metadata_of
+from ..meta import CPU, Meta, meta_of
+from ..modes import without_modes
+from .session import Session
+
+
+@lru_cache(maxsize=1 << 10)
+def spare(own: int, size: int, rank: int) -> torch.Tensor:
+    """Whether each place of the first of `rank` dimensions is behind the tensor's own."""
+    with without_modes():
+        return (torch.arange(size, device=CPU) >= own).view(size, *[1] * (rank - 1))
+
+
+@lru_cache(maxsize=1 << 10)
+def seen(own: int, size: int) -> torch.Tensor:
+    """A row that hides the places behind the tensor's own where it is added."""
+    with without_modes():
+        row = torch.zeros(1, size, dtype=torch.float32, device=CPU)
+        row[:, own:] = -math.inf
+        return row
+
+
+class Padded:
+    """Padded copies of host tensors. The last few are kept, so that an argument of several calls is uploaded once."""
+
+    _MOST_BYTES = 1 << 26
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple, torch.Tensor] = OrderedDict()
+        self._nbytes = 0
+
+    def to(self, plain: torch.Tensor, shape: tuple[int, ...], number: float) -> torch.Tensor:
+        """The tensor with the number behind its own elements. Nobody writes to it."""
+        key = plain.data_ptr(), metadata_of(plain), shape, number
+        with without_modes(), torch.no_grad():
+            own = tuple(slice(0, size) for size in plain.shape)
+            kept = self._kept.get(key)
+            if kept is not None and torch.equal(kept[own], plain):
+                return kept
+            padded = torch.full(shape, number, dtype=plain.dtype, device=CPU)
+            padded[own] = plain
+        while self._kept and self._nbytes + padded.nbytes > self._MOST_BYTES:
+            self._nbytes -= self._kept.popitem(last=False)[1].nbytes
+        replaced = self._kept.pop(key, None)
+        self._nbytes += padded.nbytes - (0 if replaced is None else replaced.nbytes)
+        self._kept[key] = padded
+        return padded
+
+
+def part_of(session: Session, longer: Any, meta: Meta) -> torch.Tensor:
+    """The first elements of a tensor along each dimension, cut out when someone needs them."""
+    if isinstance(longer, DeviceTensor) and longer._meta is meta:
+        return longer
+    first = first_of(meta_of(longer), meta.shape)
+    cell: Any = longer._cell if isinstance(longer, DeviceTensor) else None
+    if cell is None or cell.storage is not None:
+        with without_modes():
+            own = torch.empty_strided(meta.shape, meta.stride, dtype=meta.dtype, device=CPU)
+            return own.copy_(first.on_storage(session.read(longer).untyped_storage()))
+    hidden = Cell(session, cell.root, None)  # which no tensor of the program's is over: nothing to bring to the host
+    hidden.__dict__.update(cell.__dict__)
+    part: Any = session.new_tensor(meta, partial(_cut, session, hidden, first))
+    part._cell.longer = hidden
+    return part
+
+
+def _cut(session: Session, longer: Cell, meta: Meta) -> Value:
+    value = longer.device_value(meta, None)
+    return session._upload(longer.peek(meta), session.carriers[meta.dtype], False) if value is None else value

@@ -83,6 +83,13 @@ def describe(value: Any) -> str:
     return str(value)
 
 
+def in_dtype(value: Any, dtype: torch.dtype) -> Any:
+    """An argument with another dtype of its tensors."""
+    if isinstance(value, (list, tuple)):
+        return [in_dtype(item, dtype) for item in value]
+    return value.like(dtype) if isinstance(value, Meta) else value
+
+
 def _as_meta(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return meta_of(value)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 
 from .apart import Apart
-from .call import Call
+from .call import Call, in_dtype
 from .conditions import Condition, Dtype, Is, Never, Refusal
 from .errors import RegistryError
 from .forks import new_rlock
@@ -76,7 +76,7 @@ class Entry:
         dtype = self.common_dtype(call)
         if dtype is None:
             return call
-        changed = {name: _like(call[name], dtype) for name in self.promoted}
+        changed = {name: in_dtype(call[name], dtype) for name in self.promoted}
         return Call(call.op, {**call.arguments, **changed}, call.arguments)
 
     @property
@@ -288,12 +288,6 @@ def _check_lowering(entry: Entry, names: tuple[str, ...]) -> None:
         raise RegistryError(
             f"{entry.op} says nothing of the dtype of {', '.join(untyped)}: say in `takes` which the device takes"
         )
-
-
-def _like(value: Any, dtype: torch.dtype) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_like(item, dtype) for item in value]
-    return value.like(dtype) if isinstance(value, Meta) else value
 
 
 def _known(op: OpOverload, names: tuple[str, ...], mentioned: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..apart import Apart, elementwise
 from ..call import Call
 from ..memory.tensor import DeviceTensor, metadata_of
 from ..memory.uploads import is_parameter
@@ -148,17 +149,18 @@ def prepare(asked: Asked, plan: Plan) -> bool:
     if session.makes_room and entry.in_room is not None and not plan.written:
         metas = [metadata_of(tensor) for slot in plan.slots for tensor in slot.tensors(asked.args, asked.kwargs)]
         plan.in_room = entry.in_room if not entry.in_room.grows or may_grow(plan, metas) else None
-    if session.makes_room and entry.apart is not None and not plan.written and not plan.absent:
-        _set_apart(asked, plan, entry)
+    apart = entry.apart or (elementwise if plan.elementwise else None)
+    if session.makes_room and apart is not None and not plan.written and not plan.absent:
+        _set_apart(asked, plan, entry, apart)
     plan.may_be_longer = plan.in_room is not None or (session.varies and plan.apart is not None)
     plan.refusal = refuse_too_large(session, plan, asked.args, asked.kwargs)
     return plan.refusal is None
 
 
-def _set_apart(asked: Asked, plan: Plan, entry: Entry) -> None:
+def _set_apart(asked: Asked, plan: Plan, entry: Entry, apart: Apart) -> None:
     """Note which dimensions the op keeps apart, and how far arguments of the host are padded along them."""
     session, call = asked.session, asked.as_call_of(entry)
-    plan.apart = labels = entry.apart(call, plan.outputs)  # type: ignore[misc]
+    plan.apart = labels = apart(call, plan.outputs)
     if labels is None:
         return
     of_host = {slot.name: _on_host(session, slot.of(asked.args, asked.kwargs)) for slot in plan.slots}

@@ -129,8 +129,8 @@ def attention_apart(call, outputs):
     hidden = mask is None or mask.shape[-1] == key[2]
     # Under `is_causal` a query sees the keys up to its own place.
     keys = "keys" if key[2] > 1 and (query[2] <= key[2] if call["is_causal"] else hidden) else None
-    labels = {"query": (("batch", None, "queries", None),), "key": (("batch", None, keys, None),)}
-    labels["value"] = labels["key"]
+    rows = (("batch", None, keys, None),)
+    labels: dict = {"query": (("batch", None, "queries", None),), "key": rows, "value": rows}
     fills = {"key": {"keys": 0.0}, "value": {"keys": 0.0}, "attn_mask": {"keys": -INF}}
     if mask is not None:
         whole = (("batch", query[0]), (None, 0), ("queries", query[2]), (keys, key[2]))[-mask.ndim :]

@@ -102,8 +102,8 @@ class AllBut:
     def __call__(self, call: Call, outputs: list[Meta]) -> Labels | None:
         metas = [meta for _, meta in call.tensors(self.name)]
         rank, given = metas[0].ndim, call[self.dims]
-        if any(meta.ndim != rank for meta in metas) or given is None:
-            return None
+        if any(meta.ndim != rank for meta in metas) or given is None or given == []:
+            return None  # the op may work along all of them
         along = {dim % max(rank, 1) for dim in (given if isinstance(given, (list, tuple)) else [given])}
         whole: Names = tuple(None if dim in along else dim for dim in range(rank))
         left = tuple(dim for dim in whole if dim is not None)

@@ -6,6 +6,7 @@ from math import prod
 
 import torch
 
+from ..apart import batch
 from ..conditions import FLOATS, Check, InParts, Is
 from ..images import Image
 from ..meta import intern
@@ -204,6 +205,11 @@ def batch_norm_samples():
     yield Sample(rand(2, 3, 4, 5), *channels(3), False, 0.1, -1e-5)
 
 
+def batch_in_use(call, outputs):
+    """The batch, if the statistics are not its own."""
+    return None if call["training"] else batch("input")(call, outputs)
+
+
 @lower(
     aten.native_batch_norm.default,
     samples=batch_norm_samples,
@@ -220,6 +226,7 @@ def batch_norm_samples():
             into=updating,
         ),
     ],
+    apart=batch_in_use,
 )
 def native_batch_norm(tt, input, weight, bias, running_mean, running_var, training, momentum, eps):
     del momentum  # of the running statistics
@@ -242,6 +249,7 @@ def no_training_samples():
     outputs=batch_norm_on_cpu,
     takes=IMAGES,
     when=BATCH_NORM,
+    apart=batch("input"),
 )
 def native_batch_norm_legit_no_training(tt, input, weight, bias, running_mean, running_var, momentum, eps):
     del momentum

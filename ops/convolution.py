@@ -6,6 +6,7 @@ from math import prod
 
 import torch
 
+from ..apart import batch
 from ..conditions import FLOATS, AtLeast, Check, Rank, SameDtype
 from ..images import Image, unfolded
 from ..meta import intern
@@ -129,6 +130,7 @@ USUAL = [
     },
     chip=NAN_IS_A_NUMBER,
     when=[SameDtype(("input", "weight", "bias")), *USUAL],
+    apart=batch("input"),
 )
 def convolution(tt, input, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
     dims = len(input.shape) - 2

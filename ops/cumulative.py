@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ..apart import AllBut
 from ..conditions import FLOATS, OneOf, Rank
 from ..registry import lower
 from ..samples import Sample, rand
@@ -32,11 +33,11 @@ def samples():
     yield Sample(rand(), 0)
 
 
-@lower(aten.cumsum.default, samples=samples, takes=ACCUMULATED, when=WHEN)
+@lower(aten.cumsum.default, samples=samples, takes=ACCUMULATED, when=WHEN, apart=AllBut("self"))
 def cumsum(tt, self, dim, dtype, out):
     return as_out(tt, tt.cumsum(widen(tt, self), dim=dim), out)
 
 
-@lower(aten.cumprod.default, samples=samples, takes=ACCUMULATED, when=WHEN)
+@lower(aten.cumprod.default, samples=samples, takes=ACCUMULATED, when=WHEN, apart=AllBut("self"))
 def cumprod(tt, self, dim, dtype, out):
     return as_out(tt, tt.cumprod(widen(tt, self), dim=dim), out)

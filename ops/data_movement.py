@@ -6,6 +6,7 @@ from math import prod
 
 import torch
 
+from ..apart import Labels
 from ..conditions import FLOATS, MOVABLE, SizeAtMost
 from ..images import Image
 from ..registry import decomposed, lower
@@ -56,12 +57,21 @@ def of_channels(call):
     return first.ndim > 2 and call["dim"] % first.ndim == 1 and all(meta.dtype in FLOATS for meta in metas)
 
 
+def joined(call, outputs):
+    """All dimensions but that along which several tensors are put together; those without elements do not count."""
+    rank, along = outputs[0].ndim, call["dim"] % outputs[0].ndim
+    alone = sum(1 for meta in call["tensors"] if meta.numel) == 1
+    names = tuple(dim if alone or dim != along else None for dim in range(rank))
+    return Labels({"tensors": tuple(names if m.numel else (None,) * m.ndim for m in call["tensors"])}, (names,))
+
+
 @lower(
     aten.cat.default,
     samples=cat_samples,
     takes=together(["tensors"], MOVABLE, may_be_empty=True, images=of_channels),
     when=[ROWS_CONCATENATED],
     in_room=InRoom(appended, grows=True),
+    apart=joined,
 )
 @moves_narrow
 def cat(tt, tensors, dim):
@@ -84,11 +94,19 @@ def stack_samples():
     yield Sample([rand(1, CONCAT_ROW + 1)] * 2)
 
 
+def stacked(call, outputs):
+    """All dimensions of the tensors, between which the new one lies."""
+    metas, along = call["tensors"], call["dim"] % outputs[0].ndim
+    names = tuple(range(metas[0].ndim))
+    return Labels({"tensors": (names,) * len(metas)}, ((*names[:along], None, *names[along:]),))
+
+
 @lower(
     aten.stack.default,
     samples=stack_samples,
     takes=together(["tensors"], MOVABLE),
     when=[ROWS_CONCATENATED],
+    apart=stacked,
 )
 @moves_narrow
 def stack(tt, tensors, dim):

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ..apart import AllBut
 from ..conditions import FLOATS, SameDtype
 from ..registry import lower
 from ..samples import Sample, rand
@@ -23,7 +24,7 @@ def glu_samples():
     yield Sample(rand(5, 14).double())
 
 
-@lower(aten.glu.default, samples=glu_samples, takes=FLOATS)
+@lower(aten.glu.default, samples=glu_samples, takes=FLOATS, apart=AllBut("self"))
 def glu(tt, self, dim):
     left, right = halves(tt, self, dim)
     return tt.multiply(left, of_sigmoid(tt, right))

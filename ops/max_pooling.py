@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ..apart import batch
 from ..conditions import FLOATS, AtMost, Check, SizeAtMost
 from ..images import Image
 from ..registry import lower
@@ -84,6 +85,7 @@ def lower_max_pool(op, dims, samples):
         samples=samples,
         takes={"self": Tensor(FLOATS, images=whole_images if dims == 2 else None)},
         chip=NAN_IS_LOST,
+        apart=batch("self"),
         when=[
             LARGEST_KERNEL,
             ROWS_PADDED,
@@ -163,6 +165,7 @@ def lower_adaptive_max_pool(op, dims):
         samples=adaptive_max_pool_samples(dims),
         takes={"self": Tensor(FLOATS, images=whole_images if dims == 2 else None)},
         chip=NAN_IS_LOST,
+        apart=batch("self"),
         when=[
             Check("sizes are multiples of output_size", uneven, because="windows of several sizes are no slices"),
             Check("windows of at most 128 rows and columns", large_windows, because="it takes one slice for each"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ..apart import batch
 from ..conditions import FLOATS
 from ..images import Image
 from ..registry import cpu_only, lower
@@ -37,6 +38,7 @@ def avg_pool_samples():
     samples=avg_pool_samples,
     takes={"self": Tensor(FLOATS, images=whole_images)},
     when=[LARGEST_KERNEL, ROWS_PADDED],
+    apart=batch("self"),
 )
 def avg_pool2d(tt, self, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
     sides = windows(shape_of(self)[-2:], kernel_size, stride, padding, [1], ceil_mode)
@@ -83,6 +85,7 @@ def gathered(call):
     samples=adaptive_avg_pool_samples,
     takes=FLOATS,
     when=[at_most(MOST_GATHERED, "at most {} elements in windows", gathered, because="all windows are held at once")],
+    apart=batch("self"),
 )
 def adaptive_avg_pool2d(tt, self, output_size, out):
     if list(output_size) == [1, 1]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from math import prod as prod_of
 
 import torch
 
+from ..apart import AllBut
 from ..call import Call
 from ..conditions import BOOL, FLOATS, Check, OneOf
 from ..images import Image, unfolded
@@ -102,7 +104,7 @@ def sum_all(tt, self, dtype, out):
     return sum_dims(tt, self, None, False, dtype, out)
 
 
-@lower(aten.sum.dim_IntList, samples=sums(of_dims, [-1]), takes=SUMMED, when=COUNTED)
+@lower(aten.sum.dim_IntList, samples=sums(of_dims, [-1]), takes=SUMMED, when=COUNTED, apart=AllBut("self", fill=0.0))
 def sum_dims(tt, self, dim, keepdim, dtype, out):
     # Added up in float32; of bools, which arrive as floats, PyTorch makes int64.
     return as_out(tt, reduce(tt, "sum", widen(tt, self), dim, keepdim), out)
@@ -136,6 +138,7 @@ def mean_of_places(tt, image, keepdim, out):
     samples=of_dims(**DOUBLE),
     takes={"self": replace(SUMMED_IN_FLOAT, images=of_places)},
     when=TYPED,
+    apart=AllBut("self"),
 )
 def mean_dims(tt, self, dim, keepdim, dtype, out):
     if isinstance(self, Image):
@@ -158,12 +161,15 @@ def nansum(tt, self, dim, keepdim, dtype, out):
     return as_out(tt, reduce(tt, "sum", values, dim, keepdim), out)
 
 
+NEUTRAL = {"max": -math.inf, "min": math.inf}
+
+
 def lower_extreme(name, of_every, of_some):
     @lower(of_every, samples=of_all(), takes=FLOATS, chip=NAN_IS_LOST)
     def extreme_of_all(tt, self):
         return extreme(tt, name, self)
 
-    @lower(of_some, samples=of_dims(), takes=FLOATS, chip=NAN_IS_LOST)
+    @lower(of_some, samples=of_dims(), takes=FLOATS, chip=NAN_IS_LOST, apart=AllBut("self", fill=NEUTRAL[name]))
     def extreme_of_dims(tt, self, dim, keepdim):
         return extreme(tt, name, self, dim, keepdim)
 

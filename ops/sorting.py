@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ..apart import AllBut
 from ..conditions import FLOATS, Rank
 from ..registry import lower
 from ..samples import Sample, rand
@@ -69,12 +70,12 @@ def first_largest(tt, values, dim, keepdim):
     return as_shape(tt, place, [*shape[:dim], 1, *shape[dim + 1 :]]) if keepdim else place
 
 
-@lower(aten.argmax.default, samples=place_samples, takes=FLOATS, when=WHEN)
+@lower(aten.argmax.default, samples=place_samples, takes=FLOATS, when=WHEN, apart=AllBut("self"))
 def argmax(tt, self, dim, keepdim):
     return first_largest(tt, self, dim, keepdim)
 
 
-@lower(aten.argmin.default, samples=place_samples, takes=FLOATS, when=WHEN)
+@lower(aten.argmin.default, samples=place_samples, takes=FLOATS, when=WHEN, apart=AllBut("self"))
 def argmin(tt, self, dim, keepdim):
     return first_largest(tt, tt.neg(self), dim, keepdim)
 
@@ -86,12 +87,12 @@ def extreme_samples():
     yield Sample(special(), 1)
 
 
-@lower(aten.max.dim, samples=extreme_samples, takes=FLOATS, when=WHEN, chip=NAN_IS_LOST)
+@lower(aten.max.dim, samples=extreme_samples, takes=FLOATS, when=WHEN, chip=NAN_IS_LOST, apart=AllBut("self"))
 def max_of_dim(tt, self, dim, keepdim):
     return extreme(tt, "max", self, dim, keepdim), lambda: argmax(tt, self, dim, keepdim)
 
 
-@lower(aten.min.dim, samples=extreme_samples, takes=FLOATS, when=WHEN, chip=NAN_IS_LOST)
+@lower(aten.min.dim, samples=extreme_samples, takes=FLOATS, when=WHEN, chip=NAN_IS_LOST, apart=AllBut("self"))
 def min_of_dim(tt, self, dim, keepdim):
     return extreme(tt, "min", self, dim, keepdim), lambda: argmin(tt, self, dim, keepdim)
 
@@ -115,7 +116,7 @@ def topk_samples():
 MOST_TAKEN = 1024
 
 
-@lower(aten.topk.default, samples=topk_samples, takes=FLOATS, when=WHEN)
+@lower(aten.topk.default, samples=topk_samples, takes=FLOATS, when=WHEN, apart=AllBut("self"))
 def topk(tt, self, k, dim, largest, sorted):
     # Unstable, ttnn may give places in the padding.
     if k <= MOST_TAKEN:
@@ -138,13 +139,13 @@ def stable_samples():
     yield Sample(special().bfloat16(), dim=0, descending=True, stable=True)
 
 
-@lower(aten.sort.default, samples=sort_samples, takes=FLOATS, when=WHEN)
+@lower(aten.sort.default, samples=sort_samples, takes=FLOATS, when=WHEN, apart=AllBut("self"))
 def sort(tt, self, dim, descending):
     # In bfloat16 ttnn makes NaN infinite, and unstable it may give places in the padding.
     values, places = tt.sort(widen(tt, self), dim=dim, descending=descending, stable=True)
     return ordered(tt, self, values, places)
 
 
-@lower(aten.sort.stable, samples=stable_samples, takes=FLOATS, when=WHEN)
+@lower(aten.sort.stable, samples=stable_samples, takes=FLOATS, when=WHEN, apart=AllBut("self"))
 def stable_sort(tt, self, stable, dim, descending):
     return sort(tt, self, dim, descending)

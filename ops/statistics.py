@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from ..apart import AllBut
 from ..call import Call
 from ..conditions import FLOATS, Check
 from ..registry import lower
@@ -47,23 +48,23 @@ def variance(tt, self, dim, correction, keepdim):
     return tt.multiply(reduce(tt, "sum", squares, dim, keepdim), 1 / rest), mean
 
 
-@lower(aten.var.correction, samples=variance_samples, takes=FLOATS, when=WHEN)
+@lower(aten.var.correction, samples=variance_samples, takes=FLOATS, when=WHEN, apart=AllBut("self"))
 def var(tt, self, dim, correction, keepdim):
     return cast(tt, variance(tt, self, dim, correction, keepdim)[0], self.dtype)
 
 
-@lower(aten.std.correction, samples=variance_samples, takes=FLOATS, when=WHEN)
+@lower(aten.std.correction, samples=variance_samples, takes=FLOATS, when=WHEN, apart=AllBut("self"))
 def std(tt, self, dim, correction, keepdim):
     return cast(tt, tt.sqrt(variance(tt, self, dim, correction, keepdim)[0]), self.dtype)
 
 
-@lower(aten.var_mean.correction, samples=variance_samples, takes=FLOATS, when=WHEN)
+@lower(aten.var_mean.correction, samples=variance_samples, takes=FLOATS, when=WHEN, apart=AllBut("self"))
 def var_mean(tt, self, dim, correction, keepdim):
     result, mean = variance(tt, self, dim, correction, keepdim)
     return [cast(tt, value, self.dtype) for value in (result, as_shape(tt, mean, list(result.shape)))]
 
 
-@lower(aten.std_mean.correction, samples=variance_samples, takes=FLOATS, when=WHEN)
+@lower(aten.std_mean.correction, samples=variance_samples, takes=FLOATS, when=WHEN, apart=AllBut("self"))
 def std_mean(tt, self, dim, correction, keepdim):
     result, mean = variance(tt, self, dim, correction, keepdim)
     return [cast(tt, value, self.dtype) for value in (tt.sqrt(result), as_shape(tt, mean, list(result.shape)))]

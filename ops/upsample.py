@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 
+from ..apart import batch
 from ..call import Call
 from ..conditions import FLOATS, Check
 from ..registry import lower
@@ -73,7 +74,13 @@ def nearest_samples():
 
 
 def lower_nearest(op):
-    @lower(op, samples=nearest_samples, takes=FLOATS, when=[USUAL, of_other_kernel(op, ("scales_h", "scales_w"))])
+    @lower(
+        op,
+        samples=nearest_samples,
+        takes=FLOATS,
+        when=[USUAL, of_other_kernel(op, ("scales_h", "scales_w"))],
+        apart=batch("self"),
+    )
     def nearest(tt, self, output_size, scales_h, scales_w, out):
         scales = scales_h, scales_w
         rows = take(tt, folded(tt, self, 3), -2, op, 0, output_size, scales)
@@ -183,7 +190,13 @@ def rows_first(shape, output_size):
 
 
 def lower_interpolation(op, make, dtypes=FLOATS, because="", more=(), samples=interpolation_samples):
-    @lower(op, samples=samples(dtypes), takes=Tensor(dtypes, program_dtype=True, because=because), when=[USUAL, *more])
+    @lower(
+        op,
+        samples=samples(dtypes),
+        takes=Tensor(dtypes, program_dtype=True, because=because),
+        when=[USUAL, *more],
+        apart=batch("self"),
+    )
     def interpolation(tt, self, output_size, align_corners, scales_h, scales_w, out):
         rows = -2, output_size[0], make, align_corners, scales_h
         columns = -1, output_size[1], make, align_corners, scales_w

@@ -41,6 +41,34 @@ class Encoder(nn.Module):
         return x + self.out(attended.transpose(1, 2).reshape(batch, length, 32))
 
 
+class Residual(nn.Module):
+    """Convolutions with batch norms, pools and in-place activations, as most are written."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Conv2d(8, 8, 3, padding=1)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(8), nn.BatchNorm2d(8)])
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.norms[0](self.first(x)), inplace=True), 2)
+        y = self.norms[1](self.second(x))
+        y += x
+        return self.head(F.adaptive_avg_pool2d(F.relu_(y), 1).flatten(1))
+
+
+class Rotated(nn.Module):
+    """What a Llama does with each head's rows before attention, and its norm."""
+
+    def forward(self, x):
+        x = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
+        angles = torch.arange(x.shape[1])[:, None] * torch.rand(8, generator=torch.Generator().manual_seed(0))
+        cos, sin = torch.cat([angles, angles], -1).cos(), torch.cat([angles, angles], -1).sin()
+        heads = x.view(*x.shape[:2], 2, 16).transpose(1, 2)
+        turned = heads * cos + torch.cat([-heads[..., 8:], heads[..., :8]], -1) * sin
+        return F.scaled_dot_product_attention(turned, turned, heads, is_causal=True)
+
+
 def attention_by_hand(x):
     scores = x @ x.transpose(-1, -2) / 4
     return scores.softmax(-1) @ x
@@ -78,6 +106,8 @@ PROGRAMS = {
     "batches of texts": (Encoder, lambda: sentences(3)),
     "texts under a mask": (Encoder, masked_sentences),
     "texts seen up to each token": (lambda: Encoder(causal=True), sentences),
+    "batches of images": (Residual, lambda: batches(3, 8, 8)),
+    "rotary embeddings": (Rotated, lambda: [(torch.randn(1, n, 32),) for n in LENGTHS]),
     "attention by hand": (lambda: attention_by_hand, lambda: [(torch.randn(1, n, 16),) for n in LENGTHS]),
 }
 
@@ -99,7 +129,7 @@ def program(request):
     torch.manual_seed(0)
     make, inputs = PROGRAMS[request.param]
     made = make()
-    return made, inputs()
+    return made.eval() if isinstance(made, nn.Module) else made, inputs()
 
 
 def test_values_are_those_of_each_size(device, program):

@@ -63,7 +63,7 @@ def elementwise(call: Call, outputs: list[Meta]) -> Labels | None:
 
 @dataclass(frozen=True)
 class Leading:
-    """The dimensions of one argument up to the last few, which are also the first of each output.
+    """The dimensions of one argument up to the last few, which are also the first of each output that has elements.
 
     `last` is how many those are, or a function of the call that tells.
     """
@@ -75,11 +75,14 @@ class Leading:
         meta = call[self.name]
         count = meta.ndim - (self.last(call) if callable(self.last) else self.last)
         first = tuple(range(count))
-        if count < 1 or any(output.shape[:count] != meta.shape[:count] for output in outputs):
+        if count < 1 or any(output.numel and output.shape[:count] != meta.shape[:count] for output in outputs):
             return None
         return Labels(
             {self.name: ((*first, *(None,) * (meta.ndim - count)),)},
-            tuple((*first, *(None,) * (output.ndim - count)) for output in outputs),
+            tuple(
+                (*first, *(None,) * (output.ndim - count)) if output.numel else (None,) * output.ndim
+                for output in outputs
+            ),
         )
 
 

@@ -150,7 +150,8 @@ def prepare(asked: Asked, plan: Plan) -> bool:
         metas = [metadata_of(tensor) for slot in plan.slots for tensor in slot.tensors(asked.args, asked.kwargs)]
         plan.in_room = entry.in_room if not entry.in_room.grows or may_grow(plan, metas) else None
     apart = entry.apart or (elementwise if plan.elementwise else None)
-    if session.makes_room and apart is not None and not plan.written and not plan.absent:
+    in_place = not plan.written or (is_in_place(plan.op) and not plan.writes_part)
+    if session.makes_room and apart is not None and in_place:
         _set_apart(asked, plan, entry, apart)
     plan.may_be_longer = plan.in_room is not None or (session.varies and plan.apart is not None)
     plan.refusal = refuse_too_large(session, plan, asked.args, asked.kwargs)

@@ -180,9 +180,10 @@ class Dispatcher:
 
     def _run_with_room(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         """Run a call whose arguments may be held longer than they are, or are to be."""
-        result = None if plan.apart is None else self._varying.run(plan, args, kwargs)
-        if result is not None:
-            return result
+        if plan.apart is not None and not (plan.written and _overlapping(plan, args, kwargs)):
+            result = self._varying.run(plan, args, kwargs)
+            if result is not None:
+                return result
         if plan.in_room is None:
             return self._run_on_device(plan, args, kwargs, with_room=False)
         return rooms.run(self.session, plan, args, kwargs, partial(self._run_on_device, with_room=False))

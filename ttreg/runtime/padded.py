@@ -63,7 +63,7 @@ class Padded:
 
 def part_of(session: Session, longer: Any, meta: Meta) -> torch.Tensor:
     """The first elements of a tensor along each dimension, cut out when someone needs them."""
-    if isinstance(longer, DeviceTensor) and longer._meta is meta:
+    if metadata_of(longer) is meta:
         return longer
     first = first_of(meta_of(longer), meta.shape)
     cell: Any = longer._cell if isinstance(longer, DeviceTensor) else None
@@ -71,11 +71,33 @@ def part_of(session: Session, longer: Any, meta: Meta) -> torch.Tensor:
         with without_modes():
             own = torch.empty_strided(meta.shape, meta.stride, dtype=meta.dtype, device=CPU)
             return own.copy_(first.on_storage(session.read(longer).untyped_storage()))
-    hidden = Cell(session, cell.root, None)  # which no tensor of the program's is over: nothing to bring to the host
-    hidden.__dict__.update(cell.__dict__)
-    part: Any = session.new_tensor(meta, partial(_cut, session, hidden, first))
-    part._cell.longer = hidden
+    part: Any = session.new_tensor(meta, _nothing)
+    _begin(session, part._cell, cell, first)
     return part
+
+
+def become_part_of(session: Session, target: DeviceTensor, longer: Any) -> bool:
+    """Write the first elements of a tensor to the whole of the target; return whether the device may."""
+    cell, meta = target._cell, target._meta
+    with session.device.lock:
+        if not isinstance(longer, DeviceTensor) or longer._cell.storage is not None or not cell.may_write(meta, False):
+            return False
+        cell.device_write(meta, None)
+        cell.values = {}
+        _begin(session, cell, longer._cell, first_of(longer._meta, meta.shape))
+        target._view = None
+        return True
+
+
+def _nothing() -> Value:
+    raise AssertionError("`_begin` says how the value is made")
+
+
+def _begin(session: Session, cell: Any, longer: Any, first: Meta) -> None:
+    """Let the cell be the beginning of a longer one, which no tensor of the program's is over."""
+    hidden = Cell(session, longer.root, None)  # as it is not among the session's, its end brings no data to the host
+    hidden.__dict__.update(longer.__dict__)
+    cell.longer, cell.lazy = hidden, partial(_cut, session, hidden, first)
 
 
 def _cut(session: Session, longer: Cell, meta: Meta) -> Value:

@@ -23,8 +23,8 @@ from ..memory.tensor import DeviceTensor
 from ..memory.uploads import is_parameter
 from ..meta import Meta
 from ..plan import Plan, Slot
-from ..schema import argument_names
-from .padded import Padded, part_of, seen, spare
+from ..schema import argument_names, functional_form
+from .padded import Padded, become_part_of, part_of, seen, spare
 from .session import Session
 
 _MASKED_FILL = torch.ops.aten.masked_fill.Scalar
@@ -62,12 +62,13 @@ class Varying:
         arguments = self._arguments(plan, labels, held, sizes, args, kwargs)
         if arguments is None:
             return None
+        given = args, kwargs
         args, kwargs = _with(plan, arguments, args, kwargs)
         wanted = [
             grown(meta, _grown(meta.shape, names, sizes))
             for meta, names in zip(plan.outputs, labels.outputs, strict=True)
         ]
-        longer = self._planned(plan.op, args, kwargs)
+        longer = self._planned(functional_form(plan.op) if plan.written else plan.op, args, kwargs)
         if longer is None or longer.placement != "device" or longer.outputs != wanted:
             return None
         longer.count += 1  # as the run takes it back if it fails
@@ -79,7 +80,7 @@ class Varying:
         longer.count -= 1
         pairs = zip(plan.outputs, wanted, strict=True)
         self._session.ledger.padded(sum(_tiled(more) - _tiled(own) for own, more in pairs))
-        return self._own(plan, results)
+        return self._own(plan, results, given)
 
     def _longer(
         self, plan: Plan, labels: Labels, args: tuple, kwargs: dict[str, Any]
@@ -169,11 +170,20 @@ class Varying:
             made = self._runs(plan, args, {})
         return made
 
-    def _own(self, plan: Plan, results: Any) -> Any:
+    def _own(self, plan: Plan, results: Any, given: tuple[tuple, dict[str, Any]]) -> Any:
         """The results as the program knows them."""
+        if plan.written:
+            target: Any = plan.targets(*given)[0]
+            return target if become_part_of(self._session, target, results) else None
         if not plan.returns_list:
             return part_of(self._session, results, plan.outputs[0])
-        return tuple(part_of(self._session, longer, own) for longer, own in zip(results, plan.outputs, strict=True))
+        present = [result for place, result in enumerate(results) if place not in plan.absent]
+        own: list[Any] = [
+            part_of(self._session, longer, meta) for longer, meta in zip(present, plan.outputs, strict=True)
+        ]
+        for place in plan.absent:
+            own.insert(place, None)
+        return tuple(own)
 
 
 def longer_of(session: Session, tensor: DeviceTensor, names: tuple) -> _Held | None:

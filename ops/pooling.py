@@ -7,7 +7,7 @@ import torch
 from ..apart import batch
 from ..conditions import FLOATS
 from ..images import Image
-from ..registry import cpu_only, lower
+from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import Tensor
 from ._weighed import MOST_GATHERED, averaged, pooled_at_once
@@ -93,15 +93,3 @@ def adaptive_avg_pool2d(tt, self, output_size, out):
     rows, columns = output_size
     x = averaged(tt, folded(tt, widen(tt, self), 3), -1, columns)
     return cast(tt, as_shape(tt, averaged(tt, x, -2, rows), out.shape), self.dtype)
-
-
-def volumes():
-    yield Sample(rand(1, 2, 4, 4, 4), [2, 2, 2])
-
-
-cpu_only(
-    aten.avg_pool3d.default,
-    aten._adaptive_avg_pool3d.default,
-    because="ttnn has no pools over three dimensions",
-    samples=volumes,
-)

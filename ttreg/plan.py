@@ -17,6 +17,8 @@ from .registry import Entry
 from .room import InRoom
 from .specs import PLAIN, Arrival
 
+_COPY = torch.ops.aten.copy_.default
+
 
 @dataclass
 class Slot:
@@ -126,8 +128,11 @@ class Plan:
 
     @property
     def host_float(self) -> bool:
-        """Whether this is a floating-point fallback that a better registry could avoid."""
-        in_host_memory = self.plain and self.refusal is HOST_MEMORY
+        """Whether this is a floating-point fallback that a better registry could avoid.
+
+        What is copied into a tensor of the host is downloaded, whatever the registry has.
+        """
+        in_host_memory = self.refusal is HOST_MEMORY and (self.plain or self.op is _COPY)
         return self.floating and self.placement == "host" and not in_host_memory
 
     def targets(self, args: tuple, kwargs: dict[str, Any]) -> list[torch.Tensor]:

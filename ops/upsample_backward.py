@@ -9,7 +9,18 @@ import torch
 from ..conditions import FLOATS, Check
 from ..registry import lower
 from ..samples import Sample, rand
-from ._taps import cubic, linear, one_by_one, passed_back
+from ..specs import Tensor
+from ._taps import (
+    CUBIC,
+    LINEAR,
+    antialiased_cubic,
+    antialiased_linear,
+    cubic,
+    linear,
+    one_by_one,
+    passed_back,
+    without_elements,
+)
 from ._weighed import MOST_GATHERED, held_at_once, weighed
 from .vocabulary import as_shape, at_most, cast, widen
 
@@ -119,7 +130,7 @@ def trilinear3d_backward(tt, grad_output, output_size, input_size, align_corners
     return spread(tt, grad_output, input_size, linear, [(align_corners, scale) for scale in scales])
 
 
-def lower_image(op, make):
+def lower_image(op, make, taken=FLOATS, when=(), more=tuple):
     def held(call):
         """How many elements the two gathers hold."""
         *outer, high, wide = call["grad_output"].shape
@@ -131,12 +142,15 @@ def lower_image(op, make):
         )
 
     def samples():
-        yield from gradients(2, *CORNERS)()
+        yield from gradients(2, *CORNERS, dtypes=dtypes)()
+        yield from more()
         yield Sample(rand(1, 1, 1, 1).expand(1, 512, 800, 800), [800, 800], [1, 512, 50, 50], False, None, None)
 
     most = at_most(MOST_GATHERED, "at most {} elements to weigh", held, because="those of all outputs are held at once")
 
-    @lower(op, samples=samples, takes=FLOATS, when=[USUAL, most])
+    dtypes = taken if isinstance(taken, tuple) else taken.dtypes
+
+    @lower(op, samples=samples, takes=taken, when=[USUAL, *when, most])
     def backward(tt, grad_output, output_size, input_size, align_corners, scales_h, scales_w):
         given = [(align_corners, scales_h), (align_corners, scales_w)]
         return spread(tt, grad_output, input_size, make, given)
@@ -144,3 +158,31 @@ def lower_image(op, make):
 
 lower_image(aten.upsample_bilinear2d_backward.default, linear)
 lower_image(aten.upsample_bicubic2d_backward.default, cubic)
+
+
+def under_kernel(reach):
+    """The condition that each output has elements under a kernel that goes so far."""
+
+    def beyond(call):
+        scales = call["scales_h"], call["scales_w"]
+        for size, out, scale in zip(call["input_size"][2:], call["output_size"], scales, strict=True):
+            if without_elements(size, out, call["align_corners"], scale, reach):
+                return f"{size} to {out} by {scale}"
+        return None
+
+    return Check("outputs that lie within the image", beyond, because="PyTorch writes beyond the image for others")
+
+
+NO_BFLOAT16 = Tensor((torch.float32,), program_dtype=True, because="on CPU it is not implemented for bfloat16")
+
+
+def shrunk():
+    yield Sample(rand(1, 2, 3, 4), [3, 4], [1, 2, 40, 50], False, None, None)
+    yield Sample(rand(1, 2, 6, 100), [6, 100], [1, 2, 6, 7], False, None, 2.0)
+
+
+for op, make, reach in (
+    (aten._upsample_bilinear2d_aa_backward.default, antialiased_linear, LINEAR),
+    (aten._upsample_bicubic2d_aa_backward.default, antialiased_cubic, CUBIC),
+):
+    lower_image(op, make, NO_BFLOAT16, [under_kernel(reach)], shrunk)

@@ -58,6 +58,9 @@ EXCLUDED = (
     Excluded("_upsample_bicubic2d_aa", "*", ("*",), BEYOND, window_beyond_the_end(2)),
     Excluded("_reshape_alias", "*", ("*",), UNCHECKED, beyond_storage),
     Excluded("*batch_norm*", "*", ("*",), UNCHECKED, parameter_too_short),
+    Excluded("reflection_pad1d_backward", "padding", ("no element",), UNCHECKED),
+    Excluded("_weight_norm_interface*", "*", SHAPES, UNCHECKED),
+    Excluded("_weight_norm_interface*", "dim", ("*",), UNCHECKED),
     Excluded("native_group_norm", "N", ("0",), UNWRITTEN),
     Excluded("*_norm_backward", "*", SHAPES, UNCHECKED),
     *(

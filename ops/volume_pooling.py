@@ -22,13 +22,13 @@ ONLY = "PyTorch takes no others"
 TOO_MANY = "at most {} elements in windows"
 AT_ONCE = "all windows are held at once"
 DEFAULTS: list[Any] = [[], [0], False, True, None]
-POOLS = (
+POOLS: tuple[Any, ...] = (
     ((2, 3, 4, 8, 9), [2, 3, 3], [1, 2, 2]),
     ((1, 2, 4, 7, 9), [2, 3, 2], [2, 2, 2], [1, 1, 1], True),
     ((1, 2, 4, 7, 9), [2, 3, 2], [2, 2, 2], [1, 1, 1], True, False),
     ((3, 4, 6, 33), [2], [], [0], False, True, 3),
 )
-ADAPTIVE = (((2, 3, 4, 8, 9), [2, 4, 3]), ((1, 3, 5, 7, 6), [3, 5, 7]), ((3, 4, 5, 33), [1, 1, 1]))
+ADAPTIVE: tuple[Any, ...] = (((2, 3, 4, 8, 9), [2, 4, 3]), ((1, 3, 5, 7, 6), [3, 5, 7]), ((3, 4, 5, 33), [1, 1, 1]))
 
 
 def along_each(tt, x, sizes, make, arguments):

@@ -20,6 +20,12 @@ def in_a_row(columns: int, rank: int) -> torch.Tensor:
     return torch.arange(columns, dtype=torch.float32).view([1] * (rank - 1) + [columns])
 
 
+@from_sizes
+def zeros_in_a_row(columns: int, rank: int) -> torch.Tensor:
+    """As many zeros."""
+    return torch.zeros([1] * (rank - 1) + [columns], dtype=torch.float32)
+
+
 def appended(tt, room, tensors, dim):
     """Rows put behind those that a tensor has, in its room, which is made if it has none.
 
@@ -58,6 +64,7 @@ def unseen(tt, columns: int, seen: int, dtype, rank: int = 4):
 
     def made():
         numbers = tt.constant(in_a_row(columns, rank))
-        return cast(tt, tt.where(tt.lt(numbers, float(seen)), tt.zeros_like(numbers), -torch.inf), dtype)
+        zeros = tt.constant(zeros_in_a_row(columns, rank))
+        return cast(tt, tt.where(tt.lt(numbers, float(seen)), zeros, -torch.inf), dtype)
 
     return tt.lately((unseen, columns, seen, rank, dtype), made)

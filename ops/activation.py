@@ -10,6 +10,7 @@ import torch
 from ..conditions import FLOATS, SameDtype
 from ..registry import lower
 from ..samples import Sample, ints, rand
+from ..steps import always
 from ._special import log1p_exp_of_minus_abs
 from .vocabulary import (
     BF16,
@@ -46,7 +47,8 @@ def called(*calls: dict[str, Any]):
 
 
 for name in ("hardswish", "mish", "silu"):
-    lower(getattr(aten, name).default, samples=called({}), takes=FLOATS)(direct(name))
+    steps = always("SILU") if name == "silu" else None
+    lower(getattr(aten, name).default, samples=called({}), takes=FLOATS, steps=steps)(direct(name))
 
 lower(aten.hardsigmoid.default, samples=called({}), takes=FLOATS, chip="NaN becomes 1 or 0, by its sign")(
     direct("hardsigmoid")

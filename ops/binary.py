@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from ..meta import Meta
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
 from ..specs import together
+from ..steps import Steps
 from ._special import log1p_exp_of_minus_abs
 from .vocabulary import (
     BF16,
@@ -35,6 +36,7 @@ from .vocabulary import (
 aten = torch.ops.aten
 
 PAIR = ("self", "other")
+LARGEST = torch.finfo(torch.float32).max
 
 
 def scaled_tensors():
@@ -121,14 +123,34 @@ def summed(tt: Any, function: Callable[[Any, Any], Any], first: Any, second: Any
     return tt.typecast(function(first, second), tt.bfloat16)
 
 
-@lower(aten.add.Scalar, samples=added_numbers, takes=ADDABLE, when=[FITS, ALPHA])
-@lower(aten.add.Tensor, samples=add_samples, takes=ADDABLE, when=[FITS, ALPHA])
+def step_by_number(name: str, function: str) -> Steps:
+    """The step of a tensor and a number, and the ttnn function of two tensors."""
+
+    def step(constants: Mapping[str, Any]) -> tuple | None:
+        value = next((constants[side] for side in PAIR if side in constants), None)
+        plain = type(value) in (int, float) and abs(value) <= LARGEST and constants.get("alpha", 1) == 1
+        return (name, float(value)) if plain else None
+
+    return Steps(step, of_two=function)
+
+
+SUMS, PRODUCTS = step_by_number("ADD_UNARY_SFPU", "add"), step_by_number("MUL_UNARY_SFPU", "multiply")
+
+
+@lower(aten.add.Scalar, samples=added_numbers, takes=ADDABLE, when=[FITS, ALPHA], steps=SUMS)
+@lower(aten.add.Tensor, samples=add_samples, takes=ADDABLE, when=[FITS, ALPHA], steps=SUMS)
 def add(tt, self, other, alpha):
     return summed(tt, tt.add, self, other, alpha)
 
 
 @lower(aten.sub.Scalar, samples=subtracted_numbers, takes=ADDABLE, when=[FITS, NO_BOOL, ALPHA])
-@lower(aten.sub.Tensor, samples=sub_samples, takes=ADDABLE, when=[FITS, NO_BOOL, ALPHA])
+@lower(
+    aten.sub.Tensor,
+    samples=sub_samples,
+    takes=ADDABLE,
+    when=[FITS, NO_BOOL, ALPHA],
+    steps=Steps(of_two="subtract"),
+)
 def sub(tt, self, other, alpha):
     return summed(tt, lambda a, b: tt.subtract(filled(tt, a, b), b), self, other, alpha)
 
@@ -139,8 +161,8 @@ def rsub(tt, self, other, alpha):
     return summed(tt, lambda a, b: tt.rsub(b, a), other, self, alpha)
 
 
-@lower(aten.mul.Scalar, samples=by_number(2.5, 3), takes=ADDABLE, when=[FITS], chip=DENORMALS_ARE_ZERO)
-@lower(aten.mul.Tensor, samples=mul_samples, takes=MULTIPLIED, when=[FITS], chip=DENORMALS_ARE_ZERO)
+@lower(aten.mul.Scalar, samples=by_number(2.5, 3), takes=ADDABLE, when=[FITS], chip=DENORMALS_ARE_ZERO, steps=PRODUCTS)
+@lower(aten.mul.Tensor, samples=mul_samples, takes=MULTIPLIED, when=[FITS], chip=DENORMALS_ARE_ZERO, steps=PRODUCTS)
 def mul(tt, self, other):
     return by_operand(tt, tt.multiply, operand(tt, self, other), operand(tt, other, self))
 

@@ -44,8 +44,11 @@ FEW_INDICES = 1024
 def looked_up(tt, table, index, shape):
     """Rows of a matrix in this shape, exactly. `index` is one row in row-major layout, int32 or uint32."""
     if index.dtype == tt.int32:
-        rows = tt.moreh_getitem(tt.prepared(table, "rows", lambda: held(tt, on_device(table))), [index], [0])
-        found = tt.to_layout(as_shape(tt, rows, shape), tt.TILE_LAYOUT)
+        # The rows of a batch of one are looked up with that dimension, which then needs no call of its own.
+        before = [1] * (len(shape) == 3 and shape[0] == 1)
+        rows = tt.prepared(table, ("rows", *before), lambda: held(tt, on_device(table), before))
+        found = tt.moreh_getitem(rows, [index], [len(before)])
+        found = tt.to_layout(as_shape(tt, found, shape), tt.TILE_LAYOUT)
         return found if found.dtype == table.dtype else tt.bitcast(found, table.dtype)
 
     # Row-major on both sides: with indices in tiles, and with rows that ttnn tilizes as it looks them up, some widths
@@ -70,10 +73,13 @@ def rows_of(tt, table, index, shape):
     return looked_up(tt, table, tt.prepared(index, "row", row), shape)
 
 
-def held(tt, table):
-    """The table in row-major layout, float32 as the int32 of the same bits: ttnn looks up no rows of float32."""
+def held(tt, table, before):
+    """The table in row-major layout, float32 as the int32 of the same bits: ttnn looks up no rows of float32.
+
+    `before` are dimensions of 1 in front.
+    """
     bits = tt.bitcast(table, tt.int32) if table.dtype == tt.float32 else table
-    return tt.to_layout(bits, tt.ROW_MAJOR_LAYOUT)
+    return as_shape(tt, tt.to_layout(bits, tt.ROW_MAJOR_LAYOUT), [*before, *table.shape])
 
 
 # Up to so many rows ttnn.gather finds one of float32 sooner than three lookups in bfloat16 do; it reads all of them for

@@ -9,6 +9,7 @@ from ..conditions import FLOATS, NUMBERS, Check
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import together
+from ..steps import Steps
 from .vocabulary import BF16, DENORMALS_ARE_ZERO, FITS, contiguous, element, int32, of_reciprocal, two_tensors
 
 aten = torch.ops.aten
@@ -35,6 +36,11 @@ NOT_NEGATIVE = Check(
 
 # The exponents that are other functions' work, as in PyTorch.
 EXACT = {0.5: "sqrt", -0.5: "rsqrt", 1.0: "identity", 2.0: "square"}
+STEPS = {-0.5: ("RSQRT", 0.0), 2.0: ("SQUARE",)}
+
+
+def _square(tt):
+    return [tt.UnaryWithParam(tt.UnaryOpType.SQUARE)]
 
 
 def powers():
@@ -54,10 +60,13 @@ def powers():
     samples=powers,
     takes=together(PAIR, NUMBERS),
     when=[FITS, NOT_NEGATIVE],
+    steps=Steps(lambda constants: STEPS.get(constants["exponent"])),
     chip=f"but for exponents of -1, -0.5, 0.5, 1, 2 and 3, {ODD_POWERS}",
 )
 def pow_number(tt, self, exponent):
     if self.dtype != tt.int32:
+        if exponent == 3 and self.dtype == tt.float32:
+            return tt.multiply(self, self, input_tensor_a_activations=tt.once(_square))
         if exponent == 3:
             return tt.multiply(tt.square(self), self)
         if exponent == -1:

@@ -10,6 +10,7 @@ import torch
 from ..conditions import FLOATS, NUMBERS
 from ..registry import lower
 from ..samples import Sample, bools, ints, rand
+from ..steps import always
 from ._special import erfc, erfinv, log_gamma
 from .vocabulary import BF16, DENORMALS_ARE_ZERO, direct, in_float32, of_reciprocal, one_tensor
 
@@ -49,6 +50,14 @@ PARTLY_DEFINED = ("acos", "acosh", "asin", "atanh")
 
 # The chip flushes small values to +0, and so it does -0, which PyTorch keeps: sinh in float32, tanh in bfloat16.
 ODD = {"sinh": "float32", "tanh": "bfloat16"}
+
+# The steps that these are in float32.
+STEPS = {
+    "exp": always("EXP", 0.0),
+    "neg": always("NEG"),
+    "rsqrt": always("RSQRT", 0.0),
+    "tanh": always("TANH", 0.0),
+}
 
 TESTS = ("isinf", "isnan", "isneginf", "isposinf", "signbit")
 
@@ -125,6 +134,7 @@ for name, domain in SAME_NAME.items():
         samples=and_integers(name) if integers_too else one_tensor(*domain),
         takes=NUMBERS if integers_too else FLOATS,
         chip=ON_A_CHIP.get(name, ""),
+        steps=STEPS.get(name),
     )(direct(name))
 
 for name, edges in EDGES.items():
@@ -132,7 +142,9 @@ for name, edges in EDGES.items():
     lower(op, samples=between(*edges), takes=FLOATS, chip=ON_A_CHIP.get(name, ""))(composed(name))
 
 for name, flushed in ODD.items():
-    lower(getattr(aten, name).default, samples=one_tensor(), takes=FLOATS)(keeping_zeros(name, flushed))
+    lower(getattr(aten, name).default, samples=one_tensor(), takes=FLOATS, steps=STEPS.get(name))(
+        keeping_zeros(name, flushed)
+    )
 
 for name in PARTLY_DEFINED:
     lower(getattr(aten, name).default, samples=out_of_domain(name), takes=FLOATS)(through_float32(name))

@@ -16,6 +16,7 @@ from .refusal import HOST_MEMORY, Refusal
 from .registry import Entry
 from .room import InRoom
 from .specs import PLAIN, Arrival
+from .steps import Step
 
 _COPY = torch.ops.aten.copy_.default
 
@@ -94,6 +95,9 @@ class Plan:
     starts: dict[Any, int] = field(default_factory=dict)
     # Whether calls are looked at for arguments that are held with spare room, or padded.
     may_be_longer: bool = False
+    # Calls may wait for those that need them, or make steps for which their operands wait; and the step of such a call.
+    waits: bool = False
+    step: Step | None = None
     # The op is elementwise: it may write to a tensor that it also reads.
     elementwise: bool = False
     # For an op that changes a tensor's geometry in place, such as `t_`: the op that returns the view (`t`).

@@ -27,6 +27,7 @@ from .room import InRoom
 from .samples import Sample, Samples, seeded
 from .schema import argument_names, functional_form, tensor_arguments, written_arguments
 from .specs import Spec, Takes, conditions_of, specs_of
+from .steps import Steps
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Entry:
     in_room: InRoom | None = None
     number: Callable[[Mapping[str, Any]], Any] | None = None
     apart: Apart | None = None
+    steps: Steps | None = None
 
     @cached_property
     def promoted(self) -> tuple[str, ...]:
@@ -188,6 +190,7 @@ def lower(
     in_room: InRoom | None = None,
     number: Callable[[Mapping[str, Any]], Any] | None = None,
     apart: Apart | None = None,
+    steps: Steps | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give `op` a lowering: the decorated function runs on the device whenever every condition of the entry holds.
 
@@ -202,12 +205,13 @@ def lower(
     `outputs` corrects the outputs' metadata where the shape function and the CPU kernel differ; None where it has none.
     `chip` says how a chip's float32 results differ from PyTorch's, where avoiding that would cost too many ttnn calls.
     `in_room` says how the entry works on arguments with spare room; `apart`, unless it is elementwise, which dimensions
-    it keeps apart; `number` what every element of the output is, from the call's plain arguments.
+    it keeps apart; `number` what every element of the output is, from the call's plain arguments; `steps` how its calls
+    may be made together with those of others.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         specs = specs_of(op, takes) if isinstance(op, OpOverload) else {}
-        also = outputs, _module_of(function), None, chip, in_room, number, apart
+        also = outputs, _module_of(function), None, chip, in_room, number, apart, steps
         registry.add(Entry(op, "device", (*conditions_of(op, specs), *when), samples, function, specs, *also))
         return function
 

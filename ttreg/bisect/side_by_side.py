@@ -25,7 +25,7 @@ class SideBySide(Session):
 
     def __init__(self, settings: Settings, device: Device, against: str, budget: float):
         super().__init__(settings, device)
-        self.makes_room = self.may_lead = False  # each value is compared as it is
+        self.makes_room = self.may_lead = self.may_wait = False  # each value is compared as it is
         self.in_double = against == "float64"
         self.shadows = Shadows(self, wide if self.in_double else lambda dtype: dtype)
         self.findings, self.places = Record(budget), Places()

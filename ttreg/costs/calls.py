@@ -125,5 +125,7 @@ def _plain(value: Any) -> str:
         return "·"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_plain, value))}]"
+    if hasattr(value, "op_type"):  # a step of ttnn's, with its numbers
+        return str(value)
     # The text of other objects has their address.
     return str(value) if isinstance(value, (bool, int, float, str)) or value is None else type(value).__name__

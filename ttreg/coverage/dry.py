@@ -59,7 +59,7 @@ class DrySession(Session):
     def __init__(self, settings: Settings):
         # There is nothing to compare or trace, and fallbacks are what a dry run looks for.
         super().__init__(replace(settings, check=None, trace=None, on_fallback="allow"), cast(Device, Nowhere()))
-        self.makes_room = False  # no lowering runs
+        self.makes_room = self.may_wait = False  # no lowering runs
 
     def watch(self) -> TorchFunctionMode | None:
         """Modes that have to see the program's calls of Python functions."""

@@ -26,6 +26,7 @@ from .rehearsal import refuse_too_large
 from .rooms import may_grow
 from .session import Session
 from .unexpanded import unexpand
+from .waiting import take_part
 
 
 def refuse(asked: Asked, plan: Plan, entry: Entry) -> Refusal | None:
@@ -154,6 +155,7 @@ def prepare(asked: Asked, plan: Plan) -> bool:
     if session.makes_room and apart is not None and in_place:
         _set_apart(asked, plan, entry, apart)
     plan.may_be_longer = plan.in_room is not None or (session.varies and plan.apart is not None)
+    plan.waits = take_part(session, plan, entry)
     plan.refusal = refuse_too_large(session, plan, asked.args, asked.kwargs)
     return plan.refusal is None
 

@@ -24,7 +24,7 @@ from ..memory.tensor import DeviceTensor
 from ..plan import Plan
 from ..pytorch_private import OpOverload
 from ..refusal import HOST_MEMORY, INDEX_OUT_OF_RANGE, NO_META, OUT_OF_BOUNDS, OVERLAPPING, PART_WRITTEN, TOO_LARGE
-from . import rooms
+from . import rooms, waiting
 from .complaints import complain
 from .decide import decide
 from .int64 import TooLarge
@@ -124,6 +124,10 @@ class Dispatcher:
 
     def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any], with_room: bool = True) -> Any:
         session = self.session
+        if plan.waits and with_room and not plan.may_be_longer:
+            made = waiting.run(session, plan, args, kwargs)
+            if made is not None:
+                return made
         if plan.may_be_longer and with_room:
             return self._run_with_room(plan, args, kwargs)
         if plan.written:

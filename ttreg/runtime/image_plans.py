@@ -94,7 +94,7 @@ class ImagePlans:
             replace(slot, arrival=arrival(slot), as_held=slot.as_held and slot.name not in (names | set(self._beside)))
             for slot in of.slots
         ]
-        made = replace(of, slots=slots, as_made=(), of_images=None, counted_by=of, work=None)
+        made = replace(of, slots=slots, as_made=(), of_images=None, waits=False, counted_by=of, work=None)
         entry = of.entry
         assert entry is not None
         if of.elementwise and entry.function is not None:

@@ -38,6 +38,7 @@ class Values:
 
     _recorder: type[Recorder] = Recorder  # of which the session has one
     may_lead = True  # whether values may have more leading dimensions of 1 than their tensors; see `leading`
+    may_wait = True  # whether calls may wait for those that need them; see `waiting`
 
     def __init__(self, settings: Settings, device: Device, sees_all_writes: bool):
         self.settings = settings

@@ -53,6 +53,30 @@ def activated(values: torch.Tensor, activation: Any) -> torch.Tensor:
     return values * activation.params[0]
 
 
+# They make steps of one tensor on either operand first, which their golden functions leave out.
+OF_TWO = ("add", "subtract", "multiply")
+
+
+def after_steps(function: Callable[..., Any], chain: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of two tensors after the steps that a call asks for on each, by `ttnn.unary_chain`'s function."""
+
+    def call(
+        a: Any,
+        b: Any,
+        *rest: Any,
+        input_tensor_a_activations: Any = (),
+        input_tensor_b_activations: Any = (),
+        **named: Any,
+    ) -> Any:
+        if input_tensor_a_activations:
+            a = chain(a, input_tensor_a_activations).to(a.dtype)
+        if input_tensor_b_activations:
+            b = chain(b, input_tensor_b_activations).to(b.dtype)
+        return function(a, b, *rest, **named)
+
+    return call
+
+
 @reference("typecast")
 def _typecast(values: torch.Tensor, dtype: Any = None, **_: Any) -> torch.Tensor:
     """ttnn's needs the source's ttnn dtype, which a torch tensor lacks; the cast itself happens when it is stored."""

@@ -127,7 +127,7 @@ def step_by_number(name: str, function: str) -> Steps:
     """The step of a tensor and a number, and the ttnn function of two tensors."""
 
     def step(constants: Mapping[str, Any]) -> tuple | None:
-        value = next((constants[side] for side in PAIR if side in constants), None)
+        value = next(constants[side] for side in PAIR if side in constants)
         plain = type(value) in (int, float) and abs(value) <= LARGEST and constants.get("alpha", 1) == 1
         return (name, float(value)) if plain else None
 

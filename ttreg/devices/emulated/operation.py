@@ -27,13 +27,13 @@ def make_operation(name: str, operation: Any, mock: chip.Chip | None, numerics: 
     if reference is None and not hasattr(operation, "golden_function"):
         return operation
     held: Callable[[torch.Tensor, Any], torch.Tensor] = stored
-    chain = attrgetter("unary_chain")(ttnn).golden_function if name in OF_TWO else None
+    chain = ttnn.unary_chain.golden_function if name in OF_TWO else None
     if reference is not None and numerics == "chip":
         from .numerics import as_on_chip, packed
 
         reference, held = as_on_chip(name, reference), partial(packed, name)
         chain = chain and as_on_chip("unary_chain", chain)
-    if chain is not None:
+    if reference is not None and chain is not None:
         reference = after_steps(reference, chain)
 
     def call(*args: Any, **kwargs: Any) -> Any:

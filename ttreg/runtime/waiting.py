@@ -72,12 +72,15 @@ def run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> to
 
 
 def _joined(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> torch.Tensor | None:
-    given = {slot.name: slot.of(args, kwargs) for slot in plan.slots}
-    if not any(isinstance(t, DeviceTensor) and type(t._cell.lazy) is Waiting for t in given.values()):
+    for slot in plan.slots:
+        tensor = slot.of(args, kwargs)
+        if type(tensor) is DeviceTensor and type(tensor._cell.lazy) is Waiting:
+            break
+    else:
         return None
     operands: dict[str, tuple[Value, tuple[Step, ...]]] = {}
     for slot in plan.slots:
-        tensor = given[slot.name]
+        tensor = slot.of(args, kwargs)
         found = _so_far(tensor) if slot.as_held else None
         if found is None:
             if plan.of_images is not None or tensor.dtype is not torch.float32 or not tensor.ndim:

@@ -113,6 +113,11 @@ def test_a_number_that_changes_takes_no_programs_of_its_own(watched):
     assert calls_of(watched, lambda x: (x * (1 + next(given))) + x) == ["multiply", "add"]
 
 
+def test_what_weights_alone_give_is_still_made_once(watched):
+    weight = torch.nn.Parameter(torch.randn(40, 40))
+    assert calls_of(watched, lambda x: x @ torch.tanh(weight * 2 + 1)) == ["matmul"]
+
+
 def repeated(program):
     """What a program gives, once its calls may wait, and on the CPU."""
     torch.manual_seed(0)

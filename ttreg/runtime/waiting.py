@@ -60,7 +60,7 @@ def take_part(session: Session, plan: Plan, entry: Entry) -> bool:
 
 def run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> torch.Tensor | None:
     """The result of a call that waits, or that makes the steps for which its operands wait; None for any other."""
-    if plan.count < 2 or session.checker is not None:
+    if plan.count < 2 or plan.of_kept or session.checker is not None:  # what is kept costs nothing
         return None
     if plan.step is None:
         return _joined(session, plan, args, kwargs)

@@ -22,7 +22,7 @@ from .conditions import Condition, Dtype, Is, Never, Refusal
 from .errors import RegistryError
 from .forks import new_rlock
 from .meta import Meta
-from .pytorch_private import OpOverload, OpOverloadPacket, tree_map_only
+from .pytorch_private import OpOverload, OpOverloadPacket
 from .room import InRoom
 from .samples import Sample, Samples, seeded
 from .schema import argument_names, functional_form, tensor_arguments, written_arguments

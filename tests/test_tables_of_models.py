@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ttreg.coverage.variations import variation
 from ttreg.registry import registry
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,8 +111,7 @@ def test_moved_numbers_have_to_be_equal(tool, monkeypatch):
 
 
 def test_values_suit_their_ops(tool):
-    inputs = tool("_inputs")
-    values_for, said = inputs["values_for"], inputs["variation"]
+    values_for, said = tool("_inputs")["values_for"], variation
     vector, image = {"shape": [4], "dtype": "float32"}, {"shape": [2, 4, 5, 5], "dtype": "float32"}
     args = dict.fromkeys(("running_mean", "running_var", "weight", "bias"), vector)
     call = {"op": "aten._native_batch_norm_legit_no_training.default"}

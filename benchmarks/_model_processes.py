@@ -21,8 +21,10 @@ from ttreg.registry import registry
 def one_by_one(connection: Connection, rows: Mapping[str, Row], validate: bool) -> None:
     """Run in a worker process: answer each name of a model with its figures."""
     torch.set_num_threads(1)  # before anything forks: a forked process has none of the threads
-    for library in {row.library for row in rows.values()} - {"own code"}:
-        importlib.import_module(library)
+    for row in rows.values():
+        if row.library != "own code":
+            library = importlib.import_module(row.library)
+            getattr(library, row.constructor, None)  # which imports it, where a library waits with that
     registry.load()
     connection.send("ready")
     with suppress(EOFError):

@@ -32,10 +32,10 @@ def measured(row: Row, validate: bool) -> dict[str, Any]:
     model = build(row)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     cpus, given = copy.deepcopy(model), [inputs(row, number) for number in (0, 1)]
-    wanted = stepped(row, cpus, given[0])
+    wanted = compared(row, cpus, given[0])
     optimizer = optimizer_of(row, model)
     with device_mode(device="emulated", validate=validate) as session:
-        found = read(stepped(row, model, given[0]))
+        found = read(compared(row, model, given[0]))
         gradients = gradients_of(model)
         first = session.report()
         if optimizer is not None:
@@ -60,6 +60,16 @@ def measured(row: Row, validate: bool) -> dict[str, Any]:
     said["resident"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     said["seconds"] = round(time.monotonic() - start, 1)
     return said
+
+
+def compared(row: Row, model: torch.nn.Module, given: dict[str, Any]) -> list[torch.Tensor]:
+    """The outputs of a step; in eval those of the part that is to be compared, as the logits of a detector are."""
+    seen: list[torch.Tensor] = []
+    part = model.get_submodule(row.compared if row.mode == "eval" else "")
+    hook = part.register_forward_hook(lambda module, inputs, made: seen.extend(tensors(made)))
+    made = stepped(row, model, given)
+    hook.remove()
+    return seen if row.compared and row.mode == "eval" else made
 
 
 def stepped(row: Row, model: torch.nn.Module, given: dict[str, Any]) -> list[torch.Tensor]:

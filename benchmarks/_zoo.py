@@ -24,6 +24,7 @@ class Row:
     config: dict[str, Any] = field(default_factory=dict)
     config_class: str = ""
     note: str = ""
+    compared: str = ""  # the part whose outputs are compared, where the model's own depend on which number is larger
     table: str = "seed"
     seed: dict[str, Any] = field(default_factory=dict)
 

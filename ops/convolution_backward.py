@@ -162,7 +162,7 @@ def convolution_backward(
         moved, fixed = (grad, tt.to_layout(image, tt.TILE_LAYOUT)) if transposed else (image, grad)
         sizes = [1] * (2 - dims) + list(weight.shape)[2:]
         found = of_kernel(tt, moved, fixed, sizes, stride, padding, dilation, groups)
-        made.append(as_shape(tt, cast(tt, found, input.dtype), weight.shape))
+        made.append(as_image(tt, cast(tt, found, input.dtype), tuple(weight.shape)))
     if output_mask[BIAS]:
         found = reduce(tt, "sum", as_shape(tt, widen(tt, grad), [prod(list(grad.shape)[:3]), grad.shape[3]]), 0)
         made.append(cast(tt, found, input.dtype))
@@ -197,7 +197,8 @@ def of_image(tt, grad, image, weight, one, stride, padding, dilation, transposed
 def of_kernel(tt, moved, fixed, sizes, stride, padding, dilation, groups):
     """The gradient of the kernel: what of `moved`, at each place of the kernel, goes together with `fixed`.
 
-    That is a product over all places of the image, and for a kernel of one channel each a sum of products.
+    That is a product over all places of the image, and for a kernel of one channel each a sum of products. It comes as
+    (columns, rows, outs, channels of one group).
     """
     channels, outs = moved.shape[3], fixed.shape[3]
     x = tt.to_layout(moved, tt.ROW_MAJOR_LAYOUT)
@@ -220,8 +221,19 @@ def of_kernel(tt, moved, fixed, sizes, stride, padding, dilation, groups):
         taps = tt.to_layout(tt.reshape(taps, [sizes[1] * len(high), places, channels]), tt.TILE_LAYOUT)
         found = products(tt, taps, as_shape(tt, fixed, [places, outs]), groups)
         rows.append(tt.reshape(found, [sizes[1], len(high), outs, channels // groups]))
-    found = rows[0] if len(rows) == 1 else tt.concat(rows, 1)
-    return tt.permute(found, [2, 3, 1, 0])
+    return rows[0] if len(rows) == 1 else tt.concat(rows, 1)
+
+
+def as_image(tt, found, shape):
+    """A kernel (columns, rows, outs, channels of one group) with its channels last.
+
+    In tiles, the few rows and columns of (outs, channels, rows, columns) would take a hundred times their size.
+    """
+    columns, rows, outs, channels = found.shape
+    if rows * columns > 1:
+        found = permuted(tt, tt.to_layout(found, tt.ROW_MAJOR_LAYOUT), [2, 1, 0, 3])
+    value = tt.reshape(found, [1, 1, outs * rows * columns, channels])
+    return Image(tt.to_layout(value, tt.TILE_LAYOUT), shape)
 
 
 def seen_by(tt, x, dim, kernel, stride, dilation, places):

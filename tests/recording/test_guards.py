@@ -298,3 +298,46 @@ def test_the_state_of_a_packages_object_is_reached(session):
         expected, _ = outside.submit(torch.no_grad()(generate), lambda function: function).result()
     torch.testing.assert_close([g.cpu() for g in given], expected, rtol=1e-3, atol=1e-4)
     assert step.counts.replays > 8, vars(step.counts)
+
+
+def test_the_report_tells_what_became_of_the_calls(session):
+    step = session.record(lambda x: x + 1)
+    for _ in range(4):
+        step(X.clone())
+    lost = session.record(lambda x: torch.from_numpy((x + 1).numpy()))
+    lost(X.clone())
+    first, second = session.report().recorded
+    assert (first.recordings, first.checks, first.replays) == (1, 1, 2)
+    assert any("NumPy" in reason for reason in second.refused)
+    assert "2 replays" in str(session.report())
+
+
+def test_values_without_end_end_the_recording(session):
+    step = session.record(lambda x: x.sum().item())
+    for number in range(60):
+        assert step(X + number) == (X + number).sum().item()
+    assert any("too many different values" in reason for reason in step.counts.refusals)
+
+
+def test_threads_record_in_turn_or_run_as_it_is():
+    import threading
+
+    failures = []
+    mode = ttreg.device_mode(device="emulated", min_upload_numel=0)
+
+    def run(session, step, shift):
+        with torch.no_grad(), mode:
+            for number in range(12):
+                if step(X + number).tolist() != (X + number + shift).tolist():
+                    failures.append(shift)
+
+    with mode as session:
+        steps = [session.record(lambda x, shift=shift: x + shift) for shift in (1, 2)]
+        both = [(step, shift) for step, shift in zip(steps, (1, 2), strict=True)] * 2
+        threads = [threading.Thread(target=run, args=(session, *each)) for each in both]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not failures
+    assert all(step.counts.replays for step in steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 _MOST_REASONS = 64
 
@@ -16,6 +17,12 @@ class Counts:
         self.eager_calls: Counter[str] = Counter()
         self.misses: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
+
+    def row(self) -> dict[str, Any]:
+        """All of it, as the report has it."""
+        reasons = {"eager": self.eager_calls, "misses": self.misses, "refused": self.refusals}
+        counts = {"recordings": self.recordings, "paths": self.paths, "replays": self.replays, "checks": self.checks}
+        return {"name": self.name, **counts, "steps": self.ttnn_calls, **{k: dict(v) for k, v in reasons.items()}}
 
     def recorded(self, calls: int, new: bool) -> None:
         """Count a recording with so many steps; one that is not new adds a path to another."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from ..forks import new_rlock
+from ..forks import new_lock, new_rlock
 from ..memory.reads import of_thread
 from ..memory.tensor import BlockMode
 from ..modes import overrides_are_active, without_modes
@@ -34,7 +35,9 @@ from .taped import taped
 from .variant import Path, Variant
 from .words import Miss
 
-MOST_VARIANTS, MOST_PATHS, _TRIES = 16, 16, 3
+MOST_VARIANTS, MOST_PATHS, _TRIES, _MOST_RECORDED = 16, 16, 3, 48
+
+_locks: weakref.WeakKeyDictionary[Session, Any] = weakref.WeakKeyDictionary()  # held while a call is recorded
 
 # A first call may make what later ones find, such as the state of an optimizer.
 _SETTLES = "it changes what no replay would change: "
@@ -53,6 +56,7 @@ class Recorded:
         update_wrapper(self, function, updated=())
         self.session, self.function, self.check_every = session, function, check_every
         self.counts = Counts(getattr(function, "__qualname__", type(function).__name__))
+        session.counts_of_recorded.append(self.counts)
         self._enter, self._lock = enter, new_rlock()
         self._variants: OrderedDict[Any, Variant] = OrderedDict()
         self._given_up: dict[Any, str] = {}
@@ -134,6 +138,9 @@ class Recorded:
             self.counts.missed(str(error) if isinstance(error, Miss) else f"{type(error).__name__}: {error}")
             if isinstance(error, Miss) and len(variant.paths) < MOST_PATHS:
                 return self._record(arguments, args, kwargs, variant)
+            if isinstance(error, Miss) and self.counts.misses.total() > 2 * max(self.counts.replays, MOST_PATHS):
+                self._variants.pop(arguments.key, None)
+                self._give_up(arguments.key, f"it sees too many different values: {error}")
             return self.function(*args, **kwargs)
         if not check:
             self._commit(path, registers, tensors, gradients)
@@ -172,6 +179,22 @@ class Recorded:
             del self._given_up[next(iter(self._given_up))]
 
     def _record(self, arguments: Arguments, args: tuple, kwargs: dict[str, Any], variant: Variant | None = None) -> Any:
+        """As `_recorded`, unless another thread records in the session, or calls are too different from each other."""
+        if self.counts.paths > _MOST_RECORDED and self.counts.paths > 2 * self.counts.replays:
+            return self._eagerly(
+                "its calls are too different from each other, so that no more are recorded", args, kwargs
+            )
+        recording = _locks.setdefault(self.session, new_lock())
+        if not recording.acquire(blocking=False):
+            return self._eagerly("another thread records in the session", args, kwargs)
+        try:
+            return self._recorded(arguments, args, kwargs, variant)
+        finally:
+            recording.release()
+
+    def _recorded(
+        self, arguments: Arguments, args: tuple, kwargs: dict[str, Any], variant: Variant | None = None
+    ) -> Any:
         """Run the function, and keep what it does as a recording, if that is possible."""
         key = arguments.key
         reach = Reach([(self.counts.name, self.function), *(("an argument", value) for value in arguments.objects)])

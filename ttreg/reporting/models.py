@@ -133,6 +133,24 @@ class TracePart(BaseModel):
     )
 
 
+class RecordedRow(BaseModel):
+    """A function that was recorded: how many recordings and branches, replays, comparisons, and steps replayed.
+
+    `eager` are the calls that ran as the function itself does, `misses` the recordings that did not hold, and `refused`
+    the signatures that are not recorded, each by the reason.
+    """
+
+    name: str
+    recordings: int = 0
+    paths: int = 0
+    replays: int = 0
+    checks: int = 0
+    steps: int = 0
+    eager: dict[str, int] = {}
+    misses: dict[str, int] = {}
+    refused: dict[str, int] = {}
+
+
 class Report(BaseModel):
     """What ran on the device, what fell back to the host, and why."""
 
@@ -146,6 +164,7 @@ class Report(BaseModel):
     device_calls: dict[str, int] | None = None
     programs: ProgramCounts | None = None
     cost: Cost | None = None
+    recorded: list[RecordedRow] = Field(default=[], exclude_if=lambda rows: not rows)  # functions, if there are any
     trace: TracePart | None = Field(
         default=None, exclude_if=lambda part: part is None
     )  # only where `trace` was asked for

@@ -9,7 +9,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ..conditions import Never, Refusal
-from .models import OpRow, Report
+from .models import OpRow, RecordedRow, Report
 from .work import Cost, DeviceWork, ProgramCounts, ProgramRow
 
 _SHOWN = 20  # rows of a printed table
@@ -37,6 +37,7 @@ def summary(report: Report) -> Text:
         f"conversions on the device: {moved.dtype_conversions} of dtype, {moved.layout_conversions} of layout"
         f"{room}{traced}"
         f"{cost_lines(report.cost, report.programs, report.device_calls)}"
+        f"{recorded_lines(report.recorded)}"
     )
 
 
@@ -61,6 +62,19 @@ def cost_lines(cost: Cost | None, programs: ProgramCounts | None, calls: dict[st
         f"device time: at least {duration(total.bound_seconds)} on {cost.board}, a bound (bytes over DRAM bandwidth, "
         "products over the\nmatrix unit's peak) and not a prediction"
     )
+
+
+def recorded_lines(rows: list[RecordedRow]) -> str:
+    """What became of recorded functions, in a line for each, with a line for each reason against."""
+    lines = []
+    for row in rows:
+        lines.append(
+            f"recorded {row.name}: {row.recordings} recordings with {row.paths} paths, {row.replays} replays of "
+            f"{row.steps} steps, {row.checks} compared with the function"
+        )
+        for what, reasons in (("not recorded", row.refused), ("did not hold", row.misses), ("ran as it is", row.eager)):
+            lines += [f"  {what}, {count} times: {reason}" for reason, count in list(reasons.items())[:_MAKERS]]
+    return "".join(f"\n{line}" for line in lines)
 
 
 def duration(seconds: float) -> str:

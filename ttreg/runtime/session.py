@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -59,9 +60,7 @@ class Session(Values):
     """What `with ttreg.device_mode() as session:` gives; `report()` tells what ran where and why."""
 
     checker: Checker | None = None
-
-    # Makes what `record` gives. Whoever opens sessions sets it: recordings are made in blocks.
-    recorded: ClassVar[Callable[..., Any]]
+    recorded: ClassVar[Callable[..., Any]]  # makes what `record` gives; whoever opens sessions sets it
 
     def __init__(self, settings: Settings, device: Device, sees_all_writes: bool = True):
         super().__init__(settings, device, sees_all_writes)
@@ -69,6 +68,7 @@ class Session(Values):
         self.sizes, self.varies = Sizes(settings.buckets), False
         self._cells = Cells()
         self._uploaded_bytes = -1, 0  # after so many changes of the uploads
+        self.counts_of_recorded = deque[Any](maxlen=256)
         self.closed = self.inherited = False  # whether the session belongs to the process that this one was forked from
         tell(self)
 
@@ -105,14 +105,14 @@ class Session(Values):
                 of_ops, besides, transfers.uploads + transfers.weight_uploads, transfers.downloads
             ),
             programs=program_counts(made.new_programs, made.programs.estimated),
+            recorded=[counts.row() for counts in self.counts_of_recorded],
             cost=cost_of(of_ops, besides, arch, made.peak, made.peak_at),
         )
 
     def record(self, function: Callable[..., Any], *, check_every: int | None = None) -> Any:
         """A function that does what the given one does, recorded at its first call and replayed at the next ones.
 
-        The first replay of each recording is compared with the function itself; with `check_every`, so is every n-th.
-        """
+        The first replay is compared with the function itself; with `check_every`, every n-th is too."""
         return type(self).recorded(self, function, check_every=check_every)
 
     def new_tensor(self, meta: Meta, value: Any) -> torch.Tensor:

@@ -217,16 +217,6 @@ def with_reductions(samples):
 
 
 @lower(
-    aten.scatter.reduce,
-    samples=with_reductions(scattered_tensors),
-    takes={"self": FLOATS, "index": IN_PLACES, "src": FLOATS},
-    when=[*SOURCES, REDUCED],
-)
-def scatter_reduced(tt, self, dim, index, src, reduce):
-    return written(tt, self, dim, index, src, reduce)
-
-
-@lower(
     aten.scatter.value_reduce,
     samples=with_reductions(scattered_numbers),
     takes={"self": FLOATS, "index": IN_PLACES},

@@ -58,8 +58,8 @@ def decoding() -> Case:
     model = GPT2LMHeadModel(GPT2Config(n_layer=4)).eval()
     cache = StaticCache(config=model.config, max_cache_len=TOKENS)
 
-    def decode(token: torch.Tensor) -> int:
-        return int(model(token, past_key_values=cache, use_cache=True).logits[0, -1].argmax())
+    def decode(token: torch.Tensor) -> torch.Tensor:
+        return model(token, past_key_values=cache, use_cache=True).logits[0, -1].argmax()
 
     return Case(decode, lambda: (torch.randint(0, 50000, (1, 1)),), int, calls=TOKENS, begin=cache.reset)
 

@@ -70,6 +70,13 @@ def test_decoding_counts_the_programs_of_each_token():
     assert sum(found["calls"].values()) == sum(found["steps"][1:]) == 2 * found["per_token"]
 
 
+def test_replay_measures_a_recorded_function():
+    [found] = json.loads(printed("replay", "--json").splitlines()[-1])["programs"].values()
+    assert found["replays"] > 2, found["reasons"]
+    assert found["ttnn_calls"] > 50
+    assert min(found["ratios"].values()) > 0
+
+
 def test_handwritten_measures_both_ways():
     figures = json.loads(printed("handwritten", "--json").splitlines()[-1])
     for dtype, found in figures["models"]["Llama, 32 tokens"].items():

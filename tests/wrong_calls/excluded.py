@@ -51,6 +51,11 @@ EXCLUDED = (
     Excluded("_scaled_dot_product_flash_attention_for_cpu_backward", "key", ("of 100",), ITS_OWN),
     Excluded("_scaled_dot_product_flash_attention_for_cpu_backward", "logsumexp", ("*",), ITS_OWN),
     Excluded("_adaptive_avg_pool?d_backward", "*", SHAPES, UNCHECKED),
+    Excluded("avg_pool3d_backward", "*", SHAPES, UNCHECKED),
+    *(
+        Excluded("avg_pool3d_backward", name, ("*",), UNCHECKED)
+        for name in ("kernel_size", "stride", "padding", "ceil_mode")
+    ),
     Excluded("segment_reduce", "data", SHAPES, UNCHECKED),
     Excluded("segment_reduce", "lengths", (*SHAPES, *VALUES), UNCHECKED),
     Excluded("segment_reduce", "offsets", (*SHAPES, *VALUES), UNCHECKED),

@@ -8,6 +8,7 @@ import torch
 
 from ..conditions import FLOATS, Check, SameDtype
 from ..images import Image, unfolded
+from ..on_demand import on_device
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import ChannelsLast, Weight
@@ -55,6 +56,8 @@ def accepted():
     grad, image, weight, _, *settings = gradients((1, 3, 6, 6), 2, (3, 3), mask=[True, True, False]).args
     yield Sample(grad, image, weight, [0], *settings)  # as it is traced for a convolution without a bias
     yield gradients((1, 3, 32, 32), 8, (16, 16), stride=16)
+    yield gradients((2, 3, 35, 33), 8, (4, 2), stride=[4, 2], dtype=torch.bfloat16)
+    yield gradients((2, 3, 11), 4, (3,), stride=3)
     yield gradients((2, 4, 6, 6), 8, (2, 3), groups=4, padding=[0, 1], mask=[False, True, True])
     yield gradients((3, 8, 5, 6), 8, (3, 3), stride=2, padding=1, out_padding=1, groups=8)
     yield gradients((3, 2, 50), 4, (40,), padding=20)
@@ -176,22 +179,44 @@ def as_rows(tt, x, one):
 
 def of_image(tt, grad, image, weight, one, stride, padding, dilation, transposed, groups):
     """The gradient of the image: the gradient goes back through the same kernel."""
-    kernel = to_kernel(tt, weight, one, not transposed, groups)
     n, rows, columns, channels = shape_of(grad)
     grads, (height, width) = Image(grad, (n, channels, rows, columns), folded=False), shape_of(image)[1:3]
+    sizes = [1] * (1 if one is not None else 0) + list(weight.shape)[2:]
+    if not transposed and groups == 1 and stride == sizes and dilation == [1, 1] and not any(padding):
+        return of_patches(tt, grad, weight, sizes, height, width)
+    kernel = to_kernel(tt, weight, one, not transposed, groups)
     if transposed:
         found = conv2d(tt, grads, kernel, None, stride, [(p, p) for p in padding], dilation, groups)
         if found.shape[2:] == (height, width):
             return found
         value = cut(tt, as_shape(tt, found.value, unfolded(found.shape)), 1, 0, height)
         return Image(cut(tt, value, 2, 0, width), (*found.shape[:2], height, width), folded=False)
-    sizes = list(kernel.shape)[2:]
     reached = [
         (n - 1) * s - 2 * p + d * (k - 1) + 1
         for n, s, p, d, k in zip((rows, columns), stride, padding, dilation, sizes, strict=True)
     ]
     missing = [size - found for size, found in zip((height, width), reached, strict=True)]
     return conv_transpose2d(tt, grads, kernel, None, stride, padding, dilation, missing, groups)
+
+
+def of_patches(tt, grad, weight, sizes, height, width):
+    """The gradient of an image that was cut into patches: each place of the gradient gives one of them."""
+    (n, rows, columns, outs), channels = shape_of(grad), weight.shape[1]
+    high, wide = sizes
+
+    def patches_by_channel():
+        kernel = tt.permute(tt.reshape(on_device(weight), [outs, channels, high * wide]), [0, 2, 1])
+        return tt.to_layout(tt.reshape(kernel, [outs, high * wide * channels]), tt.TILE_LAYOUT)
+
+    kernel = tt.prepared(weight, "a patch for each channel", patches_by_channel)
+    grads = as_shape(tt, grad, [n * rows * columns, outs])
+    made = tt.matmul(grads, kernel, compute_kernel_config=accurate(tt), dtype=grad.dtype)
+    made = tt.reshape(tt.to_layout(made, tt.ROW_MAJOR_LAYOUT), [n * rows, columns, high, wide * channels])
+    made = tt.reshape(tt.permute(made, [0, 2, 1, 3]), [n, rows * high, columns * wide, channels])
+    behind = [(0, 0), (0, height - rows * high), (0, width - columns * wide), (0, 0)]
+    made = tt.pad(made, behind, 0) if any(more for _, more in behind) else made
+    value = tt.to_layout(tt.reshape(made, [1, 1, n * height * width, channels]), tt.TILE_LAYOUT)
+    return Image(value, (n, channels, height, width))
 
 
 def of_kernel(tt, moved, fixed, sizes, stride, padding, dilation, groups):

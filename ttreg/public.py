@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .blocks.mode import device_mode
+from .blocks.recorded import record, recorded
 from .errors import (
     AccuracyError,
     DeviceError,
@@ -63,4 +64,6 @@ __all__ = [
     "decomposed",
     "device_mode",
     "lower",
+    "record",
+    "recorded",
 ]

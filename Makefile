@@ -50,6 +50,7 @@ soak: setup ## run programs that go on for thousands of steps, and see that the 
 bench: setup ## measure what ttreg adds to ttnn's host time, op by op and in whole models (ten minutes)
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/models.py
+	$(BIN)/python benchmarks/replay.py
 	$(BIN)/python benchmarks/handwritten.py
 	$(BIN)/python benchmarks/decoding.py
 
@@ -57,6 +58,7 @@ performance: setup ## measure all of that, and every op, and bring docs/performa
 	$(BIN)/python benchmarks/overhead.py --json > benchmarks/results/overhead.json.new
 	$(BIN)/python benchmarks/parts.py --json > benchmarks/results/parts.json.new
 	$(BIN)/python benchmarks/models.py --json > benchmarks/results/models.json.new
+	$(BIN)/python benchmarks/replay.py --json > benchmarks/results/replay.json.new
 	$(BIN)/python benchmarks/handwritten.py --json > benchmarks/results/handwritten.json.new
 	$(BIN)/python benchmarks/decoding.py --json > benchmarks/results/decoding.json.new
 	$(BIN)/python benchmarks/exact.py --json > benchmarks/results/exact.json.new

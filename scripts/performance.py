@@ -42,6 +42,7 @@ def page(text: str) -> str:
         "overhead": overhead,
         "parts": parts,
         "models": models,
+        "replay": replay,
         "handwritten": handwritten,
         "decoding": decoding,
         "exact": exact,
@@ -125,6 +126,19 @@ def models(figures: dict[str, Any]) -> Iterator[str]:
             f"{model['most_dram_bytes'] / 2**20:.0f}",
             f"{model['most_resident_bytes'] / 2**20:.0f}",
         )
+
+
+def replay(figures: dict[str, Any]) -> Iterator[str]:
+    """The table of benchmarks/replay.py."""
+    programs, ratios = figures["programs"], list(figures["median"])
+    ways = list(next(iter(programs.values()))["milliseconds"])
+    yield f"{machine(figures)}; medians of {figures['rounds']} samples, in ms a call.\n"
+    yield row("program", "ttnn calls", *ways, *ratios)
+    yield row(*["---"] * (len(ways) + len(ratios) + 2))
+    for name, found in programs.items():
+        times = [f"{found['milliseconds'][way]:.1f}" for way in ways]
+        yield row(name, found["ttnn_calls"], *times, *(f"{found['ratios'][ratio]:.2f}" for ratio in ratios))
+    yield row("median", "", *[""] * len(ways), *(f"{figures['median'][ratio]:.2f}" for ratio in ratios))
 
 
 def handwritten(figures: dict[str, Any]) -> Iterator[str]:

@@ -39,7 +39,7 @@ def _never_symbolic(monkeypatch):
             assert not isinstance(leaf, (torch.Tensor, torch.SymInt, torch.SymFloat, torch.SymBool)), plan.op
         return run(tt, carriers, plan, arguments)
 
-    monkeypatch.setattr("ttreg.runtime.values.run_lowering", checked)
+    monkeypatch.setattr("ttreg.runtime.session.run_lowering", checked)
 
 
 def compiled(function, **keywords):

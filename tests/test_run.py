@@ -86,9 +86,9 @@ def test_a_script_ends_as_under_python_and_its_report_is_on_stderr(folder, mode)
     assert done.returncode == plain.returncode
     assert all(line in done.stderr.splitlines() for line in plain.stderr.splitlines())
     assert done.stderr.count("File ") == plain.stderr.count("File ")
-    assert "aten.mm.default" in done.stderr
+    assert "aten.matmul.default" in done.stderr
     report = Report.model_validate_json((folder / "report.json").read_text())
-    assert "aten.mm.default" in {row.op for row in report.ops if row.placement == "device"}
+    assert "aten.matmul.default" in {row.op for row in report.ops if row.placement == "device"}
 
 
 def test_a_module_ends_as_under_python(folder):
@@ -118,7 +118,7 @@ def in_process(folder, monkeypatch):
 def test_exit_codes(in_process, mode, code):
     done = in_process("program.py", mode)
     assert done.exit_code == code
-    assert "aten.mm.default" in done.stderr
+    assert "aten.matmul.default" in done.stderr
 
 
 def test_a_script_that_does_not_compile(in_process):
@@ -152,7 +152,7 @@ def test_a_trace_is_written_also_of_a_program_that_fails(in_process, folder):
     done = in_process("--trace", "t.json", "--report", "traced.json", "program.py", "wrong shapes")
     assert done.exit_code == 1
     ran = [event["name"] for event in json.loads((folder / "t.json").read_text()) if event.get("cat") == "device"]
-    assert "aten.mm.default" in ran
+    assert "aten.matmul.default" in ran
     trace = Report.model_validate_json((folder / "traced.json").read_text()).trace
     assert (trace.file, trace.process) == (str(folder / "t.json"), 1)
 

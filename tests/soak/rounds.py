@@ -61,7 +61,8 @@ def held(session: ttreg.Session) -> Held:
         if type(tensor) in (torch.Tensor, nn.Parameter) and tensor.layout is torch.strided:
             storage = tensor.untyped_storage()
             storages[storage._cdata] = storage.nbytes()
-    known = sum(value.data.nbytes for value in values.values())
+    # In place of a weight that comes on demand there is a token; what is made of it counts among the device's.
+    known = sum(value.data.nbytes for value in values.values() if type(value) is not object)
     return Held(known, sum(o.data.nbytes for o in on_device), sum(storages.values()), len(objects))
 
 

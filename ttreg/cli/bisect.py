@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, redirect_stdout
 from inspect import Parameter
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from .keywords import given, keywords, option, take
 from .shared import (
+    WIDTH,
     Command,
     Json,
     answer,
@@ -116,7 +118,8 @@ def _show(made: Bisection, rows: int) -> None:
     typer.echo(f"{len(made.calls)} call{'s' * (len(made.calls) != 1)} compared{ends}")
     if passing:
         first = passing[0]
-        typer.secho(f"the error passes {made.budget:g} after call {first.number}, {first.op}{_at(first)}", fg="red")
+        said = f"the error passes {made.budget:g} after call {first.number}, {first.op}{_at(first)}"
+        typer.secho(_in_lines(said), fg="red")
     else:
         most = max((row for row in made.calls if row.error), key=lambda row: row.error or 0.0, default=None)
         where = f"; it is largest after call {most.number}: {most.error:.1e}" if most is not None else ""
@@ -152,7 +155,7 @@ def _show_partings(found: Sequence[Parting], rows: int) -> None:
     for one in found[:rows]:
         values = f": {one.device} on the device, {one.reference} in the reference" if one.device else ""
         times = f" ({one.count} times)" if one.count > 1 else ""
-        typer.echo(f"  {one.what}{values}{_at(one)}{times}")
+        typer.echo(_in_lines(f"  {one.what}{values}{_at(one)}{times}"))
     if len(found) > rows > 0:
         typer.echo(f"  and {len(found) - rows} more, which --json has")
 
@@ -197,6 +200,11 @@ def _place(row: CallRow) -> str:
     line = line if len(line) <= _LINE else f"…/{line.rpartition('/')[2]}"
     first = " in ".join(text for text in (line, row.module) if text)
     return f"{first}\n{code}" if code else first
+
+
+def _in_lines(text: str) -> str:
+    """The sentence in lines as long as a piped table's, broken between words alone."""
+    return "\n".join(wrap(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
 
 
 def _at(row: CallRow | Parting) -> str:

@@ -74,6 +74,14 @@ def attention_by_hand(x):
     return scores.softmax(-1) @ x
 
 
+def product_under_a_leading_one(x):
+    """A product of rows that were a batch of one, and what follows in either shape, also in place and of a part."""
+    x = x.tanh()
+    made = MLP[0](x.view(-1, 16))
+    parts = made.view(1, -1, 32).exp(), made[:, 3:9].sum(1), made.sum(0), made[-1] * 2
+    return torch.cat([part.flatten() for part in (*parts, made.mul_(2).flip(0), made.T.contiguous())])
+
+
 def seeded(module):
     torch.manual_seed(0)
     return module().eval()
@@ -108,6 +116,10 @@ PROGRAMS = {
     "texts seen up to each token": (lambda: Encoder(causal=True), sentences),
     "batches of images": (Residual, lambda: batches(3, 8, 8)),
     "rotary embeddings": (Rotated, lambda: [(torch.randn(1, n, 32),) for n in LENGTHS]),
+    "a product under a leading one": (
+        lambda: product_under_a_leading_one,
+        lambda: [(torch.randn(1, n, 16),) for n in LENGTHS],
+    ),
     "attention by hand": (lambda: attention_by_hand, lambda: [(torch.randn(1, n, 16),) for n in LENGTHS]),
 }
 

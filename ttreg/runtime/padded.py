@@ -11,6 +11,7 @@ import torch
 
 from ..devices.base import Value
 from ..memory.cell import Cell
+from ..memory.in_longer import whole_of
 from ..memory.longer import first_of
 from ..memory.tensor import DeviceTensor, metadata_of
 from ..meta import CPU, Meta, meta_of
@@ -72,7 +73,7 @@ def part_of(session: Session, longer: Any, meta: Meta) -> torch.Tensor:
             own = torch.empty_strided(meta.shape, meta.stride, dtype=meta.dtype, device=CPU)
             return own.copy_(first.on_storage(session.read(longer).untyped_storage()))
     part: Any = session.new_tensor(meta, _nothing)
-    _begin(session, part._cell, cell, first)
+    _begin(session, part._cell, longer, first)
     return part
 
 
@@ -84,7 +85,7 @@ def become_part_of(session: Session, target: DeviceTensor, longer: Any) -> bool:
             return False
         cell.device_write(meta, None)
         cell.values = {}
-        _begin(session, cell, longer._cell, first_of(longer._meta, meta.shape))
+        _begin(session, cell, longer, first_of(longer._meta, meta.shape))
         target._view = None
         return True
 
@@ -94,9 +95,15 @@ def _nothing() -> Value:
 
 
 def _begin(session: Session, cell: Any, longer: Any, first: Meta) -> None:
-    """Let the cell be the beginning of a longer one, which no tensor of the program's is over."""
-    hidden = Cell(session, longer.root, None)  # as it is not among the session's, its end brings no data to the host
-    hidden.__dict__.update(longer.__dict__)
+    """Let the cell be the beginning of a longer tensor's, which no tensor of the program's is over."""
+    held = longer._cell
+    hidden = Cell(session, held.root, None)  # as it is not among the session's, its end brings no data to the host
+    hidden.__dict__.update(held.__dict__)
+    if (
+        whole_of(hidden) is not longer._meta
+    ):  # the result is its argument in another shape, and dimensions have to match
+        shaped = Cell(session, longer._meta, None)
+        shaped.lazy, hidden = partial(_cut, session, hidden, longer._meta), shaped
     cell.longer, cell.lazy = hidden, partial(_cut, session, hidden, first)
 
 

@@ -148,11 +148,18 @@ def is_composite(op: OpOverload) -> bool:
 
 
 @cache
+def has_cpu_kernel(op: OpOverload) -> bool:
+    """Whether PyTorch has a kernel of the op for CPUs. A few composite ops have one too, which rounds otherwise."""
+    return has_kernel_for(op.name(), "CPU")
+
+
+@cache
 def has_parts(op: OpOverload) -> bool:
     """Whether the op's kernel, one for all devices, calls other ops through PyTorch, although it is no composite."""
     kernels = "CompositeExplicitAutograd", "CompositeExplicitAutogradNonFunctional"
-    of_cpu = has_kernel_for(op.name(), "CPU")  # then that kernel runs, which most such ops have
-    return not of_cpu and any(has_kernel_for(op.name(), kernel) for kernel in kernels)
+    if has_cpu_kernel(op):  # which runs then; most such ops have one
+        return False
+    return any(has_kernel_for(op.name(), kernel) for kernel in kernels)
 
 
 @cache

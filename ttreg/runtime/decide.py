@@ -25,6 +25,7 @@ from ..refusal import (
 from ..registry import Entry, registry
 from ..schema import (
     functional_form,
+    has_cpu_kernel,
     has_parts,
     is_composite,
     is_elementwise,
@@ -64,7 +65,7 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
         plan.placement = "device" if _worth_uploading(asked, plan) else "local"
     elif entry is not None and _replaced(entry, plan.refusal):
         plan.placement = "host" if plan.refusal in (NO_DECOMPOSITION, NO_META, DATA_DEPENDENT) else "decomposed"
-    elif is_composite(op) and (entry is None or entry.kind == "device"):
+    elif is_composite(op) and (entry is None or (entry.kind == "device" and not has_cpu_kernel(op))):
         plan.placement = "decomposed"
     return plan
 

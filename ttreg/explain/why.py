@@ -18,7 +18,7 @@ from ..memory.tensor import DeviceTensor, metadata_of
 from ..meta import Meta, intern, meta_of
 from ..notation import ArgumentsError, write_call
 from ..plan import Plan
-from ..pytorch_private import OpOverload, OpOverloadPacket, TorchDispatchMode, tree_map_only
+from ..pytorch_private import OpOverload, OpOverloadPacket, TorchDispatchMode, below_autograd, tree_map_only
 from ..refusal import NO_META
 from ..runtime.decide import decide
 from ..runtime.session import Session
@@ -83,7 +83,8 @@ class Oracle:
                 op(*args, **kwargs)
         except _Arrived as call:
             arguments = bind_arguments(call.op, call.positional, call.keywords)
-            plan = decide(self._session, call.op, call.positional, call.keywords)
+            with below_autograd():  # as a mode decides: autograd itself refuses some calls that a kernel takes
+                plan = decide(self._session, call.op, call.positional, call.keywords)
             return plan, tree_map_only(torch.Tensor, metadata_of, arguments)
         except Exception as error:  # of whatever type PyTorch chooses
             raise ArgumentsError(_of_parser(error)) from None

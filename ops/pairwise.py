@@ -97,17 +97,19 @@ def extremes():
     yield from odd_pairs()
 
 
-def lower_extreme(op, name):
-    @lower(op, samples=extremes, takes=together(PAIR, NUMBERS), outputs=first_strides)
+def lower_extreme(op, name, beside, strictly):
+    @lower(op, samples=extremes, takes=together(PAIR, NUMBERS), outputs=first_strides, chip=DENORMALS_ARE_ZERO)
     def extreme(tt, self, other):
-        made = getattr(tt, name)(self, other)
         if self.dtype == tt.int32:
-            return made
-        return tt.where(tt.isnan(self), other, tt.where(tt.isnan(other), self, made))
+            return getattr(tt, name)(self, other)
+        # Of two zeros CPU takes the first one, whatever its sign, but the second one in bfloat16.
+        compare = strictly if self.dtype == tt.bfloat16 else beside
+        takes_first = tt.logical_or(getattr(tt, compare)(self, other), tt.isnan(other))
+        return tt.where(takes_first, self, other)
 
 
-lower_extreme(aten.fmax.default, "maximum")
-lower_extreme(aten.fmin.default, "minimum")
+lower_extreme(aten.fmax.default, "maximum", "ge", "gt")
+lower_extreme(aten.fmin.default, "minimum", "le", "lt")
 
 
 def sums_of_powers():

@@ -110,7 +110,7 @@ def written(tt, self, dim, index, values, how="replace"):
         values = permuted(tt, as_shape(tt, values, shape_of(values) or [1]), order)
         given = matrix(tt, first(tt, values, [*lead, count]), rows, count)
         beyond = how == "replace"  # a place for the elements that others replace
-        covered = tt.pad(covered, [*[(0, 0)] * len(lead), (0, 1)], 0) if beyond else covered
+        covered = tt.pad(as_shape(tt, covered, [rows, size]), [(0, 0), (0, 1)], 0) if beyond else covered
         covered = matrix(tt, covered, rows, size + beyond)
     if how == "add":
         made = tt.scatter_add(covered, 1, index, given)

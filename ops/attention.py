@@ -61,6 +61,9 @@ def refused():
     yield Sample(*heads(torch.float64))
     query, key, value = heads()
     yield Sample(query, key.bfloat16(), value.bfloat16())
+    yield Sample(query[0], key, value)
+    yield Sample(query, key[..., None], value)
+    yield Sample(query, key, value[0])
     yield Sample(query, key[:1], value[:1])
     yield Sample(query, key, value, attn_mask=mask(5, 7, dtype=torch.bfloat16))
     yield Sample(query, key, value, attn_mask=mask(4, 5, 7))
@@ -92,6 +95,7 @@ def odd_mask(call: Call) -> str | None:
 
 WHEN = [
     SameDtype(("query", "key", "value")),
+    *(Rank(name, (4,), because="PyTorch takes no others") for name in ("query", "key", "value")),
     Rank("attn_mask", (2, 4), because="PyTorch takes no others"),
     ProgramCheck("attn_mask in float32 or the dtype of query", odd_mask, because="PyTorch takes no others"),
     Is("dropout_p", 0.0, because="random numbers come from the host's generator"),

@@ -23,7 +23,7 @@ from .session import Session
 def spare(own: int, size: int, rank: int) -> torch.Tensor:
     """Whether each place of the first of `rank` dimensions is behind the tensor's own."""
     with without_modes():
-        return (torch.arange(size, device=CPU) >= own).view(size, *[1] * (rank - 1))
+        return (torch.arange(size, dtype=torch.int64, device=CPU) >= own).view(size, *[1] * (rank - 1))
 
 
 @lru_cache(maxsize=1 << 10)

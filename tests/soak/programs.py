@@ -18,7 +18,7 @@ from ttreg.ops.vocabulary import kept as kept_values
 import ttreg
 from ttreg.costs import programs, recorder
 from ttreg.memory import cells, uploads
-from ttreg.runtime import ledger
+from ttreg.runtime import ledger, sizes
 
 OPTIONS: dict[str, Any] = {"device": "emulated", "min_upload_numel": 0}
 
@@ -33,6 +33,7 @@ BOUNDS = (
     (recorder, "_MOST_UNITS", 64),
     (programs, "_MOST", 16),
     (ledger, "_KEPT_TALLIES", 16),
+    (sizes, "_MOST_KINDS", 48),
 )
 
 Step = Callable[["State", int], Any]

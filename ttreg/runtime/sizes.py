@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from itertools import chain
 from typing import Any
@@ -14,8 +15,8 @@ from ..room import bucket
 # Tensors of so many sizes are taken as they are. If there are more, programs that fit several sizes are worth it.
 _AS_THEY_ARE = 2
 
-# So many kinds of calls are watched. Beyond them, calls of new kinds run as they are.
-_MOST_KINDS = 1 << 14
+# So many kinds of calls are watched, those that were decided last: a number that changes makes a kind of each call.
+_MOST_KINDS = 1 << 12
 
 
 def padded_size(size: int, in_tiles: bool, step: int) -> int:
@@ -34,7 +35,7 @@ class Sizes:
 
     def __init__(self, step: int | str):
         self._step = step if isinstance(step, int) else 0
-        self._met: dict[Hashable, dict[Any, set[int]]] = {}
+        self._met: OrderedDict[Hashable, dict[Any, set[int]]] = OrderedDict()
 
     def starts(self, call: Call, labels: Labels, may_start: Mapping[str, bool]) -> dict[Any, int]:
         """To how many places the call's dimensions are padded, by label: those that have been met in many sizes.
@@ -51,9 +52,9 @@ class Sizes:
             if label in own
         }
         key = _kind(call, labels)
-        if key not in self._met and len(self._met) >= _MOST_KINDS:
-            return {}
-        met = self._met.setdefault(key, {})
+        met = self._met[key] = self._met.pop(key, {})
+        while len(self._met) > _MOST_KINDS:
+            self._met.popitem(last=False)
         found = {}
         for label, size in counted.items():
             sizes = met.setdefault(label, set())

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from . import others, views, writes  # noqa: F401  they register their steps
+from .programs import SEED, SETTINGS, steps
 from .run import STEPS, Run, Step
 
-SEED = int(os.environ.get("ALIASING_SEED", "0"))
 IN_EACH = 500
 RUNS = 40  # of 500 programs: 20,000 in `make aliasing`
 SAMPLE = 800  # in `make test`
@@ -30,22 +29,9 @@ OFTEN = (
     "convolve",
 )
 NAMES = [*STEPS, *OFTEN]
-STEP = st.builds(
-    Step,
-    st.sampled_from(NAMES),
-    st.integers(0, 7),
-    st.integers(0, 7),
-    st.integers(0, 59),
-    st.integers(0, 59),
-)
+STEP = steps(NAMES)
 INSIDE = Step("enter_device", 0, 0, 1, 0)
 PROGRAMS = st.one_of(st.lists(STEP, max_size=8), st.lists(STEP, min_size=10, max_size=24)).map(lambda p: [INSIDE, *p])
-SETTINGS = settings(
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.generate, Phase.shrink),
-)
 
 
 def check(program: list[Step]) -> None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 import ttreg
 
 from . import others, views, writes  # noqa: F401  they register their steps
 from .others import values
+from .programs import SEED, SETTINGS, steps
 from .run import STEPS, Run, Step
 
-SEED = int(os.environ.get("ALIASING_SEED", "0"))
 IN_EACH, RUNS, SAMPLE = 100, 20, 60  # 2,000 programs in `make recordings`, the sample in `make test`
 CALLS = 5
 
@@ -36,16 +34,9 @@ OFTEN = (
 )
 BLOCKS = ("enter_device", "enter_thread", "enter_grad_mode", "leave")
 
-
-def bodies(names: Iterable[str]) -> st.SearchStrategy[list[Step]]:
-    """Lists of steps of these names."""
-    places, numbers = st.integers(0, 7), st.integers(0, 59)
-    step = st.builds(Step, st.sampled_from(list(names)), places, places, numbers, numbers)
-    return st.lists(step, min_size=1, max_size=10)
-
-
 # Some steps, such as sharing memory with NumPy, keep a function from being recorded: half of the functions have none.
-BODY = bodies(OFTEN) | bodies(name for name in STEPS if name not in BLOCKS)
+STEPS_OF = (steps(OFTEN), steps(name for name in STEPS if name not in BLOCKS))
+BODY = st.one_of(*(st.lists(step, min_size=1, max_size=10) for step in STEPS_OF))
 BETWEEN = (
     "nothing",
     "other values",
@@ -59,12 +50,6 @@ BETWEEN = (
 )
 TIMES = st.lists(
     st.tuples(st.sampled_from((*BETWEEN, *BETWEEN[:3] * 4)), st.integers(0, 7)), min_size=CALLS, max_size=CALLS
-)
-SETTINGS = settings(
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.generate, Phase.shrink),
 )
 
 

@@ -41,6 +41,13 @@ def test_what_a_shape_takes(shape, dtype, in_tiles, in_rows):
     assert (tiled(shape, dtype), row_major(shape, dtype)) == (in_tiles, in_rows)
 
 
+def gradients_of_convolution(outs, channels, size):
+    """The gradients of a kernel of one place, which tiles pad a thousandfold unless it is held as an image."""
+    grad, image, kernel = meta(1, outs, size, size), meta(1, channels, size, size), meta(outs, channels, 1, 1)
+    settings = [1, 1], [0, 0], [1, 1], False, [0, 0], 1
+    return aten.convolution_backward.default, grad, image, kernel, [0], *settings, [True, True, False]
+
+
 @pytest.mark.parametrize(
     ("call", "named"),
     [
@@ -53,6 +60,8 @@ def test_what_a_shape_takes(shape, dtype, in_tiles, in_rows):
         ((aten.unsqueeze.default, meta(1, 16, 1024, 1024), -1), None),
         ((aten.exp.default, meta(16384, 1024)), None),
         ((aten.exp.default, meta(200000, 3)), None),
+        (gradients_of_convolution(2048, 1024, 4), None),
+        (gradients_of_convolution(64, 64, 5000), "[1, 5000, 5000, 64] in ttnn.reshape, which padded to tiles"),
     ],
 )
 def test_a_call_that_tiles_make_too_large_says_what_it_takes(call, named):

@@ -93,6 +93,19 @@ def test_draws_and_fills_and_writes_to_the_hosts_memory_count_as_nothing_to_win(
     assert session.report().totals.host_float == 1
 
 
+def test_calls_on_tensors_without_elements_count_as_nothing_to_win():
+    def corners():
+        boxes = X[torch.zeros(0, dtype=torch.int64)]
+        return boxes[:, 0::2] * boxes[:, 1::2], boxes[:, 0::40] / 2.0  # strides that PyTorch's kernel is asked for
+
+    with ttreg.device_mode(device="emulated", on_fallback="raise") as session:
+        found = corners()
+    assert [(f.shape, f.stride()) for f in found] == [(c.shape, c.stride()) for c in corners()]
+    totals = session.report().totals
+    assert totals.host > 3
+    assert totals.host_float == 0
+
+
 def test_building_a_model_is_no_fallback_to_complain_of():
     with ttreg.device_mode(device="emulated", on_fallback="raise"):
         layer = torch.nn.Linear(40, 40)

@@ -12,7 +12,7 @@ from .costs.work import Work
 from .meta import Meta
 from .placement import Placement
 from .pytorch_private import OpOverload
-from .refusal import HOST_MEMORY, Refusal
+from .refusal import EMPTY, HOST_MEMORY, Refusal
 from .registry import Entry
 from .room import InRoom
 from .specs import PLAIN, Arrival
@@ -104,7 +104,7 @@ class Plan:
     view_form: OpOverload | None = None
     # How many bytes the storage must have for the outputs of a view to lie in it.
     view_end: int = 0
-    # The op reads a floating-point tensor.
+    # The op reads a floating-point tensor that has elements.
     floating: bool = False
     # The op reads or returns a floating-point dtype that ttnn lacks.
     no_dtype: bool = False
@@ -134,10 +134,12 @@ class Plan:
     def host_float(self) -> bool:
         """Whether this is a floating-point fallback that a better registry could avoid.
 
-        What is copied into a tensor of the host is downloaded, whatever the registry has.
+        What is copied into a tensor of the host is downloaded, whatever the registry has. A result without elements is
+        not computed.
         """
         in_host_memory = self.refusal is HOST_MEMORY and (self.plain or self.op is _COPY)
-        return self.floating and self.placement == "host" and not in_host_memory
+        of_nothing = self.refusal is EMPTY and not any(meta.numel for meta in self.outputs)
+        return self.floating and self.placement == "host" and not in_host_memory and not of_nothing
 
     def targets(self, args: tuple, kwargs: dict[str, Any]) -> list[torch.Tensor]:
         """The tensors of a call that the op writes to."""

@@ -76,7 +76,8 @@ def _described(asked: Asked) -> Plan:
     slots = asked.slots()
     constants = {name: value for name, value in asked.bound.items() if name not in {slot.name for slot in slots}}
     metas = [metadata_of(tensor) for slot in slots for tensor in slot.tensors(args, kwargs)]
-    read = [t.dtype for slot in slots if slot.name not in unread_arguments(op) for t in slot.tensors(args, kwargs)]
+    reads = [slot for slot in slots if slot.name not in unread_arguments(op)]
+    read = [tensor.dtype for slot in reads for tensor in slot.tensors(args, kwargs) if tensor.numel()]
     return Plan(
         op,
         "host",

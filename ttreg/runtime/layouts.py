@@ -54,5 +54,6 @@ def _is_alike(operands: list[Meta], outputs: list[Meta]) -> bool:
 
 def ones(meta: Meta) -> torch.Tensor:
     """A tensor of ones on the host with the strides of `meta`."""
-    extent = 1 + sum((size - 1) * stride for size, stride in zip(meta.shape, meta.stride, strict=True))
+    last = sum((size - 1) * stride for size, stride in zip(meta.shape, meta.stride, strict=True))
+    extent = last + 1 if meta.numel else 0
     return torch.ones(extent, dtype=meta.dtype, device=CPU).as_strided(meta.shape, meta.stride)

@@ -38,10 +38,14 @@ def refuse_too_large(session: Session, plan: Plan, args: tuple, kwargs: dict[str
     few = sum(meta.numel for meta in metas) < _FEW_ELEMENTS
     if few and not session.exact:
         return None
-    held = [row_major(m.shape, m.dtype) if slot.arrival.row_major else tiled(m.shape, m.dtype) for slot, m in given]
-    held += [tiled(meta.shape, meta.dtype) for meta in plan.outputs]
-    if not few and too_large(sum(held), sum(meta.nbytes for meta in metas), arch):
-        return refusal_of([str(meta) for meta in metas], held)
+    arrived = [_arrived(slot, meta) for slot, meta in given]
+    held = arrived + [tiled(meta.shape, meta.dtype) for meta in plan.outputs]
+    nbytes = sum(meta.nbytes for meta in metas)
+    refusal = (
+        refusal_of([str(meta) for meta in metas], held) if not few and too_large(sum(held), nbytes, arch) else None
+    )
+    if refusal is not None and not any(slot.arrival.image for slot in plan.slots):
+        return refusal
     rehearsed = (ExactRehearsed if session.exact else Rehearsed)(session.carriers, arch, session.tt.attention)
     try:
         assert plan.entry is not None
@@ -53,10 +57,20 @@ def refuse_too_large(session: Session, plan: Plan, args: tuple, kwargs: dict[str
     except (_TooLarge, TooDear) as found:
         return found.refusal
     except Exception:  # the emulation reads values, or the lowering is at fault: the real run shows that
-        return None
+        return refusal
+    if refusal is not None:  # but what comes of images may be held as an image, which takes fewer tiles
+        held = arrived + [tiled(value.shape, value.data.dtype) for value in _tensors(made)]
+        if too_large(sum(held), nbytes, arch):
+            return refusal
     if session.exact and rehearsed.calls > MOST_CALLS:
         return TOO_MANY_CALLS.with_got(str(rehearsed.calls))
     return None
+
+
+def _arrived(slot: Slot, meta: Meta) -> int:
+    """The bytes that an argument takes as it arrives."""
+    shape = unfolded(meta.shape) if slot.arrival.image else meta.shape
+    return (row_major if slot.arrival.row_major else tiled)(shape, meta.dtype)
 
 
 def refuse_views(session: Session, metas: list[Meta]) -> Refusal | None:
@@ -177,5 +191,7 @@ def _tensors(value: Any) -> Iterator[Value]:
     if isinstance(value, (list, tuple)):
         for item in value:
             yield from _tensors(item)
+    elif isinstance(value, Image):
+        yield value.value
     elif hasattr(value, "twin"):  # an EmulatedTensor
         yield value

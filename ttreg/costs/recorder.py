@@ -179,7 +179,7 @@ class CountedApi:
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._api, name)
-        if isinstance(attribute, ModuleType) or hasattr(type(attribute), "__getattr__"):  # `ttnn.transformer`
+        if isinstance(attribute, ModuleType) or _makes_attributes(type(attribute)):  # `ttnn.transformer`
             attribute = CountedApi(attribute, self._recorder, f"{self._prefix}{name}.")
         elif name != "device" and callable(attribute) and not isinstance(attribute, type):
             attribute = self._counted(name, attribute)
@@ -190,3 +190,8 @@ class CountedApi:
         make = getattr(type(self._api), "counted", None)  # a chip's API notes calls in the frame that it has anyway
         made = make(self._api, name, self._recorder) if make is not None else None
         return made if made is not None else self._recorder.counted(f"{self._prefix}{name}", attribute)
+
+
+def _makes_attributes(kind: type) -> bool:
+    """Whether objects of a type have a `__getattr__`: their own type's, since enumerations have one of CPython 3.10."""
+    return any("__getattr__" in vars(base) for base in kind.__mro__) and not issubclass(kind, type)

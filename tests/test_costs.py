@@ -15,7 +15,7 @@ import ttreg
 from ttreg.costs.boards import BOARDS
 from ttreg.costs.calls import Operand, device_call
 from ttreg.costs.programs import Programs
-from ttreg.costs.recorder import Recorder
+from ttreg.costs.recorder import CountedApi, Recorder
 from ttreg.costs.traffic import stays
 from ttreg.costs.work import Work
 from ttreg.coverage.measure import cover
@@ -424,3 +424,24 @@ def test_the_page_shows_it(device):
     words = page(session.report(), "a report")
     for said in ("ttnn calls", "1 new programs, estimated", "on N150", "matmul(f32[64, 64], f32[64, 64])", __file__):
         assert said in words
+
+
+class Meta310(type):
+    """As CPython 3.10's class of enumerations, which finds their members by `__getattr__`."""
+
+    def __getattr__(cls, name):
+        if name == "HiFi4":
+            return cls()
+        raise AttributeError(name)
+
+
+class Fidelity(metaclass=Meta310):
+    pass
+
+
+def test_enumerations_are_ttnns_own_and_only_calls_are_counted():
+    counted = CountedApi(SimpleNamespace(Fidelity=Fidelity, LAYOUT=Fidelity.HiFi4, relu=abs), Recorder(Programs(), lambda: 0))
+    assert counted.Fidelity is Fidelity
+    assert isinstance(counted.Fidelity.HiFi4, Fidelity)
+    assert isinstance(counted.LAYOUT, Fidelity)
+    assert counted.relu(-1) == 1

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..caches import cache_home
+from ..caches import cache_home, private_folder
 from ..errors import DeviceUnavailableError
 from .null_kernel import stand_in_compiler
 from .runtime_root import RuntimeRoot, drop_damaged_kernels, make_folder
@@ -127,6 +127,7 @@ def _runtime_root(wheel: Wheel) -> RuntimeRoot:
 def _prepare(folder: Path, root: RuntimeRoot, arch: str) -> None:
     if not _PLAIN_PATH.fullmatch(str(folder)):
         raise OSError(errno.EINVAL, "ttnn needs a path without spaces and other marks that a shell acts on")
+    private_folder(folder.parent)
     root.prepare(folder / "root")
     make_folder(folder / arch)
     if not os.access(folder / arch, os.W_OK | os.X_OK):

@@ -88,7 +88,7 @@ def make_folder(path: Path, parents: bool = False) -> None:
     """
     if path.is_symlink() or path.is_file():
         path.unlink(missing_ok=True)
-    path.mkdir(parents=parents, exist_ok=True)
+    path.mkdir(mode=0o700, parents=parents, exist_ok=True)
 
 
 def _link_target(path: Path) -> str | None:
@@ -107,7 +107,7 @@ def _text(path: Path) -> str | None:
 
 def _write_program(text: str, path: Path) -> None:
     path.write_text(text)
-    path.chmod(0o755)
+    path.chmod(0o700)
 
 
 def _replace(path: Path, write: Callable[[Path], None]) -> None:

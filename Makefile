@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; a second call installs nothing.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench performance numerics models aliasing opinfo wrong-calls soak verify lint format
-.PHONY: coverage models-table reliability recordings lock clean
+.PHONY: audit coverage models-table reliability recordings lock clean
 
 BIN := .venv/bin
 PYTHON ?=
@@ -80,6 +80,10 @@ reliability: setup ## bring docs/reliability.md up to date with what the sweeps 
 
 verify: setup ## make every accepted sample's ttnn calls on both mocked chips
 	$(BIN)/ttreg verify
+
+audit: setup ## look up known vulnerabilities of all that is installed (needs the network)
+	$(BIN)/python -m uv --quiet pip install --constraint constraints.txt --editable '.[audit]'
+	$(BIN)/pip-audit --local --skip-editable --progress-spinner off $(ARGS)
 
 lint: setup ## check formatting, style and types
 	$(BIN)/ruff format --check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -19,6 +20,8 @@ from ttreg.registry import registry
 
 _LIBRARY = torch.library.Library("ttreg_tests", "DEF")
 _HOST_FUNCTIONS: dict = {}  # by the name of the op that they implement
+_REACHED: list[str] = []  # what a test has tried to reach on other machines
+_LOOPBACK = ("", "localhost", "::1")  # beside 127.*, where processes of a distributed program meet
 PLACES = ("inside the block", "inside, small inputs local", "in another thread", "after the block")
 
 
@@ -45,6 +48,32 @@ def _no_settings_from_outside(monkeypatch):
     for variable in [name for name in os.environ if name.startswith("TTREG_")]:
         monkeypatch.delenv(variable)
     monkeypatch.delenv("COLUMNS", raising=False)  # which readline has set for the processes that pytest starts
+
+
+def _deny_network(event, arguments):
+    """Refuse, in this process and those that it forks, what would leave the machine."""
+    if event in ("socket.connect", "socket.sendto"):
+        address = arguments[1]
+        host = address[0] if isinstance(address, tuple) else ""  # a text is a socket of this machine
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        host = arguments[0]
+    else:
+        return
+    host = host.decode() if isinstance(host, bytes) else host
+    if isinstance(host, str) and host not in _LOOPBACK and not host.startswith("127."):
+        _REACHED.append(host)
+        raise PermissionError(f"the tests have no network: {event} {host}")
+
+
+sys.addaudithook(_deny_network)
+
+
+@pytest.fixture(autouse=True)
+def reached():
+    """What of other machines the test has tried to reach, which is nothing."""
+    _REACHED.clear()
+    yield _REACHED
+    assert not _REACHED, "this reaches for other machines"
 
 
 @pytest.fixture

@@ -108,5 +108,5 @@ def test_the_mocked_chip_is_kept_in_such_a_folder(give_away, tmp_path, monkeypat
     assert {mode(path) & 0o077 for path in found} == {0}
     assert made["TT_METAL_CACHE"].startswith(str(root))
     give_away(root)
-    with pytest.raises(MockChipError, match="ttreg belongs to another user.*TTREG_CACHE_DIR"):
+    with pytest.raises(MockChipError, match=r"ttreg belongs to another user.*TTREG_CACHE_DIR"):
         environment("blackhole")

@@ -204,7 +204,7 @@ def test_config_shows_where_each_setting_comes_from(monkeypatch, tmp_path):
     assert said["check"] == (0.9, str(tmp_path / "pyproject.toml"))
     assert said["on_fallback"] == ("warn", "TTREG_ON_FALLBACK")
     assert said["device"] == ("auto", "default")
-    assert set(said) == {*Settings.__dataclass_fields__, "cache_dir"}
+    assert set(said) == {*Settings.__dataclass_fields__, "cache_dir", "plugins"}
 
 
 def test_config_refuses_what_is_unknown(monkeypatch):

@@ -440,7 +440,9 @@ class Fidelity(metaclass=Meta310):
 
 
 def test_enumerations_are_ttnns_own_and_only_calls_are_counted():
-    counted = CountedApi(SimpleNamespace(Fidelity=Fidelity, LAYOUT=Fidelity.HiFi4, relu=abs), Recorder(Programs(), lambda: 0))
+    counted = CountedApi(
+        SimpleNamespace(Fidelity=Fidelity, LAYOUT=Fidelity.HiFi4, relu=abs), Recorder(Programs(), lambda: 0)
+    )
     assert counted.Fidelity is Fidelity
     assert isinstance(counted.Fidelity.HiFi4, Fidelity)
     assert isinstance(counted.LAYOUT, Fidelity)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
+import pickle
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -209,6 +213,44 @@ def test_an_exported_program_runs_with_the_inputs_it_was_exported_with(coverage,
     program = torch.export.load(folder / "scaled.pt2").module()
     with torch.no_grad():
         assert rows(Coverage.model_validate_json(done.stdout)) == rows(really(lambda: program(*inputs[0], **inputs[1])))
+
+
+class Runs:
+    """What a pickle can be: a call of any function."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.place),)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_pickles_in_an_exported_program_run_nothing(allowed, coverage, folder, monkeypatch):
+    if allowed:  # elsewhere
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    torch.export.save(torch.export.export(torch.nn.Linear(4, 4), (torch.rand(2, 4),)), folder / "harmless.pt2")
+    evil = io.BytesIO()
+    torch.save(((Runs(folder / "ran"),), {}), evil)
+    with zipfile.ZipFile(folder / "harmless.pt2") as harmless, zipfile.ZipFile(folder / "evil.pt2", "w") as archive:
+        inputs = [name for name in harmless.namelist() if "sample_inputs" in name]
+        for name in harmless.namelist():
+            archive.writestr(name, evil.getvalue() if name in inputs else harmless.read(name))
+    done = coverage("evil.pt2")
+    assert inputs
+    assert done.exit_code == 2
+    assert "evil.pt2 is no file of torch.export.save" in done.stderr
+    assert not (folder / "ran").exists()
+    assert coverage("harmless.pt2").exit_code == 0
+
+
+def test_an_exported_program_with_pickled_objects_is_refused(coverage, folder):
+    with zipfile.ZipFile(folder / "opaque.pt2", "w") as archive:
+        archive.writestr("opaque/data/constants/opaque_obj_0", pickle.dumps(Runs(folder / "ran")))
+    done = coverage("opaque.pt2")
+    assert done.exit_code == 2
+    assert "it has pickled objects, which are not read" in done.stderr
+    assert not (folder / "ran").exists()
 
 
 @pytest.mark.parametrize(

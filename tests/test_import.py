@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import ttreg
-from ttreg import RegistryError
+from ttreg import RegistryError, SettingsError
 from ttreg.registry import registry
 
 LATER = ("ttnn", "pydantic", "rich", "typer", "loguru", "ttreg.report", "ttreg.ops")
@@ -156,3 +156,61 @@ def test_a_users_package_that_fails_to_import_is_named_each_time(users_package):
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
     assert "broken_ops" in messages[0]
+
+
+STRANGE = {
+    "raises": "raise RuntimeError('of its own')",
+    "leaves": "import sys; sys.exit(0)",
+    "is no Python": "def (",
+    "has an entry for no op": "from ttreg import cpu_only; cpu_only('mm', because='', samples=list)",
+}
+
+
+@pytest.mark.parametrize("source", STRANGE.values(), ids=STRANGE)
+def test_whatever_a_users_package_does_is_an_error_that_names_it_and_the_way_without(source, users_package):
+    users_package("strange_ops", source)
+    with pytest.raises(RegistryError, match=r"strange_ops.*TTREG_PLUGINS=0"):
+        registry.load()
+
+
+def test_a_package_that_fails_half_way_leaves_no_entries_and_fails_alike_each_time(users_package, private_op):
+    triple = private_op("triple(Tensor self) -> Tensor", lambda self: self * 3)
+    users_package("half_ops", TRIPLE + "\nraise RuntimeError('half way')")
+    for _ in range(2):
+        with pytest.raises(RegistryError, match="half way"):
+            registry.load()
+        assert triple not in registry._entries
+
+
+def test_metadata_that_cannot_be_read_is_an_error_that_names_the_way_without(users_package, tmp_path):
+    users_package("damaged_ops", TRIPLE)
+    (tmp_path / "damaged_ops-1.0.dist-info" / "entry_points.txt").write_bytes(b"[ttreg.ops]\n\xff = \xfe\n")
+    with pytest.raises(RegistryError, match=r"cannot be read.*TTREG_PLUGINS=0"):
+        registry.load()
+
+
+def test_users_packages_can_be_switched_off(users_package, private_op, monkeypatch):
+    triple = private_op("triple(Tensor self) -> Tensor", lambda self: self * 3)
+    users_package("users_ops", TRIPLE)
+    monkeypatch.setenv("TTREG_PLUGINS", "0")
+    registry.load()
+    assert registry.find(triple) is None
+    assert "users_ops" not in sys.modules
+    with ttreg.device_mode(device="emulated"):  # which knows the variable
+        pass
+
+
+def test_a_module_that_no_installed_package_names_is_not_loaded(users_package, private_op, tmp_path):
+    private_op("triple(Tensor self) -> Tensor", lambda self: self * 3)
+    (tmp_path / "ttreg_ops.py").write_text(TRIPLE)
+    (tmp_path / "ttreg").mkdir()
+    (tmp_path / "ttreg" / "ops").mkdir()
+    (tmp_path / "ttreg" / "ops" / "mine.py").write_text(TRIPLE)
+    registry.load()
+    assert not {"ttreg_ops", "ttreg.ops.mine"} & set(sys.modules)
+
+
+def test_a_strange_value_of_the_switch_is_refused(users_package, monkeypatch):
+    monkeypatch.setenv("TTREG_PLUGINS", "none")
+    with pytest.raises(SettingsError, match="TTREG_PLUGINS is 'none'; expected True or False"):
+        registry.load()

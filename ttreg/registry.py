@@ -6,12 +6,10 @@ import fnmatch
 import importlib
 import importlib.util
 import inspect
-import logging
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 import torch
@@ -22,14 +20,13 @@ from .conditions import Condition, Dtype, Is, Never, Refusal
 from .errors import RegistryError
 from .forks import new_rlock
 from .meta import Meta
+from .plugins import load_plugin, plugins
 from .pytorch_private import OpOverload, OpOverloadPacket
 from .room import InRoom
 from .samples import Sample, Samples, seeded
 from .schema import argument_names, functional_form, tensor_arguments, written_arguments
 from .specs import Spec, Takes, conditions_of, specs_of
 from .steps import Steps
-
-_log = logging.getLogger(__name__)
 
 # ops/for_torchvision.py has the entries of torchvision's ops, which exist only where torchvision is imported.
 _FOR_LIBRARY = "for_"
@@ -163,8 +160,13 @@ class Registry:
             for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
                 if not module.startswith(_FOR_LIBRARY):
                     importlib.import_module(f"{package.__name__}.{module}")
-            for entry_point in entry_points(group="ttreg.ops"):
-                _load_package(entry_point)
+            for entry_point in plugins():
+                before = dict(self._entries)
+                try:
+                    load_plugin(entry_point)
+                except RegistryError:
+                    self._entries = before  # it may be loaded again, and then gives the entries again
+                    raise
             self._loaded = True
 
     def _load_namespace(self, namespace: str) -> None:
@@ -229,18 +231,6 @@ def decomposed(*ops: OpOverload, because: str, samples: Samples, into: Callable[
     never = Never("is replaced by its parts", because=because)
     for op in ops:
         registry.add(Entry(op, "decomposed", (never,), samples, module=_caller(), decomposition=into))
-
-
-def _load_package(entry_point: EntryPoint) -> None:
-    _log.info("loading the entries of %s", entry_point.value)
-    try:
-        entry_point.load()
-    except Exception as error:
-        package = entry_point.dist.name if entry_point.dist is not None else "unknown"
-        raise RegistryError(
-            f"the entry point {entry_point.name} = {entry_point.value} (group ttreg.ops) of the package {package} "
-            f"failed with {type(error).__name__}: {error}"
-        ) from error
 
 
 def _module_of(function: Callable[..., Any]) -> str:

@@ -127,7 +127,7 @@ class Setting:
 
 
 def listed() -> list[Setting]:
-    """The settings that a `device_mode()` without keywords would have here, and the folder of caches."""
+    """The settings that a `device_mode()` without keywords would have here, and those of the environment alone."""
     settings, sources = resolve_with_sources({})
     usual = Settings()
     found = [
@@ -143,7 +143,14 @@ def listed() -> list[Setting]:
     ]
     shared = "XDG_CACHE_HOME" if os.path.isabs(os.environ.get("XDG_CACHE_HOME", "")) else "default"
     source = "TTREG_CACHE_DIR" if os.environ.get("TTREG_CACHE_DIR") else shared
-    return [*found, Setting("cache_dir", str(cache_home()), source, "~/.cache/ttreg", "TTREG_CACHE_DIR")]
+    found.append(Setting("cache_dir", str(cache_home()), source, "~/.cache/ttreg", "TTREG_CACHE_DIR"))
+    source = "TTREG_PLUGINS" if "TTREG_PLUGINS" in os.environ else "default"
+    return [*found, Setting("plugins", plugins_enabled(), source, True, "TTREG_PLUGINS")]
+
+
+def plugins_enabled() -> bool:
+    """Whether the entries of other installed packages are loaded. Raises SettingsError for an unknown value."""
+    return _parse("TTREG_PLUGINS", _boolean, os.environ.get("TTREG_PLUGINS", True))
 
 
 def pyproject() -> tuple[Path, dict[str, Any]] | None:
@@ -185,7 +192,7 @@ def _table(path: Path, modified: int) -> dict[str, Any] | None:
     return table
 
 
-_OTHER_VARIABLES = ("TTREG_CACHE_DIR",)
+_OTHER_VARIABLES = ("TTREG_CACHE_DIR", "TTREG_PLUGINS")
 
 _GIVES = {
     ("float32", "fast"): "float32 products, softmax and norms to three digits on a chip, one ttnn call each",

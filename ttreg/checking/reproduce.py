@@ -127,7 +127,7 @@ def _in_file(op: OpOverload, inputs: dict[str, Input]) -> list[str]:
     descriptor, path = tempfile.mkstemp(".pt", f"ttreg-{op}-")
     with os.fdopen(descriptor, "wb") as file:
         torch.save({name: value.tensor for name, value in inputs.items()}, file)
-    return [f"saved = torch.load({path!r})", *(f"{name} = saved[{name!r}]" for name in inputs)]
+    return [f"saved = torch.load({path!r}, weights_only=True)", *(f"{name} = saved[{name!r}]" for name in inputs)]
 
 
 def _block_floats(inputs: dict[str, Input]) -> Iterator[str]:

@@ -6,9 +6,11 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -20,6 +22,9 @@ FORMS = """\
 script.py, script.py:factory, package.module:factory, program.pt2 (from torch.export.save) or calls.jsonl"""
 RETURNS = """\
 (model, args), (model, args, kwargs), or a function without arguments; args is a tuple, a tensor, or a dict by name"""
+
+# PyTorch's switches of what torch.load may unpickle. They cannot both be set.
+_WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
 
 class TargetError(TtregError, ValueError):
@@ -67,16 +72,32 @@ def from_factory(name: str) -> Target:
 def from_export(path: Path) -> Target:
     """The program of a file that `torch.export.save` wrote, with the inputs that it was exported with.
 
-    Raises TargetError if it cannot be read.
+    Raises TargetError if it cannot be read, or has pickles of other things than tensors and containers of them.
     """
     try:
-        program = torch.export.load(path)
+        with _only_tensors_unpickled(path):
+            program = torch.export.load(path)
     except Exception as error:  # of whatever type PyTorch and zipfile choose
         raise TargetError(f"{path} is no file of torch.export.save: {first_line(error)}") from None
     inputs = program.example_inputs
     if inputs is None:
         raise TargetError(f"{path} has no example inputs: export it with torch.export.export(model, args), and save it")
     return _call(program.module(), *inputs)
+
+
+@contextmanager
+def _only_tensors_unpickled(path: Path) -> Iterator[None]:
+    """Has PyTorch refuse pickles that would run something, which `torch.export.load` runs."""
+    with zipfile.ZipFile(path) as archive:
+        if any(PurePosixPath(name).name.startswith("opaque_obj_") for name in archive.namelist()):
+            raise ValueError("it has pickled objects, which are not read")
+    before = {name: os.environ.pop(name, None) for name in _WEIGHTS_ONLY}
+    os.environ[_WEIGHTS_ONLY[0]] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_WEIGHTS_ONLY[0])
+        os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
 def _call(model: Any, args: tuple, kwargs: dict[str, Any]) -> Target:

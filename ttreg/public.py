@@ -8,6 +8,8 @@ import torch
 
 from .blocks.mode import device_mode
 from .blocks.recorded import record, recorded
+from .blocks.ttnn_function import ttnn_function
+from .blocks.values import from_ttnn, to_ttnn
 from .errors import (
     AccuracyError,
     DeviceError,
@@ -63,7 +65,10 @@ __all__ = [
     "cpu_only",
     "decomposed",
     "device_mode",
+    "from_ttnn",
     "lower",
     "record",
     "recorded",
+    "to_ttnn",
+    "ttnn_function",
 ]

@@ -161,7 +161,7 @@ def open_session(settings: Settings, sees_all_writes: bool = True) -> Session:
 
 def enter_modes(stack: ExitStack, session: Session, kind: Callable[..., Dispatcher] | None = None) -> None:
     """Hand this thread's calls to the session, through a dispatcher of that kind, until the stack is closed."""
-    stack.enter_context(replaced(_block_of_thread))
+    stack.enter_context(replaced(block_of_thread))
     stack.enter_context(_Dispatch(session, kind))
 
 
@@ -176,10 +176,11 @@ Session.recorded = staticmethod(_recorded)
 
 def in_block() -> bool:
     """Whether this thread's calls go to a session."""
-    return _block_of_thread() is not None
+    return block_of_thread() is not None
 
 
-def _block_of_thread() -> _Dispatch | None:
+def block_of_thread() -> _Dispatch | None:
+    """The mode of the innermost block that this thread's calls go to."""
     modes = dispatch_modes()
     blocks = (m for m in reversed(modes) if isinstance(m, _Dispatch) and not m.session.inherited)
     return None if _tracing() else next(blocks, None)

@@ -39,6 +39,7 @@ from .acceptance import entry_refusal, keep_taken, prepare, refuse
 from .asked import Asked
 from .rehearsal import refuse_views
 from .session import Session
+from .ttnn_ops import TTNN_OPS, plan_of
 
 LAZY = (torch.ops.aten._conj.default, torch.ops.aten._neg_view.default)
 
@@ -47,6 +48,8 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
     """The plan for every call with this signature."""
     asked = Asked(session, op, args, kwargs)
     plan = _described(asked)
+    if op in TTNN_OPS:
+        return plan_of(asked, plan)
     if is_composite(op) and asked.writes and not is_tracked(op):
         plan.placement, plan.refusal = "decomposed", WRITES_BY_PARTS
         return plan

@@ -18,6 +18,7 @@ from ..plan import Plan
 from ..pytorch_private import tree_leaves
 from .refused import Failure, raise_error, reason
 from .session import Session
+from .ttnn_ops import TTNN_OPS
 
 _NO_MEMORY = "Out of Memory"  # ttnn's message has this if its allocator finds no room
 
@@ -36,6 +37,8 @@ def raise_as_pytorch_would(
     no memory for is not tried: it is not wrong, and may be too large for the host too.
     """
     if isinstance(failure, RefusedByDevice) and _NO_MEMORY in failure.message:
+        return
+    if plan.op in TTNN_OPS:  # PyTorch has no such op
         return
     error = on_copies.error_of(plan.op, args, kwargs, read or session.peek)
     if error is not None:

@@ -15,6 +15,8 @@ from ...on_demand import OnDemand
 from ...settings import Settings
 from .. import chip
 from ..base import KeptWeights, Namespace, Value
+from .as_ttnn import EmulatedHandle
+from .moves import moves
 from .operation import make_operation
 from .tensor import EmulatedTensor, stored
 
@@ -29,7 +31,7 @@ class EmulatedDevice:
         self._mock = chip.open_mock(settings, ttnn_version) if settings.validate else None
         self.lock = self._mock.lock if self._mock is not None else new_rlock()  # ttnn is for one thread at a time
         self.chip_numerics = settings.numerics == "chip"
-        self.tt = EmulatedApi(self._mock, settings.numerics)
+        self.tt = EmulatedApi(self._mock, settings.numerics, settings.arch)
         self.programs = self._mock.programs if self._mock is not None else None  # each session estimates its own
 
     def upload(self, host: torch.Tensor, dtype: str, row_major: bool = False) -> Value:
@@ -85,9 +87,11 @@ class EmulatedApi:
 
     KeptWeights = KeptKernel
 
-    def __init__(self, mock: chip.Chip | None, numerics: str):
+    def __init__(self, mock: chip.Chip | None, numerics: str, arch: str):
         self._mock, self._numerics = mock, numerics
         self.device = mock.tt.device if mock is not None else None
+        self.handle = EmulatedHandle(arch, self.device)
+        vars(self).update(moves(mock))
 
     def __getattr__(self, name: str) -> Any:
         attribute = attrgetter(name)(ttnn)

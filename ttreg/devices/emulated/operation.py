@@ -13,6 +13,7 @@ import ttnn
 from ...errors import ValidationError
 from .. import chip
 from ..base import RefusedByDevice
+from .as_ttnn import EmulatedHandle
 from .references import OF_TWO, REFERENCES, after_steps
 from .rules import result_dtypes, result_layout
 from .tensor import EmulatedTensor, stored
@@ -41,7 +42,7 @@ def make_operation(name: str, operation: Any, mock: chip.Chip | None, numerics: 
             raise RefusedByDevice(f"ttnn.{name} (emulated)", "it has no golden function, and no reference of ours")
         try:
             with torch.no_grad():
-                values = reference(*_map(_data, args), **_map(_data, kwargs))
+                values = reference(*_map(_data, args), **_map(_data, _of_values(kwargs)))
         except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
             raise RefusedByDevice(f"ttnn.{name} (emulated)", chip.first_line(error)) from error
         several = isinstance(values, (list, tuple))
@@ -53,9 +54,27 @@ def make_operation(name: str, operation: Any, mock: chip.Chip | None, numerics: 
         ]
         if mock is not None:
             _validate(name, attrgetter(name)(mock.tt), args, kwargs, results)
+        into = args[0] if name.endswith("_") else next((kwargs[k] for k in _OUTPUTS if kwargs.get(k) is not None), None)
+        if isinstance(into, EmulatedTensor) and not several:
+            into.data.copy_(results[0].data)
+            return into
         return results if several else results[0]
 
     return call
+
+
+# Arguments that say where or how a chip works, which changes no values, and that name a tensor to write to.
+_OUTPUTS = ("output_tensor", "optional_output_tensor")
+_OF_A_CHIP = frozenset(
+    ("memory_config", "program_config", "core_grid", "queue_id", "cq_id", "sub_core_grids", *_OUTPUTS)
+)
+
+
+def _of_values(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The named arguments that may change the values."""
+    if _OF_A_CHIP.isdisjoint(kwargs):
+        return kwargs
+    return {name: value for name, value in kwargs.items() if name not in _OF_A_CHIP}
 
 
 def _validate(name: str, real: Callable[..., Any], args: Any, kwargs: Any, results: list[EmulatedTensor]) -> None:
@@ -87,6 +106,8 @@ def _twin(tensor: EmulatedTensor) -> Any:
 def _map(function: Callable[[EmulatedTensor], Any], value: Any) -> Any:
     if isinstance(value, EmulatedTensor):
         return function(value)
+    if isinstance(value, EmulatedHandle):
+        return value.real
     if isinstance(value, ttnn.Shape):
         return tuple(value)
     if isinstance(value, (list, tuple)):

@@ -9,6 +9,7 @@ import ttnn
 from .tensor import EmulatedTensor
 
 _ROW_MAJOR_RESULTS = frozenset(("argmax",))
+_CREATED = frozenset(("zeros", "ones", "full", "arange", "rand", "randn"))  # they take no tensor
 
 
 def result_dtypes(name: str, args: Any, kwargs: Any, count: int) -> list[Any]:
@@ -16,6 +17,8 @@ def result_dtypes(name: str, args: Any, kwargs: Any, count: int) -> list[Any]:
     if name in ("typecast", "bitcast"):
         asked = args[1] if len(args) > 1 else kwargs["dtype"]
         return [asked]
+    if name in _CREATED:
+        return [kwargs.get("dtype") or ttnn.bfloat16]
     first = first_tensor(args, kwargs).dtype
     if name == "argmax":
         return [ttnn.uint32]
@@ -36,8 +39,10 @@ def result_layout(name: str, args: Any, kwargs: Any) -> Any:
     """The layout of the results: the one asked for, else that of the first tensor."""
     if name == "to_layout":
         return args[1] if len(args) > 1 else kwargs["layout"]
-    if "layout" in kwargs:
+    if kwargs.get("layout") is not None:
         return kwargs["layout"]
+    if name in _CREATED:
+        return ttnn.ROW_MAJOR_LAYOUT
     if name in _ROW_MAJOR_RESULTS:
         return ttnn.ROW_MAJOR_LAYOUT
     if name == "max_pool2d":

@@ -7,8 +7,10 @@ from typing import Any
 import torch
 import ttnn
 
+from .as_ttnn import AsTtnn
 
-class EmulatedTensor:
+
+class EmulatedTensor(AsTtnn):
     """What a lowering sees of a tensor: `shape`, `dtype`, `layout`; `twin` is its ttnn tensor on a mocked chip."""
 
     __slots__ = ("data", "dtype", "layout", "twin")

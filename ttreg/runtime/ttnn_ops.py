@@ -44,9 +44,10 @@ def plan_of(asked: Asked, plan: Plan) -> Plan:
         if not op.has_host:
             why = plan.refusal or "without a device, only a function for the host can tell what it returns"
             raise ValueError(f"{asked.op} needs `host=`, a function that does the same in PyTorch, for this: {why}")
-        if plan.refusal is not None or asked.outputs.metas is None:
+        outputs = asked.outputs.metas
+        if plan.refusal is not None or outputs is None:
             return plan
-        plan.outputs, plan.returns_list, plan.absent = asked.outputs
+        plan.outputs = outputs
     plan.placement = "device"
     plan.returns_list = (len(op.like) or op.outputs) != 1
     function = _lowering(session, op, plan, given, tuple(asked.bound))

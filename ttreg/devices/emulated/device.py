@@ -87,7 +87,7 @@ class EmulatedApi:
 
     KeptWeights = KeptKernel
 
-    def __init__(self, mock: chip.Chip | None, numerics: str, arch: str):
+    def __init__(self, mock: chip.Chip | None, numerics: str, arch: str = "wormhole_b0"):
         self._mock, self._numerics = mock, numerics
         self.device = mock.tt.device if mock is not None else None
         self.handle = EmulatedHandle(arch, self.device)

@@ -69,6 +69,11 @@ def moves(mock: chip.Chip | None) -> dict[str, Callable[..., Any]]:
         made = dtype or tensor.dtype
         return EmulatedTensor(stored(tensor.data, made, copy=True), made, tensor.layout, twin)
 
-    made = {"from_torch": from_torch, "as_tensor": from_torch, "to_torch": to_torch, "to_device": to_device}
+    made: dict[str, Callable[..., Any]] = {
+        "from_torch": from_torch,
+        "as_tensor": from_torch,
+        "to_torch": to_torch,
+        "to_device": to_device,
+    }
     made |= {"deallocate": nothing, "synchronize_device": nothing, "empty": empty, "clone": clone}
     return made | {name: moved(name) for name in _MOVES}

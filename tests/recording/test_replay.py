@@ -171,3 +171,28 @@ def test_an_exception_leaves_nothing_half_written(session):
     with pytest.raises(IndexError):
         step(a, torch.tensor([0, 9]))
     assert a.tolist() == (QUARTERS + 4).tolist()  # as without a recording, where the first line has run
+
+
+def test_an_argument_whose_step_still_waits_is_made_by_the_device_alone(session):
+    step = session.record(lambda a: a.reshape(2, 8).sum(0))
+    x = session.to_device(QUARTERS)
+    for _ in range(4):
+        a = x * 0.5
+        assert step(a).tolist() == (QUARTERS * 0.5).reshape(2, 8).sum(0).tolist()
+        assert {type(value.data) for value in a._cell.values.values()} == {torch.Tensor}
+    assert step.counts.replays == 2
+
+
+def test_views_of_tensors_on_the_host_are_results(session):
+    weight = torch.nn.Parameter(QUARTERS.clone())
+    step = session.record(lambda a, host: (a @ weight, weight.t(), host[1:]))
+    for number in range(4):
+        host = QUARTERS + number
+        product, turned, part = step(session.to_device(QUARTERS), host)
+        assert product.tolist() == (QUARTERS @ weight.detach()).tolist()
+        part.add_(1)
+        assert host[1:].tolist() == (QUARTERS + number)[1:].add(1).tolist()
+        assert turned.data_ptr() == weight.data_ptr()
+        assert turned.tolist() == weight.t().tolist()
+        weight.data.add_(0)
+    assert step.counts.replays, step.counts.row()

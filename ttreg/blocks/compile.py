@@ -1,6 +1,7 @@
-"""`torch.compile(model, backend="ttreg")`: runs the graphs that Dynamo captures op by op, in one session for all calls.
+"""`torch.compile(model, backend="ttreg")`: runs the graphs that Dynamo captures, in one session for all calls.
 
-A graph takes and returns plain tensors. Weights, and the values that the backward pass needs, stay on the device
+The first call of a graph runs op by op and is recorded; the next ones are replayed. A graph takes and returns plain
+tensors. Weights, and the values that the backward pass needs, stay on the device
 between calls. Inside a `device_mode` block nothing is captured: the block runs the code op by op as it is.
 """
 
@@ -24,7 +25,7 @@ from ..pytorch_private import compiler
 from ..registry import registry
 from ..runtime.session import Session
 from ..settings import Settings
-from .mode import enter_modes, in_block, open_session
+from .mode import enter_graph, in_block, open_session
 
 _sessions: dict[Settings, Session] = {}
 _lock = new_lock()
@@ -36,7 +37,7 @@ def compile_session(**options: Any) -> Session:
     The first call of such a model opens it, or this function does. `torch._dynamo.reset()` or the exit closes it.
     Raises SettingsError for an unknown option or value, DeviceUnavailableError if the device cannot be opened.
     """
-    return _session(Settings.resolve(options))
+    return _session(_resolved(options)[0])
 
 
 def backend(
@@ -49,18 +50,20 @@ def backend(
 ) -> Callable[..., Any]:
     """The Dynamo backend: a function that runs `graph`, forward and backward, through the registry.
 
-    `options` are the keywords of `device_mode`, whose defaults come from `TTREG_<KEYWORD>`. Raises SettingsError for an
-    unknown one, and for any `mode`.
+    `options` are the keywords of `device_mode`, whose defaults come from `TTREG_<KEYWORD>`, and `record`: with False,
+    every call runs op by op. Raises SettingsError for an unknown one, and for any `mode` but "reduce-overhead".
     """
-    if mode is not None:
-        raise SettingsError(f'torch.compile(backend="ttreg") has no mode {mode!r}: leave it out, and set options={{…}}')
-    settings = Settings.resolve(options or {})
-    whole = partial(_runner, settings=settings, returned=None)
+    if mode not in (None, "reduce-overhead"):
+        raise SettingsError(
+            f'torch.compile(backend="ttreg") has no mode {mode!r}: leave it out, or take "reduce-overhead"'
+        )
+    settings, record = _resolved(options or {})
+    make = partial(_runner, settings=settings, record=record)
     aot_autograd, _, _ = compiler()
     compiled = aot_autograd(
-        fw_compiler=partial(_forward_runner, settings=settings),
-        bw_compiler=whole,
-        inference_compiler=whole,
+        fw_compiler=partial(make, part="forward"),
+        bw_compiler=partial(make, part="backward"),
+        inference_compiler=partial(make, part="inference"),
         decompositions={entry.op: entry.decomposition for entry in registry if entry.decomposition is not None},
     )
     return compiled(graph, example_inputs)
@@ -71,6 +74,10 @@ def close_sessions() -> None:
     with _lock:
         sessions = list(_sessions.values())
         _sessions.clear()
+    if sessions:
+        from .graphs import forget_recordings
+
+        forget_recordings()
     for session in sessions:
         session.close()
 
@@ -89,20 +96,34 @@ def _session(settings: Settings) -> Session:
         return _sessions[settings]
 
 
-def _forward_runner(graph: fx.GraphModule, inputs: Sequence[Any], settings: Settings) -> Callable[..., Any]:
-    """Run the forward half of a training graph. It returns the program's results, then the values for backward."""
-    metadata = compiler()[2].get().fw_metadata
-    assert metadata is not None
-    return _runner(graph, inputs, settings, metadata.num_forward_returns)
+def _resolved(options: Mapping[str, Any]) -> tuple[Settings, bool]:
+    """The settings that the options name, and whether graphs are recorded."""
+    record = options.get("record", True)
+    if not isinstance(record, bool):
+        raise SettingsError(f"record is {record!r}; expected True or False")
+    return Settings.resolve({name: value for name, value in options.items() if name != "record"}), record
 
 
 def _runner(
-    graph: fx.GraphModule, inputs: Sequence[Any], settings: Settings, returned: int | None
+    graph: fx.GraphModule, inputs: Sequence[Any], settings: Settings, record: bool, part: str
 ) -> Callable[..., Any]:
-    """Run the graph in the session of the settings. Its first `returned` results go to the program; all if it is None.
+    """Run a graph, or a part of one, in the session of the settings.
 
-    Inside a block, for example if `loss.backward()` is called there, the block handles the calls.
+    The forward half of a training graph gives the program's results, then the values for backward. Inside a block, for
+    example if `loss.backward()` is called there, the block handles the calls.
     """
+    returned: int | None = None  # the number of results that go to the program; None for all
+    if part == "forward":
+        metadata = compiler()[2].get().fw_metadata
+        assert metadata is not None
+        returned = metadata.num_forward_returns
+    step: Callable[[Session, Sequence[Any]], Sequence[Any]]
+    if record:
+        from .graphs import RecordedGraph
+
+        step = RecordedGraph(graph, inputs, part)
+    else:
+        step = partial(_op_by_op, graph)
 
     def run(*arguments: Any) -> Sequence[Any]:
         if in_block():
@@ -110,12 +131,16 @@ def _runner(
         with ExitStack() as stack:
             session = _session(settings)
             session.uploads.next_call()
-            enter_modes(stack, session)
-            results = graph.forward(*arguments)
+            enter_graph(stack, session)
+            results = step(session, arguments)
         kept = results[len(results) if returned is None else returned :]
         return [*_plain(results[:returned], (*kept, *arguments)), *kept]
 
     return compiler()[1](run)
+
+
+def _op_by_op(graph: fx.GraphModule, session: Session, arguments: Sequence[Any]) -> Sequence[Any]:
+    return graph.forward(*arguments)
 
 
 def _plain(results: Sequence[Any], kept: Sequence[Any]) -> list[Any]:

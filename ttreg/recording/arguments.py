@@ -10,6 +10,7 @@ from ..memory.pieces import in_one_piece
 from ..memory.tensor import DeviceTensor, metadata_of
 from ..memory.watch import storage_of
 from ..meta import is_plain
+from ..modes import without_modes
 from ..pytorch_private import hooks_of
 from .ambient import ambient
 
@@ -97,7 +98,8 @@ class Arguments:
             return
         cell = tensor._cell
         if cell.lazy is not None or cell.parts:
-            in_one_piece(cell)
+            with without_modes():  # the block is no part of what the device does
+                in_one_piece(cell)
         on_host = not cell.values or cell.pinned
         if not on_host and not self._session.holds(tensor):
             self.refusal = "an argument is a tensor of another session"

@@ -25,6 +25,13 @@ _LIFT = torch.ops.aten.lift_fresh.default
 _RANDOM, _SHAPES = torch.Tag.nondeterministic_seeded, torch.Tag.dynamic_output_shape
 
 
+class AsRecorded(Dispatcher):
+    """Makes the calls of a function as a recording does: without spare room, in which sums would round differently."""
+
+    def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any], with_room: bool = True) -> Any:
+        return super()._run_on_device(plan, args, kwargs, with_room=False)
+
+
 class RecordingDispatcher(Dispatcher):
     """Puts the calls of one function call on a tape."""
 

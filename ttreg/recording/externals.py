@@ -42,6 +42,14 @@ class Externals:
             storage = storage_of(tensor)
             self._storages.setdefault(storage._cdata, (storage, external))
 
+    def forget_arguments(self) -> None:
+        """Let go of the tensors of one call: a recording takes those of each call from its arguments."""
+        for external in self.all:
+            if external.argument is not None or external.owner is not None:
+                external.tensor = None
+        self._cells.clear()
+        self._storages.clear()
+
     def of_cell(self, cell: Cell) -> External | None:
         """The external tensor over a cell."""
         found = self._cells.get(id(cell))

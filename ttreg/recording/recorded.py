@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial, update_wrapper
 from typing import Any, Protocol
@@ -22,7 +22,7 @@ from ..runtime.session import Session
 from .arguments import Arguments
 from .compare import difference
 from .counts import Counts
-from .dispatcher import RecordingDispatcher
+from .dispatcher import AsRecorded, RecordingDispatcher
 from .externals import Externals
 from .here import here
 from .plain_reads import PlainReads
@@ -52,12 +52,22 @@ class Enter(Protocol):
 class Recorded:
     """What `session.record(function)` gives. A call that cannot be replayed runs as the function itself does."""
 
-    def __init__(self, session: Session, function: Callable[..., Any], enter: Enter, check_every: int | None = None):
+    def __init__(
+        self,
+        session: Session,
+        function: Callable[..., Any],
+        enter: Enter,
+        check_every: int | None = None,
+        reached: Sequence[tuple[str, Any]] | None = None,
+        evicts: bool = True,
+    ):
+        """Without `reached`, it is looked up what the function reaches; without `evicts`, old recordings stay."""
         update_wrapper(self, function, updated=())
         self.session, self.function, self.check_every = session, function, check_every
         self.counts = Counts(getattr(function, "__qualname__", type(function).__name__))
         session.counts_of_recorded.append(self.counts)
-        self._enter, self._lock = enter, new_rlock()
+        self._enter, self._lock, self._evicts = enter, new_rlock(), evicts
+        self._reached = ((self.counts.name, function),) if reached is None else tuple(reached)
         self._variants: OrderedDict[Any, Variant] = OrderedDict()
         self._given_up: dict[Any, str] = {}
         self._tries: dict[Any, int] = {}
@@ -115,12 +125,10 @@ class Recorded:
         return self._record(arguments, args, kwargs)
 
     def _drop(self, key: Any, variant: Variant, changed: str) -> None:
-        """Forget a recording that cannot hold again. A weight that changed is uploaded at each replay from now on."""
+        """Forget a recording that cannot hold again. Weights that changed are uploaded at each replay from now on."""
         self.counts.missed(f"changed since the recording: {changed}")
         del self._variants[key]
-        _, weight = variant.weights.changed()
-        if weight is not None:
-            self._changes.add(id(weight))
+        self._changes.update(id(weight) for _, weight in variant.weights.changed())
 
     def _replay(self, variant: Variant, arguments: Arguments, args: tuple, kwargs: dict[str, Any]) -> Any:
         session, tensors = self.session, arguments.tensors
@@ -161,7 +169,9 @@ class Recorded:
         self, path: Path, registers: list[Any], arguments: Arguments, args: tuple, kwargs: dict[str, Any]
     ) -> Any:
         """The function's own result, with which the replay is compared."""
-        result = self.function(*args, **kwargs)
+        with ExitStack() as stack:
+            self._enter(stack, self.session, AsRecorded)
+            result = self.function(*args, **kwargs)
         what = difference(self.session, path.results, registers, arguments.tensors, result)
         path.replays += 1
         if what:
@@ -184,6 +194,8 @@ class Recorded:
             return self._eagerly(
                 "its calls are too different from each other, so that no more are recorded", args, kwargs
             )
+        if variant is None and not self._evicts and len(self._variants) >= MOST_VARIANTS:
+            return self._eagerly(f"there are {MOST_VARIANTS} recordings, for other sizes", args, kwargs)
         recording = _locks.setdefault(self.session, new_lock())
         if not recording.acquire(blocking=False):
             return self._eagerly("another thread records in the session", args, kwargs)
@@ -197,7 +209,7 @@ class Recorded:
     ) -> Any:
         """Run the function, and keep what it does as a recording, if that is possible."""
         key = arguments.key
-        reach = Reach([(self.counts.name, self.function), *(("an argument", value) for value in arguments.objects)])
+        reach = Reach([*self._reached, *(("an argument", value) for value in arguments.objects)])
         state = State(tensor for _, tensor in reach.tensors)
         if state.shares_memory(arguments):
             self._give_up(key, "an argument shares memory with a tensor that the function reaches otherwise")
@@ -223,6 +235,7 @@ class Recorded:
             return result
         path = Path(compiled(tape.events, results.refs, tape.registers), results, tape.draws)
         tape.forget()
+        externals.forget_arguments()
         if variant is not None:
             variant.add(path, externals.all)
             self.counts.recorded(path.program.calls, new=False)

@@ -109,6 +109,8 @@ class Results:
             return present(value, arguments)
         if kind == "view":
             return DeviceTensor.view_of(present(value, arguments), leaf.meta, leaf.view)
+        if kind == "view on the host":
+            return _view_of(present(value, arguments), leaf.meta)
         return leaf.meta.on_storage(registers[value.number])
 
 
@@ -123,6 +125,11 @@ def new_cell(session: Any, held: Held, value: Any) -> Cell:
         cell = Cell(session, held.root, value)
     session.adopt(cell)
     return cell
+
+
+def _view_of(plain: torch.Tensor, meta: Meta) -> torch.Tensor:
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not plain.requires_grad):
+        return plain.as_strided(meta.shape, meta.stride, meta.offset)
 
 
 def _write(tensor: Any, held: Held, value: Any) -> None:
@@ -213,7 +220,7 @@ class _Finder:
                 return Leaf("external", external)
         if isinstance(value, torch.nn.Parameter) or not value.__dict__.keys() <= _OWN:
             tape.fail("it returns a parameter, or a tensor with attributes, which a replay cannot make anew")
-        elif value.requires_grad:
+        elif value.requires_grad and (value._base is None or not value.is_leaf):  # no view that was made without grad
             tape.fail("a result requires grad: backward would have to go through the recording (use torch.no_grad())")
         elif value.is_inference() != self._inference:
             tape.fail("a result was made in inference mode, and the call was not, or the other way round")
@@ -242,8 +249,13 @@ class _Finder:
 
     def _of_host(self, tensor: torch.Tensor) -> Leaf:
         tape, storage = self._tape, storage_of(tensor)
-        if tape.externals.of_storage(storage) is not None:
-            tape.fail("it returns a view of a tensor of the host from outside")
+        external = tape.externals.of_storage(storage)
+        if external is not None and not isinstance(external.tensor, DeviceTensor):
+            if external.tensor.dtype == tensor.dtype and external.tensor.is_inference() == self._inference:
+                return Leaf("view on the host", external, meta_of(tensor))
+            tape.fail("it returns a view of a tensor of the host from outside, in another dtype or inference mode")
+        elif external is not None:
+            tape.fail("it returns a tensor of the host that shares memory with one of the device")
         ref = tape.knows(storage)
         if ref is None:
             tape.fail("it returns a tensor of the host that the recording does not know")

@@ -158,7 +158,12 @@ class Tape(Known):
         tensor = external.tensor
         if not is_parameter(plain) or isinstance(tensor, DeviceTensor) or not self.externals.may_be_constant(external):
             return False
-        return external.constant or self.session.uploads.trusts(tensor)
+        return external.constant or self.session.uploads.can_tell(tensor)
+
+    def keep_constant(self, external: External) -> None:
+        """Make the content of a weight part of the recording."""
+        if not external.constant:
+            external.constant, external.mark = True, self.session.uploads.mark(external.tensor)
 
     def uploaded(
         self, plain: torch.Tensor, form: tuple, make: Callable[[], Value], steps: tuple[Any, Any], more: tuple
@@ -170,7 +175,7 @@ class Tape(Known):
         storage, meta = storage_of(plain), meta_of(plain)
         external = self.stays(plain)
         if external is not None:
-            external.constant = True
+            self.keep_constant(external)
             with self.paused():
                 value = kept_value(self.session, plain, *more)
             self.constant(value)

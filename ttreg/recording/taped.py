@@ -189,7 +189,7 @@ def _on_demand(
     external = None if isinstance(tensor, DeviceTensor) else tape.stays(tensor)
     if external is None:  # what is made of the weight changes with it
         return session.value(tensor, promote_to, row_major, exact=exact, bits=bits)
-    external.constant = True
+    tape.keep_constant(external)
     with tape.paused():
         value = Session.on_demand(session, tensor, promote_to, row_major, exact, bits)
     tape.constant(value.source)

@@ -54,8 +54,9 @@ class Variant:
         what = self.reach.changed()
         if what:
             return what
-        what, _ = self.weights.changed()
-        return f"the weight {what}" if what else self.state.changed(arguments)
+        for name, _ in self.weights.changed():
+            return f"the weight {name}"
+        return self.state.changed(arguments)
 
     def run(self, session: Any, tensors: list[Any]) -> tuple[Path, list[Any]]:
         """The path that the values take, and the registers at its end. Nothing is written yet.

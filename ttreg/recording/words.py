@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..errors import TtregError
+from ..memory.fingerprint import Fingerprint
 from ..meta import Meta
 from ..modes import without_modes
 
@@ -28,13 +29,14 @@ class Ref:
 class External:
     """A tensor that was there before the call: an argument, or one that the function reaches otherwise."""
 
-    tensor: torch.Tensor
+    tensor: Any  # None for an argument, once the recording is made
     argument: int | None  # its place among the tensors of the arguments; None if the function reaches it otherwise
     name: str
     owner: External | None = None  # of a gradient: the tensor that has it
     load: Event | None = None  # what reads its content at each replay
     written: bool = False  # by a host op: a replay works on a copy, and writes that back at its end
     constant: bool = False  # its content is part of the recording
+    mark: Fingerprint | None = None  # of a constant that may change unseen: the hash of its content
 
 
 @dataclass(frozen=True)

@@ -165,14 +165,19 @@ def test_events_are_in_the_lane_of_their_kind_with_arguments_and_reason(traced, 
     assert lanes["transfers"] == {"upload": 1, "download": 1}
     (relu,), (bessel,) = trace.named("aten.relu.default"), trace.named("aten.special_bessel_j0.default")
     assert relu.args.pop("bound_microseconds") > 0
+    moved = {"tensor": "float32[3, 4]", "bytes": 48}
     one_tile = {"bytes_read": 4096, "bytes_written": 4096, "bytes_unpadded": 2 * X.nbytes, "flops": 0}
-    said = {"op": "aten.relu.default", "arguments": {"self": "float32[3, 4]"}}
-    assert relu.args == said | {"device_calls": {"relu": 1}} | one_tile
+    said = {"op": "aten.relu.default", "arguments": {"self": "float32[3, 4]"}, "result": "float32[3, 4]"}
+    memory = {"memory_before": 0, "memory_after": 8192}
+    line = relu.args.pop("line")
+    assert relu.args == said | {"device_calls": {"relu": 1}} | one_tile | memory
+    assert line.startswith(f"{__file__}:")
     assert bessel.args["arguments"] == {"self": "float32[4, 3]"}
     assert bessel.args["condition"] == "no entry"
     assert bessel.args["reason"] == "the registry does not have this op"
-    assert trace.named("upload")[0].args == {"tensor": "float32[3, 4]", "as": "float32", "bytes": 48}
-    assert trace.named("download")[0].args == {"tensor": "float32[3, 4]", "bytes": 48}
+    (up,), (down,) = trace.named("upload"), trace.named("download")
+    assert up.args == {"memory_before": 0, "memory_after": 0, "line": line, "as": "float32"} | moved
+    assert {name: down.args[name] for name in moved} == moved
 
 
 def test_the_parts_of_a_decomposed_op_lie_in_its_range(traced, path):

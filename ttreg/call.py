@@ -83,6 +83,17 @@ def describe(value: Any) -> str:
     return str(value)
 
 
+def tensors_in(result: Any) -> str:
+    """The tensors that a call returned, as `describe` writes them; they may be sparse or nested."""
+    found = result if isinstance(result, (list, tuple)) else (result,)
+    return ", ".join(_brief(item) for item in found if isinstance(item, torch.Tensor))
+
+
+def _brief(tensor: torch.Tensor) -> str:
+    sizes = "nested" if tensor.is_nested else ", ".join(map(str, tensor.shape))
+    return f"{dtype_name(tensor.dtype)}[{sizes}]"
+
+
 def in_dtype(value: Any, dtype: torch.dtype) -> Any:
     """An argument with another dtype of its tensors."""
     if isinstance(value, (list, tuple)):

@@ -140,8 +140,12 @@ def hooks_of(tensor: torch.Tensor) -> tuple[Any, ...]:
 _find("torch.Tensor._backward_hooks")
 _find("torch.Tensor._post_accumulate_grad_hooks")
 
-# The stack frame that shows a call of a module.
+# The stack frames that show a call of a module, and a backward pass; the node of autograd whose gradient is computed,
+# and the number that the next node will have.
 module_call: Any = _find("torch.nn.Module._call_impl")
+run_backward: Any = _find("torch.autograd.graph._engine_run_backward")
+autograd_node = _find("torch._C._current_autograd_node")
+next_node_number = _find("torch.autograd._get_sequence_nr")
 
 # What the layers of a transformer call for their attention, as an op that autocast knows.
 native_multi_head_attention: Any = _find("torch._native_multi_head_attention")

@@ -12,8 +12,8 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from .errors import TtregError
 from .reporting import models
 from .reporting.difference import Difference
-from .reporting.models import Buckets, DeviceInfo, OpRow, PlacedAlike, Totals, TracePart, Transfers
-from .reporting.tables import summary, tables, there_and_back, why
+from .reporting.models import Buckets, DeviceInfo, LineRow, OpRow, PlacedAlike, Totals, TracePart, Transfers
+from .reporting.tables import size, summary, tables, there_and_back, why
 from .reporting.work import Cost, DeviceMemory, DeviceWork, ProgramCounts, ProgramRow
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "DeviceInfo",
     "DeviceMemory",
     "DeviceWork",
+    "LineRow",
     "OpRow",
     "PlacedAlike",
     "ProgramCounts",
@@ -33,6 +34,7 @@ __all__ = [
     "TracePart",
     "Transfers",
     "read_report",
+    "size",
     "there_and_back",
     "why",
 ]

@@ -10,12 +10,12 @@ from pydantic import BaseModel
 
 from ..devices import open_device
 from ..errors import SettingsError
+from ..places import Place
 from ..settings import Settings
 from .block_floats import Carried, try_block_float
 from .calls import unseen
 from .dispatcher import SideBySideDispatcher
 from .outcomes import Runs, block, returned_tensors, start_of, worst_of
-from .places import Place
 from .record import Compared, Difference
 from .side_by_side import SideBySide
 
@@ -150,7 +150,7 @@ def _row(number: int, call: Compared) -> CallRow:
 
 
 def _line(place: Place) -> dict[str, Any]:
-    return vars(place)
+    return {"where": place.where, "code": place.code, "module": place.module}
 
 
 def _said(difference: Difference) -> dict[str, Any]:

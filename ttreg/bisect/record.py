@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from ..places import Place
 from .errors import Errors
-from .places import Place
 
 READS = "the program reads a value"
 _SHOWN = 6  # values of a tensor

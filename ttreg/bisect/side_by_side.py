@@ -11,11 +11,11 @@ from ..devices.base import Device
 from ..memory.cell import Cell
 from ..memory.tensor import DeviceTensor
 from ..meta import Meta
+from ..places import Places
 from ..runtime.session import Session
 from ..settings import Settings
 from .calls import unseen, wide
 from .errors import errors
-from .places import Places
 from .record import READS, Difference, Record, shown
 from .shadows import Shadows
 

@@ -193,7 +193,7 @@ def _figure(error: float | None, non_finite: int = 0) -> str:
 
 
 def _place(row: CallRow) -> str:
-    from ..bisect.places import short
+    from ..places import short
 
     code = row.code if len(row.code) <= _CODE else f"{row.code[: _CODE - 1]}…"
     line = short(row.where)
@@ -208,7 +208,7 @@ def _in_lines(text: str) -> str:
 
 
 def _at(row: CallRow | Parting) -> str:
-    from ..bisect.places import short
+    from ..places import short
 
     return f", at {short(row.where)}" if row.where else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +15,20 @@ if TYPE_CHECKING:
     from ..reporting.difference import Difference
 
 
+class By(str, Enum):
+    """What the calls of a traced program can be shown by."""
+
+    module = "module"
+    line = "line"
+
+
 def report(
     file: Annotated[Path, typer.Argument(help="A report, as ttreg run --report writes it.")],
     newer: Annotated[Path | None, typer.Argument(help="A later one, to compare with it.")] = None,
+    by: Annotated[
+        By | None, typer.Option(help="Show what each module, or each line, did; only of a program that was traced.")
+    ] = None,
+    depth: Annotated[int, typer.Option(min=0, help="With --by module: so many levels of modules.")] = 3,
     html: Annotated[Path | None, typer.Option(help="Write a page instead, which needs no network.")] = None,
     fail_on_regression: Annotated[
         bool, typer.Option("--fail-on-regression", help="Exit code 1 if something is worse in the later one.")
@@ -30,6 +42,7 @@ def report(
     """
     from ..report import Shown, read_report
     from ..reporting.difference import difference
+    from ..reporting.modules import NO_LINES
 
     if fail_on_regression and newer is None:
         bad_usage("it needs a second report to compare with", "--fail-on-regression")
@@ -38,10 +51,14 @@ def report(
     changed = None if newer is None else difference(first, shown)
     if html is not None:
         _write_page(html, shown, newer or file, None if newer is None else (first, file.name))
+    if by is not None and not shown.lines:
+        bad_usage(NO_LINES, "--by")
     if json:
         print_json(Shown(report=shown, before=None if newer is None else first, difference=changed))
     elif html is not None:
         typer.echo(f"{html}: written")
+    elif by is not None:
+        _show_by(by, shown, depth)
     elif changed is None:
         console().print(shown)
     else:
@@ -67,6 +84,18 @@ def _in_a_line(report: Report) -> str:
     share = "" if totals.share is None else f", {totals.share:.1%} of the floating-point ones on the device"
     exact = "" if device.float32 == "fast" else f", float32 {device.float32}"
     return f"{totals.calls} calls{share}; {device.name} {device.arch}, ttnn {device.ttnn_version}{exact}"
+
+
+def _show_by(by: By, report: Report, depth: int) -> None:
+    from ..reporting.modules import columns_by_line, table_by_module
+
+    if by is By.module:
+        console().print(table_by_module(report, depth))
+        return
+    columns, left_out = columns_by_line(report)
+    print_columns(columns)
+    if left_out:
+        typer.echo(f"and {left_out} shorter rows, which --json has")
 
 
 def _show(difference: Difference) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 from ..conditions import Refusal
@@ -134,6 +136,30 @@ class TracePart(BaseModel):
     )
 
 
+class LineRow(BaseModel):
+    """Calls of one op that a line of the program made in one module, with the same placement and reason.
+
+    A row without an op of PyTorch's is an upload, a download or a view that was made outside of all ops.
+    """
+
+    line: str = ""  # file and line: the innermost outside PyTorch and ttreg; of a gradient, its forward call's
+    model: str = ""  # the class of the outermost module that was running
+    module: str = ""  # the path from it, such as "encoder.layer.3.attention"; empty for the outermost itself
+    backward: bool = Field(default=False, exclude_if=lambda made: not made)  # calls that autograd made
+    op: str
+    placement: Placement | Literal["transfer"]
+    reason: str = Field(default="", exclude_if=lambda text: not text)
+    count: int = 0
+    seconds: float = 0.0
+    bytes: int = 0  # of the inputs
+    shapes: list[str] = []  # the tensors, "float32[3, 4] -> float32[3]", the most frequent first
+    device_calls: dict[str, int] = {}  # ttnn calls by name
+    work: DeviceWork | None = Field(default=None, exclude_if=lambda work: work is None)
+    # The device's memory that the session held before and after the call that came to the most.
+    memory_before: int = 0
+    memory_after: int = 0
+
+
 class RecordedRow(BaseModel):
     """A function that was recorded: how many recordings and branches, replays, comparisons, and steps replayed.
 
@@ -166,6 +192,7 @@ class Report(BaseModel):
     programs: ProgramCounts | None = None
     cost: Cost | None = None
     recorded: list[RecordedRow] = Field(default=[], exclude_if=lambda rows: not rows)  # functions, if there are any
+    lines: list[LineRow] = Field(default=[], exclude_if=lambda rows: not rows)  # only where `trace` was asked for
     trace: TracePart | None = Field(
         default=None, exclude_if=lambda part: part is None
     )  # only where `trace` was asked for

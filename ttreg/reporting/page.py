@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..conditions import Refusal
 from .difference import HEADINGS, difference
 from .models import OpRow, Report
-from .tables import duration, size, there_and_back, why
+from .modules import by_module, memory
+from .tables import duration, short, size, there_and_back, why
 from .timeline import WIDTH, NoTimelineError, timeline
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def page(report: Report, name: str, before: tuple[Report, str] | None = None, fo
             difference=difference(older, report) if older is not None else None,
             headings=HEADINGS,
             moves=_moves(report, older),
+            modules=by_module(report),
             timeline=drawn,
             no_timeline=missing,
             width=WIDTH,
@@ -129,5 +131,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    made.filters |= {"size": size, "why": why, "there_and_back": there_and_back, "duration": duration}
+    made.filters |= {
+        "size": size,
+        "why": why,
+        "there_and_back": there_and_back,
+        "duration": duration,
+        "memory": memory,
+        "line": short,
+    }
     return made

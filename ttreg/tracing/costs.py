@@ -37,14 +37,19 @@ class TracedRecorder(Recorder):
         outer, self._sum.amount = self._sum.amount, Amount()
         return outer
 
-    def end(self, outer: Amount, arch: str) -> dict[str, Any]:
-        """End a stretch: the ttnn calls by name, and bytes and the bound as in `Report.cost`; nothing if none ran."""
+    def end(self, outer: Amount) -> Amount:
+        """End a stretch: what the device had to do in it."""
         made, self._sum.amount = self._sum.amount, outer
         outer.add(made)
-        if not made.calls:
-            return {}
-        said: dict[str, Any] = {"device_calls": made.names}
-        if not made.unseen:
-            moved = {"bytes_read": made.read, "bytes_written": made.written, "bytes_unpadded": made.logical}
-            said |= moved | {"flops": made.flops, "bound_microseconds": round(made.in_seconds(arch) * 1e6, 3)}
-        return said
+        return made
+
+
+def said(made: Amount, arch: str) -> dict[str, Any]:
+    """An amount for an event: the ttnn calls by name, and bytes and the bound as in `Report.cost`; nothing if none."""
+    if not made.calls:
+        return {}
+    names: dict[str, Any] = {"device_calls": made.names}
+    if made.unseen:
+        return names
+    moved = {"bytes_read": made.read, "bytes_written": made.written, "bytes_unpadded": made.logical}
+    return names | moved | {"flops": made.flops, "bound_microseconds": round(made.in_seconds(arch) * 1e6, 3)}

@@ -8,26 +8,30 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..call import Call, describe
+from ..call import Call, describe, tensors_in
 from ..conditions import Refusal
 from ..costs.work import Amount
 from ..devices.base import Device, Value
+from ..errors import DeviceError
 from ..fallback import host
 from ..memory.chains import ViewOf
 from ..memory.relayout import Route
 from ..meta import Meta, meta_of
+from ..places import Place, Places
 from ..plan import Placement, Plan
 from ..pytorch_private import OpOverload
 from ..runtime.dispatch import Dispatcher
 from ..runtime.session import Session
 from ..settings import Settings
-from .costs import TracedRecorder
+from .costs import TracedRecorder, said
+from .lines import Kind, Lines
 from .trace_file import TraceFile
 
 if TYPE_CHECKING:
@@ -49,10 +53,26 @@ class _Lanes(threading.local):
     def __init__(self) -> None:
         self.numbers: dict[tuple[str, str], int] = {}
         self.own = False
+        self.depth = 0  # of the events that are under way
+
+
+@dataclass
+class Event:
+    """What is to be written of a stretch of time, and counted for the line that it comes from."""
+
+    name: str
+    lane: str
+    category: str
+    args: dict[str, Any]
+    is_op: bool = False  # the others are counted only outside of ops, in which they count already
+    inputs: str = ""
+    outputs: str = ""
+    nbytes: int = 0
+    reason: str = ""
 
 
 class TracedSession(Session):
-    """A session that writes its calls and transfers to a file."""
+    """A session that writes its calls and transfers to a file, and sums them up by the program's lines."""
 
     recorder: TracedRecorder
     _recorder = TracedRecorder
@@ -61,58 +81,85 @@ class TracedSession(Session):
         super().__init__(settings, device, sees_all_writes)
         self._file = file
         self.dispatch_seconds = 0.0
+        self._lines, self._places = Lines(), Places()
         self._lanes = _Lanes()
         self._lanes.own = True
         self._process = file.process(f"ttreg, {device.name} {device.arch}")
         for lane in dict.fromkeys((*LANES.values(), TRANSFERS)):
             self._lane(lane)
 
+    def event(self, event: Event) -> AbstractContextManager[None]:
+        """Write the context as an event, with what `event` says at the end of it."""
+        return self._during(event, self._places.here())  # not in there, where contextlib is the innermost line
+
     @contextmanager
-    def event(self, name: str, lane: str, category: str, args: dict[str, Any]) -> Iterator[None]:
-        """Write the context as an event, with the content of `args` at its end."""
-        start, outer = perf_counter_ns(), self.recorder.begin()
+    def _during(self, event: Event, place: Place) -> Iterator[None]:
+        lanes, args = self._lanes, event.args
+        args |= _of_place(place)
+        before, outer = self._held_now(), self.recorder.begin()
+        lanes.depth += 1
+        start = perf_counter_ns()
         try:
             yield
         except BaseException as error:
             args["raised"] = type(error).__name__
+            if event.is_op and isinstance(error, DeviceError):
+                error.args = (f"{error}{_where(place, before)}",)
             raise
         finally:
-            args |= self.ended(outer)
-            self.range(name, lane, category, start, args)
+            end = perf_counter_ns()
+            lanes.depth -= 1
+            made, after = self.recorder.end(outer), self._held_now()
+            args |= said(made, self._arch()) | {"memory_before": before, "memory_after": after}
+            self._file.range(event.name, event.category, self._process, self._lane(event.lane), start, end, args)
+            if event.is_op or not lanes.depth:
+                self._count(event, place, (end - start) / 1e9, made, before, after)
 
-    def range(self, name: str, lane: str, category: str, start: int, args: dict[str, Any]) -> None:
-        """Write what began at `start`, in nanoseconds of `time.perf_counter_ns`, and ends now."""
-        self._file.range(name, category, self._process, self._lane(lane), start, args)
+    def _count(self, event: Event, place: Place, seconds: float, made: Amount, before: int, after: int) -> None:
+        if event.category == "decomposed":  # its parts are counted
+            seconds, made = 0.0, Amount()
+        shapes = " -> ".join(filter(None, (event.inputs, event.outputs)))
+        kind = Kind(place, event.name, event.category, event.reason)
+        self._lines.add(kind, seconds, event.nbytes, shapes, made, before, after)
 
-    def ended(self, outer: Amount) -> dict[str, Any]:
-        """What the device had to do since `recorder.begin()` returned `outer`, for the event that ends now."""
-        return self.recorder.end(outer, self.device.arch or self.settings.arch)
+    def _held_now(self) -> int:
+        with self.device.lock:
+            return self.held()
+
+    def _arch(self) -> str:
+        return self.device.arch or self.settings.arch
 
     def report(self) -> Report:
-        """As `Session.report`, with the place of the trace."""
+        """As `Session.report`, with the place of the trace, and what each line of the program did."""
         from ..report import TracePart
 
         made = super().report()
+        made.lines = self._lines.rows(self._arch())
         made.trace = TracePart(file=str(self._file.path), process=self._process, dispatch_seconds=self.dispatch_seconds)
         return made
 
     def download(self, value: Value) -> torch.Tensor:
         """Bring a device value to the host, and count it."""
-        args: dict[str, Any] = {}
-        with self.event("download", TRANSFERS, "transfer", args):
+        event = Event("download", TRANSFERS, "transfer", {})
+        with self.event(event):
             plain = super().download(value)
-            args |= {"tensor": str(meta_of(plain)), "bytes": plain.nbytes}
+            event.args |= {"tensor": str(meta_of(plain)), "bytes": plain.nbytes}
+            event.inputs, event.nbytes = str(meta_of(plain)), plain.nbytes
         return plain
 
     def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:
         """The device values of a view op's outputs, from that of its input."""
-        args = {"op": str(view.plan.op), "inputs": [str(view.parent)], "outputs": [str(m) for m in view.plan.outputs]}
-        with self.event(f"{view.plan.op}, when its data is needed", LANES["device"], "view", args):
+        name, outputs = f"{view.plan.op}, when its data is needed", [str(meta) for meta in view.plan.outputs]
+        args = {"op": str(view.plan.op), "inputs": [str(view.parent)], "outputs": outputs}
+        with self.event(
+            Event(name, LANES["device"], "view", args, inputs=str(view.parent), outputs=", ".join(outputs))
+        ):
             return super().view_values(view, parent)
 
     def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> dict[Meta, Value]:
         """The device value of a view, from that of the whole storage."""
-        with self.event("relayout", LANES["device"], "view", {"inputs": [str(source)], "outputs": [str(target)]}):
+        args = {"inputs": [str(source)], "outputs": [str(target)]}
+        with self.event(Event("relayout", LANES["device"], "view", args, inputs=str(source), outputs=str(target))):
             return super().relaid(value, source, target, way)
 
     def close(self) -> None:
@@ -124,7 +171,8 @@ class TracedSession(Session):
 
     def _upload(self, plain: torch.Tensor, carrier: str, weight: bool, row_major: bool = False) -> Value:
         args = {"tensor": str(meta_of(plain)), "as": carrier, "bytes": plain.nbytes}
-        with self.event("upload of a weight" if weight else "upload", TRANSFERS, "transfer", args):
+        name, tensor = "upload of a weight" if weight else "upload", args["tensor"]
+        with self.event(Event(name, TRANSFERS, "transfer", args, inputs=tensor, nbytes=plain.nbytes)):
             return super()._upload(plain, carrier, weight, row_major)
 
     def _lane(self, name: str) -> int:
@@ -160,20 +208,26 @@ class TracedDispatcher(Dispatcher):
 
     def _run_traced(self, run: Callable[..., Any], plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         begun = perf_counter_ns()
-        said = _said(plan.op, args, kwargs)  # before the call, which may resize or replace its tensors
+        call = Call.bind(plan.op, args, kwargs)  # before the call, which may resize or replace its tensors
+        arguments = {name: describe(value) for name, value in call.arguments.items()}
+        event = Event(str(plan.op), LANES[plan.placement], plan.placement, {"op": str(plan.op), "arguments": arguments})
+        event.is_op, event.nbytes = True, plan.nbytes
+        event.inputs = ", ".join(str(meta) for _, meta in call.tensors())
         outer, self._instead = self._instead, None
-        start, before = perf_counter_ns(), self.session.recorder.begin()
         try:
-            return run(plan, args, kwargs)
-        except BaseException as error:
-            said["raised"] = type(error).__name__
-            raise
+            with self.session.event(event):
+                try:
+                    result = run(plan, args, kwargs)
+                    event.outputs = tensors_in(result)
+                    return result
+                finally:
+                    refusal = plan.refusal if self._instead is None else self._instead
+                    if self._instead is not None:
+                        event.lane, event.category = LANES["host"], "host"
+                    event.args |= {"result": event.outputs} | _because(refusal)
+                    event.reason = "" if refusal is None else str(refusal)
         finally:
-            placement: Placement = plan.placement if self._instead is None else "host"
-            said |= _because(plan.refusal if self._instead is None else self._instead)
             self._instead = outer
-            said |= self.session.ended(before)
-            self.session.range(str(plan.op), LANES[placement], placement, start, said)
             self._running += perf_counter_ns() - begun
 
     def _run_on_host_instead(self, plan: Plan, refusal: Refusal, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -183,16 +237,25 @@ class TracedDispatcher(Dispatcher):
     def _pass_through(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
         begun = perf_counter_ns()
         try:
-            with self.session.event(str(op), LANES["host"], "host", {"op": str(op), **_because(host.FOREIGN)}):
+            said_ = {"op": str(op), **_because(host.FOREIGN)}
+            with self.session.event(Event(str(op), LANES["host"], "host", said_, True, reason=str(host.FOREIGN))):
                 return super()._pass_through(op, args, kwargs)
         finally:
             self._running += perf_counter_ns() - begun
 
 
-def _said(op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The op and its arguments by name, tensors as dtype and shape."""
-    call = Call.bind(op, args, kwargs)
-    return {"op": str(op), "arguments": {name: describe(value) for name, value in call.arguments.items()}}
+def _of_place(place: Place) -> dict[str, Any]:
+    """The line, and the module, as in a row of `Report.lines`."""
+    told = {"line": place.where, "model": place.model, "module": place.path, "backward": place.backward}
+    return {name: value for name, value in told.items() if value}
+
+
+def _where(place: Place, held: int) -> str:
+    """Where an op failed and what the session held, for an error's message."""
+    from ..report import size
+
+    module = f" in {place.module}" if place.module else ""
+    return f" (at {place.where or 'no line'}{module}; the session held {size(held)} before)"
 
 
 def _because(refusal: Refusal | None) -> dict[str, str]:

@@ -79,9 +79,10 @@ class TraceFile:
         self._describe("thread_sort_index", process, lane, {"sort_index": lane})
         return lane
 
-    def range(self, name: str, category: str, process: int, lane: int, start: int, args: dict[str, Any]) -> None:
-        """Write an event that began at `start`, in nanoseconds of `time.perf_counter_ns`, and ends now."""
-        end = perf_counter_ns()
+    def range(
+        self, name: str, category: str, process: int, lane: int, start: int, end: int, args: dict[str, Any]
+    ) -> None:
+        """Write an event that began and ended then, in nanoseconds of `time.perf_counter_ns`."""
         event = {"name": name, "cat": category, "ph": "X", "ts": (start - self._start) / 1000}
         self._write(event | {"dur": (end - start) / 1000, "pid": process, "tid": lane, "args": args})
 

@@ -95,7 +95,7 @@ def _walk(nodes: list[Node], depth: int, level: int = 0) -> Iterator[tuple[Node,
 
 def columns_by_line(report: Report) -> tuple[list[tuple[str, ...]], int]:
     """The calls by line of Python, those that took longest first, as columns; and how many rows are left out."""
-    columns = [("line", "module", "op", "where", "calls", "ms", "ttnn calls", "memory")]
+    columns: list[tuple[str, ...]] = [("line", "module", "op", "where", "calls", "ms", "ttnn calls", "memory")]
     rows = sorted((row for row in report.lines if row.placement != "view"), key=lambda row: -row.seconds)
     for row in rows[:_SHOWN]:
         names = ", ".join(f"{name} {count}" if count > 1 else name for name, count in row.device_calls.items())

@@ -170,8 +170,8 @@ class TracedSession(Session):
             self._file.close()
 
     def _upload(self, plain: torch.Tensor, carrier: str, weight: bool, row_major: bool = False) -> Value:
-        args = {"tensor": str(meta_of(plain)), "as": carrier, "bytes": plain.nbytes}
-        name, tensor = "upload of a weight" if weight else "upload", args["tensor"]
+        name, tensor = "upload of a weight" if weight else "upload", str(meta_of(plain))
+        args = {"tensor": tensor, "as": carrier, "bytes": plain.nbytes}
         with self.event(Event(name, TRANSFERS, "transfer", args, inputs=tensor, nbytes=plain.nbytes)):
             return super()._upload(plain, carrier, weight, row_major)
 
@@ -222,8 +222,8 @@ class TracedDispatcher(Dispatcher):
                     return result
                 finally:
                     refusal = plan.refusal if self._instead is None else self._instead
-                    if self._instead is not None:
-                        event.lane, event.category = LANES["host"], "host"
+                    placement: Placement = plan.placement if self._instead is None else "host"
+                    event.lane, event.category = LANES[placement], placement
                     event.args |= {"result": event.outputs} | _because(refusal)
                     event.reason = "" if refusal is None else str(refusal)
         finally:

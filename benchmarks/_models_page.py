@@ -24,7 +24,7 @@ chip. After one run to warm up, a second one with new inputs is counted.
 
 - *calls*: aten calls of the run. *left*: those with floating-point inputs that the host ran (of how many ops).
 - *up*, *down*: transfers. Inputs go up (*in*), outputs come down (*out*); more than these is what the host has to do:
-  in training, the optimizer's steps on parameters, which are the program's own memory.
+  in training, the optimizer's new parameters, which are the program's own memory.
 - *new*: programs that the second run needed and the first had not made.
 - *PCC*: the least of the outputs, beside CPU in float32. In training: of the loss, and of all gradients.
   Gradients that only rounding makes, such as that of a bias before a norm, have no PCC to speak of; they are held to be

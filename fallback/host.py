@@ -14,7 +14,7 @@ from ..conditions import Refusal
 from ..memory import watch
 from ..memory.cell import Cell
 from ..memory.tensor import DeviceTensor
-from ..meta import dtype_name, is_plain, meta_of
+from ..meta import CPU, dtype_name, is_plain, meta_of
 from ..placement import Placement
 from ..plan import Plan
 from ..pytorch_private import (
@@ -26,9 +26,9 @@ from ..pytorch_private import (
     tree_leaves,
     tree_map_only,
 )
-from ..refusal import FOREIGN
-from ..schema import is_composite, leaves_counting, written_arguments
-from . import decompose
+from ..refusal import COLLECTIVE, FOREIGN
+from ..schema import is_between_processes, is_composite, leaves_counting, unread_arguments, written_arguments
+from . import collectives, decompose
 from .autocast import autocast_within
 
 
@@ -49,6 +49,9 @@ class Session(Protocol):
     @property
     def ledger(self) -> Ledger:
         """The counter of the session's calls and transfers."""
+
+    def part(self, tensor: DeviceTensor) -> torch.Tensor:
+        """A plain tensor with the same content, for which no more than that is downloaded."""
 
     def ran_on_host(self, plan: Plan, nbytes: int, results: Iterable[Any]) -> None:
         """Note how many bytes a call of the plan downloaded, and the call's results."""
@@ -76,7 +79,8 @@ def _run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> A
     if plan.plain and not plan.written and not plan.complex:
         return plan.op(*args, **kwargs)
     bytes_down = session.ledger.bytes_down
-    stand_ins = _StandIns(lambda tensor: tensor._cell.host_view(tensor._meta))
+    sends = is_between_processes(plan.op) and not plan.written
+    stand_ins = _StandIns(session.part if sends else lambda tensor: tensor._cell.host_view(tensor._meta))
     plain_args, plain_kwargs = (args, kwargs) if plan.plain else _with_stand_ins(plan, args, kwargs, stand_ins)
     try:
         with lazy_conjugation() if plan.complex else nullcontext():
@@ -101,10 +105,14 @@ def _with_stand_ins(
 ) -> tuple[Sequence[Any], dict[str, Any]]:
     """Replace the `DeviceTensor`s in the arguments by plain tensors."""
     plain_args, plain_kwargs = list(args), dict(kwargs)
+    unread = () if plan.written else unread_arguments(plan.op)
     for slot in plan.tensors:
         places: Any = plain_args if isinstance(slot.where, int) else plain_kwargs
         argument = places[slot.where]
-        if isinstance(argument, DeviceTensor):
+        if slot.name in unread and isinstance(argument, DeviceTensor):
+            meta = argument._meta  # a model of a new tensor
+            places[slot.where] = torch.empty_strided(meta.shape, meta.stride, dtype=meta.dtype, device=CPU)
+        elif isinstance(argument, DeviceTensor):
             places[slot.where] = stand_ins(argument)
         elif isinstance(argument, (list, tuple)):
             places[slot.where] = [stand_ins(item) if isinstance(item, DeviceTensor) else item for item in argument]
@@ -143,6 +151,9 @@ DeviceTensor.run_outside = staticmethod(run_outside)
 
 def pass_through(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Pass a call with symbolic numbers or foreign tensors on to the code that handles those."""
+    if is_between_processes(op):
+        session.ledger.tally(op, "host", COLLECTIVE)
+        return collectives.run(op, args, kwargs)
     got = next((_foreign(leaf) for leaf in tree_leaves((args, kwargs)) if _foreign(leaf)), "another kind of argument")
     session.ledger.tally(op, "host", FOREIGN.with_got(got))
     for value in args:

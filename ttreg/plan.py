@@ -15,10 +15,12 @@ from .pytorch_private import OpOverload
 from .refusal import EMPTY, HOST_MEMORY, Refusal
 from .registry import Entry
 from .room import InRoom
+from .schema import is_between_processes
 from .specs import PLAIN, Arrival
 from .steps import Step
 
 _COPY = torch.ops.aten.copy_.default
+_READ = torch.ops.aten._local_scalar_dense.default
 
 
 @dataclass
@@ -65,6 +67,8 @@ class Plan:
     written: list[Slot] = field(default_factory=list)
     # The op writes to a part of a storage.
     writes_part: bool = False
+    # The op writes to memory of the host: the device computes what is written, and it is brought down.
+    comes_down: bool = False
     outputs: list[Meta] = field(default_factory=list)
     # The op returns a list or a tuple of outputs.
     returns_list: bool = False
@@ -134,12 +138,15 @@ class Plan:
     def host_float(self) -> bool:
         """Whether this is a floating-point fallback that a better registry could avoid.
 
-        What is copied into a tensor of the host is downloaded, whatever the registry has. A result without elements is
-        not computed.
+        What is copied into a tensor of the host is downloaded, whatever the registry has, and so is what is sent to
+        other processes. A number that is read from the host's memory has nothing to do with the device, and a result
+        without elements is not computed.
         """
-        in_host_memory = self.refusal is HOST_MEMORY and (self.plain or self.op is _COPY)
-        of_nothing = self.refusal is EMPTY and not any(meta.numel for meta in self.outputs)
-        return self.floating and self.placement == "host" and not in_host_memory and not of_nothing
+        if not self.floating or self.placement != "host" or is_between_processes(self.op):
+            return False
+        if (self.plain and self.op is _READ) or (self.refusal is EMPTY and not any(m.numel for m in self.outputs)):
+            return False
+        return not (self.refusal is HOST_MEMORY and (self.plain or self.op is _COPY))
 
     def targets(self, args: tuple, kwargs: dict[str, Any]) -> list[torch.Tensor]:
         """The tensors of a call that the op writes to."""

@@ -54,6 +54,10 @@ FOREIGN = Refusal(
     "only ordinary CPU tensors and plain numbers", "", "symbolic and foreign calls pass through untouched"
 )
 
+COLLECTIVE = Refusal(
+    "stays in one process", "", "what other processes send and get lies on the host: only that comes down"
+)
+
 # Requirements on the constants among the arguments.
 NUMBERS = Refusal("numbers are real and within float32's range", "", "ttnn takes no others")
 BESIDE_BFLOAT16 = Refusal("numbers beside bfloat16 are within its range", "", "PyTorch overflows or raises by others")

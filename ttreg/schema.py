@@ -15,6 +15,15 @@ _UNANNOTATED_WRITES = {
     torch.ops.aten.cudnn_batch_norm.default: ("running_mean", "running_var"),
 }
 
+# Ops of PyTorch's own that move tensors between processes, or gather what is sent: none computes what a device could.
+_BETWEEN_PROCESSES = frozenset(
+    ("c10d", "c10d_functional", "_c10d_functional", "_c10d_functional_autograd", "_dtensor", "fsdp")
+)
+
+# Those of their arguments that they write to, none of which the schemas annotate.
+_RECEIVING = frozenset(("output", "outputs", "output_tensor", "output_tensors", "output_lists", "all_gather_output"))
+_BOTH_WAYS = frozenset(("allreduce_", "allreduce_coalesced_", "broadcast_", "reduce_", "recv_", "recv_any_source_"))
+
 # Elementwise ops that PyTorch does not tag as such.
 _UNTAGGED = frozenset(
     (
@@ -79,7 +88,24 @@ def dimension_arguments(op: OpOverload) -> tuple[str, ...]:
 def written_arguments(op: OpOverload) -> tuple[str, ...]:
     """Names of the arguments whose memory the op writes to, even if the schema does not say so."""
     annotated = [a.name for a in op._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
-    return (*annotated, *_UNANNOTATED_WRITES.get(op, ()))
+    return (*annotated, *_UNANNOTATED_WRITES.get(op, ()), *_received(op))
+
+
+@cache
+def is_between_processes(op: OpOverload) -> bool:
+    """Whether the op moves tensors between processes, as collectives do, or only gathers what they send."""
+    return op.namespace in _BETWEEN_PROCESSES
+
+
+def _received(op: OpOverload) -> tuple[str, ...]:
+    """Arguments that hold what other processes send, which no schema annotates."""
+    if not is_between_processes(op):
+        return ()
+    if op._opname in ("irecv", "batch_p2p_ops") or (op.namespace == "c10d" and op._opname in _BOTH_WAYS):
+        return tuple(name for name in ("tensor", "tensors") if name in argument_names(op))
+    unannotated = [a.name for a in op._schema.arguments if a.alias_info is None]
+    gathers = op._opname in ("all_gather_copy_in", "all_to_all_single") or op.namespace == "c10d"
+    return tuple(name for name in unannotated if name in _RECEIVING) if gathers else ()
 
 
 # Ops that fill their argument `self` with values or random numbers. `bernoulli` without other arguments reads it.

@@ -1,4 +1,4 @@
-"""`ttreg report`: a saved report, or what changed from one to another."""
+"""`ttreg report`: a saved report, those of ranks counted together, or what changed from one to another."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ class By(str, Enum):
 
 
 def report(
-    file: Annotated[Path, typer.Argument(help="A report, as ttreg run --report writes it.")],
-    newer: Annotated[Path | None, typer.Argument(help="A later one, to compare with it.")] = None,
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="A report, as ttreg run --report writes it; two to compare; or one of each rank."),
+    ],
     by: Annotated[
         By | None, typer.Option(help="Show what each module, or each line, did; only of a program that was traced.")
     ] = None,
@@ -35,7 +37,9 @@ def report(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show a saved report, or what changed between two, regressions first.
+    """Show a saved report, those of a program's ranks counted together, or what changed between two.
+
+    Regressions come first. Reports are of ranks if each tells another rank of as many processes.
 
     A regression is an op with more calls on the host, a smaller share on the device, more transfers, or more for the
     device to do: ttnn calls, new programs, bytes moved. Times are not compared.
@@ -43,18 +47,25 @@ def report(
     from ..report import Shown, read_report
     from ..reporting.difference import difference
     from ..reporting.modules import NO_LINES
+    from ..reporting.ranks import are_ranks, merged
 
-    if fail_on_regression and newer is None:
+    if fail_on_regression and len(files) == 1:
         bad_usage("it needs a second report to compare with", "--fail-on-regression")
-    first = read_report(file)
-    shown = first if newer is None else read_report(newer)
-    changed = None if newer is None else difference(first, shown)
+    reports = [read_report(file) for file in files]
+    of_ranks = are_ranks(reports)
+    if len(reports) > 2 and not of_ranks:
+        bad_usage("more than two reports have to be of the ranks of one program, each of another rank", "files")
+    first, shown = reports[0], merged(reports) if of_ranks else reports[-1]
+    two = len(reports) == 2 and not of_ranks
+    changed = difference(first, shown) if two else None
+    if fail_on_regression and changed is None:
+        bad_usage("reports of ranks are counted together; compare two reports", "--fail-on-regression")
     if html is not None:
-        _write_page(html, shown, newer or file, None if newer is None else (first, file.name))
+        _write_page(html, shown, files[-1], (first, files[0].name) if two else None)
     if by is not None and not shown.lines:
         bad_usage(NO_LINES, "--by")
     if json:
-        print_json(Shown(report=shown, before=None if newer is None else first, difference=changed))
+        print_json(Shown(report=shown, before=first if two else None, difference=changed))
     elif html is not None:
         typer.echo(f"{html}: written")
     elif by is not None:
@@ -62,8 +73,8 @@ def report(
     elif changed is None:
         console().print(shown)
     else:
-        for name, each in ((file.name, first), (newer.name if newer else "", shown)):
-            typer.echo(f"{name}: {_in_a_line(each)}")
+        for file, each in zip(files, reports, strict=True):
+            typer.echo(f"{file.name}: {_in_a_line(each)}")
         _show(changed)
     answer(not (fail_on_regression and changed is not None and changed.is_worse))
 

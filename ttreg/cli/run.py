@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import typer
 from .keywords import given, keywords, option, take
 from .shared import NO, Command, bad_usage, check_writable, errors
 
+_REPORT = "Also write the report as JSON; {rank} in the name becomes the rank that torchrun gives."
 _STRICT = "Exit code 1 also if the host ran floating-point calls, other than to read a number from a tensor."
 
 
@@ -19,6 +21,7 @@ def run(program: list[str], module: bool, report: Path | None, strict: bool, **s
     Its stdout, tracebacks and exit code are its own. Processes that it starts are not on the device.
     """
     if report is not None:
+        report = Path(str(report).replace("{rank}", os.environ.get("RANK", "0")))
         check_writable(report, "--report")
 
     from ..blocks.mode import device_mode
@@ -45,7 +48,7 @@ take(
     [
         option("program", list[str], typer.Argument(help="The script, or with -m the module, and its arguments.")),
         option("module", bool, typer.Option("-m", help="Run a module, as python -m does."), default=False),
-        option("report", Path | None, typer.Option(help="Also write the report as JSON."), default=None),
+        option("report", Path | None, typer.Option(help=_REPORT), default=None),
         option("strict", bool, typer.Option("--strict", help=_STRICT), default=False),
         *keywords(),
     ],

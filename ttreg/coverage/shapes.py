@@ -45,6 +45,11 @@ class ShapeDispatcher(HostDispatcher):
 
     session: ShapeSession
 
+    def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any], with_room: bool = True) -> Any:
+        if plan.comes_down:  # the program's own memory
+            return self._without_values(plan, args, kwargs)
+        return super()._run_on_device(plan, args, kwargs, with_room)
+
     def _run_on_host(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         return self._without_values(plan, args, kwargs)
 

@@ -16,11 +16,13 @@ from ..plan import Plan
 from ..pytorch_private import OpOverload, tree_leaves, tree_map
 from ..runtime.dispatch import Dispatcher
 from ..runtime.session import Session
+from ..schema import argument_names, functional_form
 from .ambient import ambient
 from .steps import fresh, host_step, reading_step
 from .tape import Tape
 from .words import outcome_of
 
+_COPY = torch.ops.aten.copy_.default
 _LIFT = torch.ops.aten.lift_fresh.default
 _RANDOM, _SHAPES = torch.Tag.nondeterministic_seeded, torch.Tag.dynamic_output_shape
 
@@ -65,7 +67,17 @@ class RecordingDispatcher(Dispatcher):
             self._tape.keep_storage(storage, self._tape.made(fresh, kept), fixed=True)
 
     def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any], with_room: bool = True) -> Any:
+        if plan.comes_down and self._tape.on():
+            return self._brought_down(plan, args, kwargs)
         return super()._run_on_device(plan, args, kwargs, with_room=with_room and not self._tape.on())
+
+    def _brought_down(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """What is computed for the host's memory, as two steps that a tape knows: a new tensor, and its copy."""
+        target, functional = plan.targets(args, kwargs)[0], functional_form(plan.op)
+        assert functional is not None  # an op that writes to one tensor has its entry by it
+        named = {name: value for name, value in kwargs.items() if name in argument_names(functional)}
+        self.dispatch(_COPY, (target, self.dispatch(functional, args, named)), {})
+        return target
 
     def _run_view(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         if plan.view_form is not None and self._tape.on():

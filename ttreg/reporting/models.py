@@ -160,6 +160,37 @@ class LineRow(BaseModel):
     memory_after: int = 0
 
 
+class Rank(BaseModel):
+    """Which process of a distributed program a report is of, and how many there are."""
+
+    rank: int
+    of: int
+
+
+class RankRow(BaseModel):
+    """What one rank contributes to a report of all."""
+
+    rank: int
+    calls: int
+    device: int
+    host_float: int
+    upload_bytes: int  # of weights too
+    download_bytes: int
+
+    @classmethod
+    def of_report(cls, report: Report) -> RankRow:
+        """The row of one rank's report."""
+        totals, moved = report.totals, report.transfers
+        return cls(
+            rank=report.rank.rank if report.rank is not None else 0,
+            calls=totals.calls,
+            device=totals.device,
+            host_float=totals.host_float,
+            upload_bytes=moved.upload_bytes + moved.weight_upload_bytes,
+            download_bytes=moved.download_bytes,
+        )
+
+
 class RecordedRow(BaseModel):
     """A function that was recorded: how many recordings and branches, replays, comparisons, and steps replayed.
 
@@ -193,6 +224,9 @@ class Report(BaseModel):
     cost: Cost | None = None
     recorded: list[RecordedRow] = Field(default=[], exclude_if=lambda rows: not rows)  # functions, if there are any
     lines: list[LineRow] = Field(default=[], exclude_if=lambda rows: not rows)  # only where `trace` was asked for
+    # The process, if it is one of several; and in a report of all of them, what each contributes.
+    rank: Rank | None = Field(default=None, exclude_if=lambda rank: rank is None)
+    ranks: list[RankRow] = Field(default=[], exclude_if=lambda rows: not rows)
     trace: TracePart | None = Field(
         default=None, exclude_if=lambda part: part is None
     )  # only where `trace` was asked for

@@ -9,7 +9,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ..conditions import Never, Refusal
-from .models import OpRow, RecordedRow, Report
+from .models import OpRow, RankRow, RecordedRow, Report
 from .work import Cost, DeviceWork, ProgramCounts, ProgramRow
 
 _SHOWN = 20  # rows of a printed table
@@ -25,11 +25,14 @@ def summary(report: Report) -> Text:
     if report.trace is not None:
         took = f"; deciding where calls go took {report.trace.dispatch_seconds * 1e3:.1f} ms"
         traced = f"\ntrace in {report.trace.file}, process {report.trace.process}{took}"
+    ranks = f", rank {report.rank.rank} of {report.rank.of}" if report.rank is not None else ""
+    if report.ranks:
+        ranks = f", {len(report.ranks)} ranks counted together"
     room = ""
     if report.buckets.calls:
         room = f"\n{report.buckets.calls} calls on spare room, padded by {size(report.buckets.padding_bytes)} in all"
     return Text(
-        f"{report.device.name} {report.device.arch}, ttnn {report.device.ttnn_version}{validated}{exact}\n"
+        f"{report.device.name} {report.device.arch}, ttnn {report.device.ttnn_version}{validated}{exact}{ranks}\n"
         f"{report.totals}\n"
         f"uploads {moved.uploads} ({size(moved.upload_bytes)}), weights {moved.weight_uploads} "
         f"({size(moved.weight_upload_bytes)}), downloads {moved.downloads} ({size(moved.download_bytes)})\n"
@@ -85,8 +88,20 @@ def duration(seconds: float) -> str:
     raise AssertionError
 
 
+def _of_ranks(rows: list[RankRow]) -> Table:
+    table = Table(title="\nranks", title_justify="left")
+    for heading in ("rank", "calls", "on the device", "floating-point on the host", "up", "down"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        counts = map(str, (row.rank, row.calls, row.device, row.host_float))
+        table.add_row(*counts, size(row.upload_bytes), size(row.download_bytes))
+    return table
+
+
 def tables(report: Report) -> Iterator[Table | Text]:
-    """The ops on the device, and those on the host with the reasons."""
+    """What each rank did, the ops on the device, and those on the host with the reasons."""
+    if report.ranks:
+        yield _of_ranks(report.ranks)
     for title, placement in (("on the device", "device"), ("on the host, and why", "host")):
         rows = [row for row in report.ops if row.placement == placement and not row.is_bookkeeping]
         if not rows:

@@ -19,6 +19,7 @@ from ..schema import argument_names, functional_form, is_in_place
 from ..specs import Arrival
 from .asked import Asked
 from .constants import refuse_constants
+from .host_writes import may_come_down
 from .image_plans import of_images
 from .layouts import as_on_cpu
 from .leading import may_lead
@@ -90,7 +91,10 @@ def _refuse_writes(asked: Asked, plan: Plan, entry: Entry, call: Call) -> Refusa
         if dtype is not None and not torch.can_cast(dtype, tensor.dtype):
             return OUT_DTYPE.with_got(dtype_name(dtype))  # the shape function of `mul_` does not raise
         if not (isinstance(tensor, DeviceTensor) and session.holds(tensor)):
-            return HOST_MEMORY
+            if not may_come_down(asked, plan, tensor):
+                return HOST_MEMORY
+            plan.comes_down = True
+            continue
         if not tensor._meta.covers(tensor._cell.nbytes):
             if len(plan.written) > 1:
                 return PART_WRITTEN
@@ -145,13 +149,14 @@ def prepare(asked: Asked, plan: Plan) -> bool:
     for slot in plan.slots:
         slot.as_held = _is_as_held(session, slot.arrival, slot.of(asked.args, asked.kwargs))
         slot.leading = may_lead(session, plan, slot, asked.args, asked.kwargs)
-    plan.of_images = of_images(plan, asked.as_call_of(entry), asked.args, asked.kwargs)
+    if not plan.comes_down:
+        plan.of_images = of_images(plan, asked.as_call_of(entry), asked.args, asked.kwargs)
     unexpand(session, plan, asked.as_call_of(entry), asked.args, asked.kwargs)
     if session.makes_room and entry.in_room is not None and not plan.written:
         metas = [metadata_of(tensor) for slot in plan.slots for tensor in slot.tensors(asked.args, asked.kwargs)]
         plan.in_room = entry.in_room if not entry.in_room.grows or may_grow(plan, metas) else None
     apart = entry.apart or (elementwise if plan.elementwise else None)
-    in_place = not plan.written or (is_in_place(plan.op) and not plan.writes_part)
+    in_place = not plan.written or (is_in_place(plan.op) and not plan.writes_part and not plan.comes_down)
     if session.makes_room and apart is not None and in_place:
         _set_apart(asked, plan, entry, apart)
     plan.may_be_longer = plan.in_room is not None or (session.varies and plan.apart is not None)

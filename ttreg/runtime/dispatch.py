@@ -27,6 +27,7 @@ from ..refusal import HOST_MEMORY, INDEX_OUT_OF_RANGE, NO_META, OUT_OF_BOUNDS, O
 from . import rooms, waiting
 from .complaints import complain
 from .decide import decide
+from .host_writes import bring_down, shares_memory
 from .int64 import TooLarge
 from .later import Later, raise_as_pytorch_would
 from .leading import shown, with_leading
@@ -134,7 +135,7 @@ class Dispatcher:
             if plan.number is not None and self._filled(plan, args, kwargs):
                 return plan.targets(args, kwargs)[0]
             takes_part = not plan.writes_part or _takes_part(*plan.targets(args, kwargs))
-            if _overlapping(plan, args, kwargs):
+            if shares_memory(plan, args, kwargs) if plan.comes_down else _overlapping(plan, args, kwargs):
                 return self._run_on_host_instead(plan, OVERLAPPING, args, kwargs)
             if not takes_part:
                 return self._run_on_host_instead(plan, PART_WRITTEN, args, kwargs)
@@ -244,6 +245,9 @@ class Dispatcher:
         """
         targets: list[Any] = plan.targets(args, kwargs)
         part = plan.writes_part
+        if plan.comes_down:
+            bring_down(self.session, values[0], targets[0])
+            return targets[0]
         with self.session.device.lock:
             if all(target._cell.may_write(target._meta, part) for target in targets):
                 for target, value in zip(targets, values, strict=True):

@@ -81,15 +81,12 @@ class Session(Values):
     def report(self) -> Report:
         """What ran on the device, what fell back to the host, and why, up to now."""
         from ..report import DeviceInfo, Report
+        from ..reporting.ranks import rank_of_process
         from ..reporting.work import calls_by_name, cost_of, program_counts
 
         d = self.device
         info = DeviceInfo(
-            name=d.name,
-            arch=d.arch,
-            ttnn_version=d.ttnn_version,
-            validated=d.validated,
-            float32=self.settings.float32,
+            name=d.name, arch=d.arch, ttnn_version=d.ttnn_version, validated=d.validated, float32=self.settings.float32
         )
         arch = d.arch or self.settings.arch
         rows, totals = self.ledger.rows(arch)
@@ -107,6 +104,7 @@ class Session(Values):
             programs=program_counts(made.new_programs, made.programs.estimated),
             recorded=[counts.row() for counts in self.counts_of_recorded],
             cost=cost_of(of_ops, besides, arch, made.peak, made.peak_at),
+            rank=rank_of_process(),
         )
 
     def record(self, function: Callable[..., Any], *, check_every: int | None = None) -> Any:

@@ -215,6 +215,15 @@ class Values:
         """A plain tensor with the same content, downloaded if need be. Only to be read."""
         return tensor._cell.host_view(tensor._meta) if isinstance(tensor, DeviceTensor) else tensor
 
+    def part(self, tensor: DeviceTensor) -> torch.Tensor:
+        """As `read`, but of a storage of which the tensor is a part, only that part is downloaded."""
+        cell, meta = tensor._cell, tensor._meta
+        if cell.storage is None and meta.nbytes < cell.nbytes and self.holds(tensor):
+            value = cell.device_value(meta, tensor._view)
+            if value is not None:
+                return self.download(value).to(meta.dtype).view(meta.shape)
+        return cell.host_view(meta)
+
     def peek(self, tensor: torch.Tensor) -> torch.Tensor:
         """As `read`, for the session's own purposes: nothing is kept or counted. Only to be read at once."""
         return tensor._cell.peek(tensor._meta) if isinstance(tensor, DeviceTensor) else tensor

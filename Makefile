@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; a second call installs nothing.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench performance numerics models aliasing opinfo wrong-calls soak verify lint format
-.PHONY: audit coverage models-table reliability recordings lock clean
+.PHONY: audit coverage models-table reliability faults recordings lock clean
 
 BIN := .venv/bin
 PYTHON ?=
@@ -74,6 +74,9 @@ coverage: setup ## make every call that real models make, on the device and in r
 
 models-table: setup ## run a hundred models and current architectures on the device beside CPU, and count (an hour)
 	$(THREADS) $(BIN)/python benchmarks/model_table.py --jobs $(JOBS) $(ARGS)
+
+faults: setup ## let the device fail at every call of five models, one at a time (a quarter of an hour)
+	$(THREADS) $(BIN)/python -m tests.faults $(ARGS)
 
 reliability: setup ## bring docs/reliability.md up to date with what the sweeps have found
 	$(BIN)/python scripts/reliability.py

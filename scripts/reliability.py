@@ -38,6 +38,13 @@ HEAD = """# Reliability
 
 What ttreg promises the program above it and the device below it, and what was measured of each promise. The sweeps that
 measure are part of the repository; `scripts/reliability.py` writes this page from their results.
+
+If ttnn refuses a call, `on_device_error` says whether the program gets a `DeviceError` or the host takes the call. If
+there is no memory, the session first frees what can be made again (uploads of weights and constants, what was derived
+from them, views), and makes the call once more. The error says what holds the memory, by op and line of Python. If the
+device hangs or vanishes, what only it held is lost: the `DeviceError` names these tensors (`error.lost`), and so does
+reading one later. All that the host has stays readable, and the next block opens the device anew. ttnn waits for a hung
+device for ever unless `TT_METAL_OPERATION_TIMEOUT_SECONDS` is set.
 """
 
 

@@ -210,3 +210,15 @@ def test_what_a_lowering_counts_with_goes_from_the_device_with_its_host_tensor(d
         # The program makes the same ones anew at every pass.
         assert session.tt.constant(zeros.pop(), result=True) is session.tt.constant(zeros.pop(), result=True)
         assert held() == 1
+
+
+def test_a_session_that_has_ended_holds_no_values(device):
+    """Also none that calls outside of a lowering have made, such as a part put into its storage."""
+    with device as session:
+        a = session.to_device(torch.rand(1, 2, 8, 8))
+        a[:, :, 2:4] = session.to_device(torch.rand(1, 2, 2, 8))
+        a[:, :, 3:5] = session.to_device(torch.rand(1, 2, 2, 8))
+        a.sum()
+    del a
+    gc.collect()
+    assert [value for value in gc.get_objects() if type(value).__name__ == "EmulatedTensor"] == []

@@ -22,7 +22,12 @@ class DeviceUnavailableError(TtregError):
 
 
 class DeviceError(TtregError, RuntimeError):
-    """The device, or ttnn on its behalf, refused a call that a lowering made."""
+    """The device, or ttnn on its behalf, refused a call that a lowering made, or answers no more.
+
+    `lost` names the tensors whose only copy was on a device that answers no more.
+    """
+
+    lost: tuple[str, ...] = ()
 
 
 class LoweringError(TtregError, RuntimeError):

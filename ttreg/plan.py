@@ -108,6 +108,8 @@ class Plan:
     view_form: OpOverload | None = None
     # How many bytes the storage must have for the outputs of a view to lie in it.
     view_end: int = 0
+    # The line of Python that made the first of the calls.
+    line: str = ""
     # The op reads a floating-point tensor that has elements.
     floating: bool = False
     # The op reads or returns a floating-point dtype that ttnn lacks.

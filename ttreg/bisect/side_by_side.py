@@ -12,6 +12,7 @@ from ..memory.cell import Cell
 from ..memory.tensor import DeviceTensor
 from ..meta import Meta
 from ..places import Places
+from ..plan import Plan
 from ..runtime.session import Session
 from ..settings import Settings
 from .calls import unseen, wide
@@ -31,7 +32,7 @@ class SideBySide(Session):
         self.findings, self.places = Record(budget), Places()
         self.watches = True  # what the program reads
 
-    def new_tensor(self, meta: Meta, value: Any) -> torch.Tensor:
+    def new_tensor(self, meta: Meta, value: Any, maker: Plan | None = None) -> torch.Tensor:
         """As `Session.new_tensor`, with memory that reports when the program reads it."""
         if value is None:
             return super().new_tensor(meta, None)

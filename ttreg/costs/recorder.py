@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Hashable
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from .calls import DeviceCall, device_call, is_tensor, operand
 from .programs import NewPrograms, Programs
@@ -32,6 +32,8 @@ class Recorder:
         self.programs, self.new_programs = programs, NewPrograms()
         self.peak, self.peak_at = 0, ""
         self._held, self._count = held, programs.count
+        # Asked about a call that the device failed to make: gives its result, or raises. Whoever has sessions sets it.
+        self.again: Callable[..., Any] = _raised
         self._units: dict[Hashable, Work] = {}
         self._earlier: dict[str, Amount] = {}  # of units that are kept no more, by label
         self._elsewhere = Amount()
@@ -89,9 +91,19 @@ class Recorder:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             note(name)
-            return look(name, function, args, kwargs) if self.looking else function(*args, **kwargs)
+            if self.looking:
+                return look(name, function, args, kwargs)
+            try:
+                return function(*args, **kwargs)
+            except Exception as failure:
+                return self.again(failure, function, args, kwargs)
 
         return call
+
+    def settle(self) -> None:
+        """Sum up what is noted, and let go of the values that calls outside of all units have made."""
+        if self._unit is None:
+            self._sweep()
 
     def work(self, label: str, key: Hashable = None) -> Work:
         """The unit with this label and key."""
@@ -127,7 +139,7 @@ class Recorder:
         self._made = [entry for entry in self._made if sys.getrefcount(entry[0]) > _UNUSED]
         before = self._count()
         try:
-            result = function(*args, **kwargs)
+            result = self._made_or_again(function, args, kwargs)
         except BaseException:
             self.names.pop()  # the device has nothing to do for a call that is refused
             raise
@@ -140,6 +152,12 @@ class Recorder:
         self._hold(args, result, call)
         self._reach(self._base + sum(nbytes for _, nbytes in self._made))
         return result
+
+    def _made_or_again(self, function: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception as failure:
+            return self.again(failure, function, args, kwargs)
 
     def _hold(self, args: tuple, result: Any, call: DeviceCall) -> None:
         """Note the memory of a result; one that only shows an argument's memory otherwise takes that over."""
@@ -169,6 +187,13 @@ class Recorder:
         self.names.clear()
         self._calls.clear()
         self._made.clear()
+
+
+def _raised(failure: Exception, *_: Any) -> NoReturn:
+    try:
+        raise failure
+    finally:
+        del failure  # it would keep this frame alive
 
 
 class CountedApi:

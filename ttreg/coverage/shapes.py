@@ -141,7 +141,7 @@ class ShapeSession(HostSession):
         root = meta if meta.covers(meta.nbytes) else intern(meta.dtype, (meta.end // meta.dtype.itemsize,), (1,))
         return DeviceTensor.make(WatchedCell(self, root, NO_VALUE), meta)
 
-    def new_tensor(self, meta: Meta, value: Any) -> torch.Tensor:
+    def new_tensor(self, meta: Meta, value: Any, maker: Plan | None = None) -> torch.Tensor:
         """As `Session.new_tensor`, with a value that may not be known."""
         if value is None:
             return super().new_tensor(meta, None)

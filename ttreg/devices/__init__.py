@@ -45,6 +45,17 @@ def open_device(settings: Settings) -> Device:
         return _open[key]
 
 
+def forget(device: Device) -> None:
+    """Have the next session open the device anew, since it answers no more."""
+    chips: list[Any] = [device, getattr(device, "_mock", None)]
+    for chip in chips:
+        if hasattr(chip, "lost"):
+            chip.lost = True
+    with _lock:
+        for key in [key for key, opened in _open.items() if opened is device]:
+            del _open[key]
+
+
 def references() -> Any:
     """The ttnn API of the emulated device without a device: ttnn's golden functions, made once for the process."""
     with _lock:

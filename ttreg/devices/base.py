@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -61,6 +62,28 @@ class RefusedByDevice(Exception):
     def __init__(self, call: str, message: str):
         super().__init__(f"{call}: {message}")
         self.call, self.message = call, message
+        self.more = ""  # what the session adds for the program
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether ttnn's allocator found no room."""
+        return "Out of Memory" in self.message
+
+
+@dataclass
+class Loss:
+    """What a session lost with its device: the tensors whose only copy it had. `told` once the program knows."""
+
+    names: tuple[str, ...] = ()
+    told: bool = False
+
+
+class LostDevice(RefusedByDevice):
+    """A device hangs or has vanished: whatever it held is lost, and no more calls of it can succeed."""
+
+    def __init__(self, call: str, message: str):
+        super().__init__(call, message)
+        self.loss = Loss()
 
 
 class Device(Protocol):

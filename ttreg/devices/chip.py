@@ -17,7 +17,7 @@ from ..forks import new_rlock
 from ..on_demand import on_device
 from ..settings import Settings
 from . import base
-from .base import RefusedByDevice, Value, ttnn_dtype_name
+from .base import LostDevice, RefusedByDevice, Value, ttnn_dtype_name
 
 
 def open_chip(settings: Settings, ttnn_version: str) -> Chip:
@@ -48,6 +48,9 @@ def _opened(name: str, device_id: int, settings: Settings, ttnn_version: str) ->
         )
     sizes = {"l1_small_size": settings.l1_small_size, "trace_region_size": settings.trace_region_size}
     chip = _chips.get((name, device_id))
+    if chip is not None and chip.lost:
+        chip.close()
+        chip = None
     if chip is None:
         chip = _chips[name, device_id] = Chip(name, device_id, sizes, ttnn_version)
     elif chip.sizes != sizes:
@@ -71,6 +74,10 @@ os.register_at_fork(after_in_child=_forked)
 # The rest of the queue is reserved for ttnn's own reads, such as those of kernels that it prepares.
 _MOST_READS_OF_A_MOCK = 7000
 
+# What ttnn says once a call has taken longer than TT_METAL_OPERATION_TIMEOUT_SECONDS (without it, ttnn waits for ever),
+# and its driver of a card that does not answer. Each is a RuntimeError.
+_NO_ANSWER = ("TIMEOUT: device timeout", "potential hang detected", "is hung", "you should reset the board")
+
 # What ttnn gives for its dtypes; float32 for block floats.
 _READ_AS = {"bfloat16": torch.bfloat16, "int32": torch.int32, "uint32": torch.uint32, "uint8": torch.uint8}
 
@@ -85,7 +92,7 @@ class Chip:
 
         self.name, self.sizes, self.ttnn_version = name, sizes, ttnn_version
         self.lock = new_rlock()
-        self._closed = False
+        self._closed = self.lost = False
         self._reads = 0
         try:
             self._device = ttnn.open_device(device_id=device_id, **sizes)
@@ -117,7 +124,15 @@ class Chip:
 
         if not self._closed:
             self._closed = True
-            ttnn.close_device(self._device)
+            try:
+                ttnn.close_device(self._device)
+            except RuntimeError as error:
+                if not self.lost:
+                    raise
+                raise DeviceUnavailableError(
+                    f"the chip answered no more before, and cannot be closed: {first_line(error)}; reset the board "
+                    "(tt-smi -r) and start the program anew"
+                ) from error
 
 
 class TtnnApi:
@@ -175,7 +190,7 @@ def guarded(name: str, function: Callable[..., Any], recorder: Recorder | None =
         try:
             return function(*args, **kwargs)
         except (RuntimeError, TypeError) as error:
-            raise RefusedByDevice(f"ttnn.{name}", first_line(error)) from error
+            raise refusal(f"ttnn.{name}", error) from error
 
     return call
 
@@ -191,9 +206,15 @@ def _noted(name: str, function: Callable[..., Any], recorder: Recorder) -> Calla
         try:
             return function(*args, **kwargs)
         except (RuntimeError, TypeError) as error:
-            raise RefusedByDevice(f"ttnn.{name}", first_line(error)) from error
+            return recorder.again(refusal(f"ttnn.{name}", error), inner, args, kwargs)
 
     return call
+
+
+def refusal(call: str, error: BaseException) -> RefusedByDevice:
+    """What an exception of ttnn comes to: a call that was refused, or a device that answers no more."""
+    message = first_line(error)
+    return (LostDevice if any(words in message for words in _NO_ANSWER) else RefusedByDevice)(call, message)
 
 
 def first_line(error: BaseException) -> str:

@@ -17,7 +17,6 @@ from . import heads
 from .chains import ViewOf, is_better, to_make
 from .home import Home
 from .in_longer import read_in_longer, value_in_longer
-from .inherited import not_here
 from .padding import held_by
 from .parts import apart, stays_apart
 from .placing import placing
@@ -55,6 +54,7 @@ class Cell:
     _pinned = False
     _views: deque[tuple[tuple[Meta, ...], int]] | None = None  # the views with kept values, by the call that made them
     _views_nbytes = 0
+    maker: Any = None  # the plan of the call that made it
 
     def __init__(self, home: Home | None, root: Meta, value: Value | None):
         self._home = home  # None once the session has ended and the cell is pinned
@@ -108,7 +108,7 @@ class Cell:
         """As `host_view`, but the cell stays where it is and no download is counted. Only to be read at once."""
         with without_any_modes(), self._lock:
             kept = self.storage
-            return meta.on_storage(self._memory(self.home.device.download) if kept is None else kept)
+            return meta.on_storage(self._memory(self.home.fetch) if kept is None else kept)
 
     def pin(self) -> None:
         """Keep the data on the host from now on, since other code may read and write it there."""
@@ -122,14 +122,6 @@ class Cell:
         """Pin the cell because its session ends, and let go of the session."""
         self.pin()
         self._home = None
-
-    def forked(self) -> None:
-        """In a forked process: use the data that the host holds; if it holds none, raise DeviceError on access."""
-        self._parents, self.longer = (self.values, self.longer), None  # only the parent may free device memory
-        if self.storage is None:
-            self.lazy = not_here
-        else:
-            self._pinned, self.values = True, {}
 
     def host_written(self) -> None:
         """Note that the host wrote to the memory, and perhaps resized it."""
@@ -168,10 +160,10 @@ class Cell:
             seen = whole is not None and all(apart(part, meta, root) for part in parts)
             return heads.way_to(root, meta, under.shape, bool(parts)) if seen else None
 
-        def by_way(meta: Meta, way: Route) -> Value:
+        def by_way(meta: Meta, way: Route) -> Value | None:
             made = home.relaid(whole, root, meta, way)
             self.keep_views(made, values)
-            return made[meta]
+            return made.get(meta)
 
         way = way_to(meta)
         if way is not None and way.views:
@@ -185,6 +177,8 @@ class Cell:
         if way is not None and is_better(way, steps, first):
             return by_way(meta, way)
         value = by_way(parent, first) if first is not None else value
+        if value is None:
+            return None
         for meta, view in reversed(steps):
             made = home.view_values(view, value)
             if meta not in made:

@@ -23,12 +23,19 @@ class Home(Protocol):
         """Bring a device value to the host."""
         ...
 
+    def fetch(self, value: Value) -> torch.Tensor:
+        """As `download`, for the session's own purposes: it is not counted."""
+        ...
+
     def view_values(self, view: ViewOf, parent: Value) -> dict[Meta, Value]:
         """Make the device values of a view op's outputs from the value of its input."""
         ...
 
     def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> dict[Meta, Value]:
-        """Make the device value of a view from the value of the whole storage, and of what else the route gives."""
+        """Make the device value of a view from the value of the whole storage, and of what else the route gives.
+
+        Nothing if the host is to make it.
+        """
         ...
 
     def put(self, whole: Value, root: Meta, part: Value, target: Meta) -> Value | None:

@@ -1,7 +1,8 @@
-"""The parent's device in a forked process, where it cannot be used: only the parent may use it."""
+"""Devices that cannot be used: the parent's in a forked process, and one that answers no more."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ..devices.base import Device
@@ -10,12 +11,15 @@ from ..forks import new_rlock
 
 
 class _NotHere:
+    def __init__(self, refuse: Callable[[], NoReturn]):
+        self._refuse = refuse
+
     def __getattr__(self, _: str) -> NoReturn:
-        not_here()
+        self._refuse()
 
 
-class InheritedDevice:
-    """Stands for the parent's device: it has the same name, and any use of it raises DeviceError."""
+class AbsentDevice:
+    """Stands for a device that cannot be used: it has the same name, and `refuse` raises for any use of it."""
 
     name: str
     arch: str
@@ -23,20 +27,25 @@ class InheritedDevice:
     validated: bool
     chip_numerics: bool
 
-    def __init__(self, device: Device):
+    def __init__(self, device: Device, refuse: Callable[[], NoReturn], lock: Any):
         for name in ("name", "arch", "ttnn_version", "validated", "chip_numerics"):
             setattr(self, name, getattr(device, name, ""))  # a device that only serves to decide calls has no names
-        self.lock = new_rlock()
-        self.tt: Any = _NotHere()
-        self.parents = device  # kept alive, since its finalizer would close the device for the parent
+        self.lock, self._refuse = lock, refuse
+        self.tt: Any = _NotHere(refuse)
+        self.stands_for = device  # kept alive, since a parent's finalizer would close the device for the parent
 
     def upload(self, *_: Any, **__: Any) -> NoReturn:
         """See `Device.upload`."""
-        not_here()
+        self._refuse()
 
     def download(self, *_: Any, **__: Any) -> NoReturn:
         """See `Device.download`."""
-        not_here()
+        self._refuse()
+
+
+def inherited_device(device: Device) -> AbsentDevice:
+    """What stands for the parent's device in a forked process; any use of it raises DeviceError."""
+    return AbsentDevice(device, not_here, new_rlock())
 
 
 def not_here() -> NoReturn:

@@ -28,11 +28,16 @@ class Numbers:
         if meta.dtype is not self.root.dtype or meta.end > self.root.nbytes:
             return False
         with without_any_modes():
+            meta.on_storage(self.on_host()).fill_(number)
+        return True
+
+    def on_host(self) -> torch.UntypedStorage:
+        """The content in the host's memory, where numbers are written to it from now on."""
+        with without_any_modes():
             if self._written is None:
                 self._written = torch.UntypedStorage(self.root.nbytes)
                 self.root.on_storage(self._written).fill_(self._number)
-            meta.on_storage(self._written).fill_(number)
-        return True
+        return self._written
 
     def __call__(self) -> Value:
         if self._written is None:

@@ -127,7 +127,7 @@ class Uploads:
         mark = fingerprint(tensor) if parameter and not trusted else None
         snapshot = None if parameter else tensor.detach().clone()
         value = make()
-        if of_storage.watched.changes != changes:
+        if of_storage.watched.changes != changes or self._storages.get(key) is not of_storage:  # or memory was freed
             return value
         upload = Upload(value, version, mark, snapshot, self._call)
         of_storage.by_meta[meta, form] = self._by_value[id(value)] = upload

@@ -94,6 +94,8 @@ class Recorded:
         session = self.session
         if session.closed or session.inherited:
             return "its session has ended"
+        if session.lost is not None:
+            return "the session's device answers no more"
         modes = dispatch_modes()
         if not modes or not isinstance(modes[-1], BlockMode) or getattr(modes[-1], "session", None) is not session:
             return "the call is not in a block of its session, or another mode sees the calls"

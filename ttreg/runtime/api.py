@@ -33,6 +33,7 @@ class Api:
         self.attention = attention  # "fused" where ttnn's kernel takes a call, "exact" nowhere, "auto" for long ones
         self._made: dict[Callable[[Api], Any], Any] = {}
         self._lately: dict[Hashable, Value] = {}
+        self._own = frozenset(vars(self))
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._ttnn, name)
@@ -104,6 +105,17 @@ class Api:
             if len(self._lately) > _LATELY:
                 del self._lately[next(iter(self._lately))]
         return value
+
+    def forget_lately(self) -> None:
+        """Keep nothing of what `lately` made."""
+        self._lately.clear()
+
+    def answer_no_more(self, ttnn: Any) -> None:
+        """Take every function from `ttnn` from now on, and forget those that were looked up before."""
+        self.__dict__ = {name: v for name, v in self.__dict__.items() if name in self._own or name in ("_own", "tape")}
+        self._ttnn = ttnn
+        self._lately.clear()
+        self._made.clear()
 
     def prepared(self, value: Value, key: Hashable, make: Callable[[], Any], beside: tuple = ()) -> Any:
         """`make()`, which derives its result from `value` alone, or from it and those `beside` it.

@@ -13,6 +13,7 @@ from torch.profiler import record_function
 
 from ..call import Call
 from ..conditions import Refusal
+from ..costs.programs import users_line
 from ..devices.base import RefusedByDevice, Value
 from ..errors import LoweringError, TtregError
 from ..exact.cost import TooDear
@@ -78,7 +79,7 @@ class Dispatcher:
         """Decide a call, and keep the decision."""
         while True:
             plan = decide(self.session, op, args, kwargs)
-            plan.as_it_is = host.runs_as_it_is(plan)
+            plan.as_it_is, plan.line = host.runs_as_it_is(plan), users_line()
             now = signature(self.session, op, args, kwargs)
             if now == key or now is None:
                 return self.session.ledger.keep(key, plan)
@@ -231,8 +232,8 @@ class Dispatcher:
             return self._written(plan, values, args, kwargs)
         new_tensor = self.session.new_image if plan.gives_images else self.session.new_tensor
         if not plan.returns_list:
-            return new_tensor(plan.outputs[0], values[0])
-        results: list[Any] = [new_tensor(meta, value) for meta, value in zip(plan.outputs, values, strict=True)]
+            return new_tensor(plan.outputs[0], values[0], plan)
+        results: list[Any] = [new_tensor(meta, value, plan) for meta, value in zip(plan.outputs, values, strict=True)]
         for place in plan.absent:
             results.insert(place, None)
         return tuple(results)

@@ -9,7 +9,7 @@ import torch
 
 from ..call import Call
 from ..conditions import Refusal
-from ..devices.base import RefusedByDevice, Value
+from ..devices.base import LostDevice, RefusedByDevice, Value
 from ..errors import LoweringError
 from ..fallback import on_copies
 from ..modes import without_modes
@@ -19,8 +19,6 @@ from ..pytorch_private import tree_leaves
 from .refused import Failure, raise_error, reason
 from .session import Session
 from .ttnn_ops import TTNN_OPS
-
-_NO_MEMORY = "Out of Memory"  # ttnn's message has this if its allocator finds no room
 
 
 def raise_as_pytorch_would(
@@ -34,9 +32,9 @@ def raise_as_pytorch_would(
     """Run the call on the host with copies; if PyTorch raises there, raise that: the call itself is wrong.
 
     `read` gives a plain tensor with an argument's content; by default, its present content. A call that the device has
-    no memory for is not tried: it is not wrong, and may be too large for the host too.
+    no memory for is not tried: it is not wrong, and may be too large for the host too. Nor is one of a lost device.
     """
-    if isinstance(failure, RefusedByDevice) and _NO_MEMORY in failure.message:
+    if isinstance(failure, LostDevice) or (isinstance(failure, RefusedByDevice) and failure.out_of_memory):
         return
     if plan.op in TTNN_OPS:  # PyTorch has no such op
         return
@@ -79,7 +77,7 @@ class Later:
         session.fell_back(plan.op, refusal, plan.floating, lambda: str(Call.bind(plan.op, self._args, self._kwargs)))
         results = on_copies.results(plan.op, self._args, self._kwargs, self._read)
         with without_modes():
-            return session.value([leaf for leaf in tree_leaves(results) if isinstance(leaf, torch.Tensor)][number])
+            return session.brought_back([t for t in tree_leaves(results) if isinstance(t, torch.Tensor)][number])
 
     def _read(self, tensor: torch.Tensor) -> torch.Tensor:
         kept = self._kept.get(id(tensor))
@@ -89,5 +87,5 @@ class Later:
             given, value = slot.of(self._args, self._kwargs), self._arguments[slot.name]
             for one, held in zip(given, value, strict=True) if isinstance(value, list) else [(given, value)]:
                 if one is tensor and held is not None:
-                    return self._session.device.download(on_device(held)).to(tensor.dtype)
+                    return self._session.fetch(on_device(held)).to(tensor.dtype)
         return self._session.peek(tensor)

@@ -109,4 +109,4 @@ def _begin(session: Session, cell: Any, longer: Any, first: Meta) -> None:
 
 def _cut(session: Session, longer: Cell, meta: Meta) -> Value:
     value = longer.device_value(meta, None)
-    return session._upload(longer.peek(meta), session.carriers[meta.dtype], False) if value is None else value
+    return session.brought_back(longer.peek(meta)) if value is None else value

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ..conditions import Refusal
-from ..devices.base import RefusedByDevice
+from ..devices.base import LostDevice, RefusedByDevice
 from ..errors import DeviceError, LoweringError, first_line
 from ..refusal import LOWERING_FAILED, REFUSED_BY_TTNN
 
@@ -25,6 +25,13 @@ def raise_error(failure: Failure, what: Callable[[], str]) -> NoReturn:
     try:
         if isinstance(failure, LoweringError):
             raise failure
-        raise DeviceError(f"{what()}: ttnn refused {failure}") from failure
+        raise _device_error(failure, what()) from failure
     finally:
         del failure  # it would keep this frame alive, and all tensors of the call
+
+
+def _device_error(failure: RefusedByDevice, what: str) -> DeviceError:
+    error = DeviceError(f"{what}: ttnn refused {failure}{failure.more}")
+    if isinstance(failure, LostDevice):
+        error.lost, failure.loss.told = failure.loss.names, True
+    return error

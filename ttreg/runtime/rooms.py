@@ -189,7 +189,7 @@ def _results(
             continue
         if callable(value):  # made from the tensors themselves if the host has to, and not from the longer ones
             value = partial(Later(session, plan, dict.fromkeys(arguments), args, kwargs).make, number, value)
-        results.append(session.new_tensor(meta, value))
+        results.append(session.new_tensor(meta, value, plan))
     if plan.in_room is not None and plan.in_room.grows:
         results[0]._cell.appended = _dim(plan)  # also if it fills its room
     if session.checker is not None:

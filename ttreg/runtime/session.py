@@ -16,10 +16,9 @@ from ..errors import LoweringError
 from ..forks import tell
 from ..images import Image
 from ..memory.cell import Cell
-from ..memory.cells import Cells
 from ..memory.chains import ViewOf
-from ..memory.held import of_cell, of_values
-from ..memory.inherited import InheritedDevice
+from ..memory.inherited import inherited_device
+from ..memory.letting_go import forked
 from ..memory.longer import shortened, stretched
 from ..memory.padding import tiled
 from ..memory.placing import placing, put
@@ -34,8 +33,8 @@ from ..settings import Settings
 from .int64 import fits_int32
 from .lowering import run_lowering
 from .refused import raise_error, reason
+from .rescue import Rescue
 from .sizes import Sizes
-from .values import Values
 
 if TYPE_CHECKING:
     from ..report import Report
@@ -56,7 +55,7 @@ class Checker(Protocol):
         """Check a value that shows a whole storage under other metadata."""
 
 
-class Session(Values):
+class Session(Rescue):
     """What `with ttreg.device_mode() as session:` gives; `report()` tells what ran where and why."""
 
     checker: Checker | None = None
@@ -66,17 +65,15 @@ class Session(Values):
         super().__init__(settings, device, sees_all_writes)
         self.makes_room = settings.buckets != "off"
         self.sizes, self.varies = Sizes(settings.buckets), False
-        self._cells = Cells()
-        self._uploaded_bytes = -1, 0  # after so many changes of the uploads
         self.counts_of_recorded = deque[Any](maxlen=256)
         self.closed = self.inherited = False  # whether the session belongs to the process that this one was forked from
         tell(self)
 
     def forked(self) -> None:
         """In a forked process: data on the host stays usable; reading data from the device raises DeviceError."""
-        self.inherited, self.device = True, InheritedDevice(self.device)
+        self.inherited, self.device = True, inherited_device(self.device)
         for cell in self.live():
-            cell.forked()
+            forked(cell)
 
     def report(self) -> Report:
         """What ran on the device, what fell back to the host, and why, up to now."""
@@ -113,7 +110,7 @@ class Session(Values):
         The first replay is compared with the function itself; with `check_every`, every n-th is too."""
         return type(self).recorded(self, function, check_every=check_every)
 
-    def new_tensor(self, meta: Meta, value: Any) -> torch.Tensor:
+    def new_tensor(self, meta: Meta, value: Any, maker: Plan | None = None) -> torch.Tensor:
         """A tensor whose device value is `value`; if `value` is a function, it makes the value when first needed.
 
         None stands for a tensor without elements, which stays on the host.
@@ -125,29 +122,17 @@ class Session(Values):
             cell.lazy = value
         else:
             cell = Cell(self, meta, value)
+        cell.maker = maker
         self._cells.add(cell)
         return DeviceTensor.make(cell, meta)
 
-    def new_image(self, meta: Meta, value: Any) -> torch.Tensor:
+    def new_image(self, meta: Meta, value: Any, maker: Plan | None = None) -> torch.Tensor:
         """As `new_tensor`, for a value that may be an `Image`."""
         if not isinstance(value, Image):
-            return self.new_tensor(meta, value)
-        tensor = self.new_tensor(meta, value.value)
+            return self.new_tensor(meta, value, maker)
+        tensor = self.new_tensor(meta, value.value, maker)
         tensor._cell.hold_image(meta, value)  # type: ignore[attr-defined]
         return tensor
-
-    def adopt(self, cell: Cell) -> None:
-        """Take in a new cell, whose content comes to the host when the session ends."""
-        self._cells.add(cell)
-
-    def held(self) -> int:
-        """About how many bytes of the device's memory the session holds: values of tensors, and uploads."""
-        changes, nbytes = self._uploaded_bytes
-        if changes != self.uploads.changes:
-            changes = self.uploads.changes
-            nbytes = of_values(self.uploads.kept())
-            self._uploaded_bytes = changes, nbytes
-        return nbytes + sum(map(of_cell, self.live()))
 
     def longer_tensor(self, meta: Meta, value: Value, dim: int) -> torch.Tensor:
         """A tensor whose elements are the first along `dim` of a value that has more of them."""
@@ -173,10 +158,6 @@ class Session(Values):
         layout = tt.ROW_MAJOR_LAYOUT if row_major else tt.TILE_LAYOUT
         bring = partial(self._brought, plain, dtype, carrier, row_major, bits)
         return OnDemand(meta.shape, getattr(tt, carrier), layout, source, bring)
-
-    def live(self) -> list[Cell]:
-        """The storages of the session's tensors that the program still holds."""
-        return self._cells.live()
 
     def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
         """A device tensor with the plain tensor's content. It keeps the strides if they leave no gaps.
@@ -239,20 +220,30 @@ class Session(Values):
         return made
 
     def relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> dict[Meta, Value]:
-        """Make the device value of a view from the value of the whole storage, and of what else the route gives."""
+        """Make the device value of a view from the value of the whole storage, and of what else the route gives.
+
+        Without it, the host makes the view.
+        """
+        try:
+            made = self._relaid(value, source, target, way)
+        except (RefusedByDevice, LoweringError) as failure:
+            if self.settings.on_device_error == "fallback":
+                return {}
+            raise_error(failure, lambda: f"the view {target} of {source}, when it was needed")
+        if self.checker is not None:
+            self.checker.compare_relaid(self, value, source, made)
+        return made
+
+    def _relaid(self, value: Value, source: Meta, target: Meta, way: Route) -> dict[Meta, Value]:
         with self.device.lock:
             unit = self.recorder.work("views", (source, target))
             run = partial(self.recorder.run, unit, relayout, self.tt, value, way)
             if way.views:
-                made = dict(zip(way.views, run(), strict=True))
-            elif self.uploads.is_derived(value):
+                return dict(zip(way.views, run(), strict=True))
+            if self.uploads.is_derived(value):
                 nbytes = tiled(target.shape, target.dtype)
-                made = {target: self.tt.derived((value,), (source, target), nbytes, run)}
-            else:
-                made = {target: run()}
-        if self.checker is not None:
-            self.checker.compare_relaid(self, value, source, made)
-        return made
+                return {target: self.tt.derived((value,), (source, target), nbytes, run)}
+            return {target: run()}
 
     def turned(self, tensor: torch.Tensor) -> Value | None:
         """The device value of a tensor with its last two dimensions swapped, if that takes fewer ttnn calls."""
@@ -288,11 +279,17 @@ class Session(Values):
         failures: list[Exception] = []
         for cell in self.live():
             try:
-                cell.settle()
+                if self.lost is None or cell.storage is not None:
+                    cell.settle()
             except Exception as failure:  # settle the other cells first, then raise
                 failures.append(failure)
+        if self.lost is not None and self.lost.loss.names and not self.lost.loss.told:
+            failures.insert(0, self.loss("tensors of this block were on the device"))
         self._cells.clear()
         self._made_by.clear()
         self.uploads.clear()
+        self.tt.forget_lately()
+        with self.device.lock:
+            self.recorder.settle()
         if failures:
             raise failures[0]

@@ -68,7 +68,7 @@ def run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> to
     if before is None or len(before[1]) == _MOST_STEPS:
         return None
     value, steps = before
-    return session.new_tensor(plan.outputs[0], Waiting(session, plan, value, (*steps, plan.step)))
+    return session.new_tensor(plan.outputs[0], Waiting(session, plan, value, (*steps, plan.step)), plan)
 
 
 def _joined(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> torch.Tensor | None:
@@ -85,7 +85,10 @@ def _joined(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -
         if found is None:
             if plan.of_images is not None or tensor.dtype is not torch.float32 or not tensor.ndim:
                 return None
-            found = slot.arrival.value(session, tensor), ()
+            try:
+                found = slot.arrival.value(session, tensor), ()
+            except RefusedByDevice:  # each call by itself tells what is wrong
+                return None
         operands[slot.name] = found
     assert plan.entry is not None
     assert plan.entry.steps is not None
@@ -93,9 +96,9 @@ def _joined(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -
     try:
         with session.device.lock:
             value = session.recorder.run(_work(plan), _with_steps, *call)
-    except RefusedByDevice:  # each call by itself tells what is wrong
+    except RefusedByDevice:  # as above
         return None
-    return session.new_tensor(plan.outputs[0], value)
+    return session.new_tensor(plan.outputs[0], value, plan)
 
 
 def _so_far(tensor: DeviceTensor) -> tuple[Value, tuple[Step, ...]] | None:

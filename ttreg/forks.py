@@ -42,6 +42,11 @@ def tell(heir: Heir) -> None:
     _heirs.add(heir)
 
 
+def heirs() -> list[Any]:
+    """The living objects that were registered by `tell`."""
+    return list(_heirs)
+
+
 def _forked() -> None:
     for lock in list(_locks):
         lock._at_fork_reinit()

@@ -25,7 +25,7 @@ from ..pytorch_private import compiler
 from ..registry import registry
 from ..runtime.session import Session
 from ..settings import Settings
-from .mode import enter_graph, in_block, open_session
+from .mode import enter_modes, in_block, open_session
 
 _sessions: dict[Settings, Session] = {}
 _lock = new_lock()
@@ -51,14 +51,15 @@ def backend(
     """The Dynamo backend: a function that runs `graph`, forward and backward, through the registry.
 
     `options` are the keywords of `device_mode`, whose defaults come from `TTREG_<KEYWORD>`, and `record`: with False,
-    every call runs op by op. Raises SettingsError for an unknown one, and for any `mode` but "reduce-overhead".
+    every call runs op by op. `mode="reduce-overhead"` asks for traces of the device, as `Session.record` has them.
+    Raises SettingsError for an unknown option, and for any other mode.
     """
     if mode not in (None, "reduce-overhead"):
         raise SettingsError(
             f'torch.compile(backend="ttreg") has no mode {mode!r}: leave it out, or take "reduce-overhead"'
         )
     settings, record = _resolved(options or {})
-    make = partial(_runner, settings=settings, record=record)
+    make = partial(_runner, settings=settings, record=record, trace=mode is not None)
     aot_autograd, _, _ = compiler()
     compiled = aot_autograd(
         fw_compiler=partial(make, part="forward"),
@@ -105,7 +106,7 @@ def _resolved(options: Mapping[str, Any]) -> tuple[Settings, bool]:
 
 
 def _runner(
-    graph: fx.GraphModule, inputs: Sequence[Any], settings: Settings, record: bool, part: str
+    graph: fx.GraphModule, inputs: Sequence[Any], settings: Settings, record: bool, trace: bool, part: str
 ) -> Callable[..., Any]:
     """Run a graph, or a part of one, in the session of the settings.
 
@@ -121,7 +122,7 @@ def _runner(
     if record:
         from .graphs import RecordedGraph
 
-        step = RecordedGraph(graph, inputs, part)
+        step = RecordedGraph(graph, inputs, part, trace)
     else:
         step = partial(_op_by_op, graph)
 
@@ -131,7 +132,7 @@ def _runner(
         with ExitStack() as stack:
             session = _session(settings)
             session.uploads.next_call()
-            enter_graph(stack, session)
+            enter_modes(stack, session, replaces=False)
             results = step(session, arguments)
         kept = results[len(results) if returned is None else returned :]
         return [*_plain(results[:returned], (*kept, *arguments)), *kept]

@@ -10,6 +10,7 @@ import itertools
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,10 +19,11 @@ from torch import fx
 from ..forks import new_lock
 from ..recording.recorded import Recorded
 from ..runtime.session import Session
-from .mode import enter_graph
+from .mode import enter_modes
 
 _MOST_MODELS = 16  # layers that Dynamo gives the same graph, of which each has recordings with its own weights
 
+_enter = partial(enter_modes, replaces=False)
 _numbers = itertools.count(1)
 _graphs: weakref.WeakSet[RecordedGraph] = weakref.WeakSet()
 
@@ -29,10 +31,11 @@ _graphs: weakref.WeakSet[RecordedGraph] = weakref.WeakSet()
 class RecordedGraph:
     """A graph that runs in whichever session is open. Only its last session has recordings of it."""
 
-    def __init__(self, graph: fx.GraphModule, inputs: Sequence[Any], part: str):
+    def __init__(self, graph: fx.GraphModule, inputs: Sequence[Any], part: str, trace: bool):
         self._graph, self._name = graph, f"graph {next(_numbers)} of torch.compile, {part}"
-        self._symbolic = any(map(_is_symbolic, inputs))
+        symbolic = any(map(_is_symbolic, inputs))
         self._keeps_weights = part != "backward"  # there they come as views, and change after each step
+        self._options = {"evicts": not symbolic, "trace": trace}
         self._lock = new_lock()
         self._session: weakref.ref[Session] | None = None
         self._steps: OrderedDict[tuple[int, ...], Recorded] = OrderedDict()
@@ -62,7 +65,7 @@ class RecordedGraph:
             step = self._steps.get(key)
             if step is None:
                 function = _WithWeights(self._graph, weights, self._name)
-                step = Recorded(session, function, enter_graph, reached=function.reached(), evicts=not self._symbolic)
+                step = Recorded(session, function, _enter, reached=function.reached(), **self._options)
                 self._steps[key] = step
                 if len(self._steps) > _MOST_MODELS:
                     self._steps.popitem(last=False)

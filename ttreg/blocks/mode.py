@@ -159,17 +159,10 @@ def open_session(settings: Settings, sees_all_writes: bool = True) -> Session:
     return session
 
 
-def enter_graph(stack: ExitStack, session: Session, kind: Callable[..., Dispatcher] | None = None) -> None:
-    """As `enter_modes`, for a graph of aten calls.
-
-    It needs none of the functions that a block replaces, and Dynamo could not compile in other threads meanwhile.
-    """
-    stack.enter_context(_Dispatch(session, kind))
-
-
-def enter_modes(stack: ExitStack, session: Session, kind: Callable[..., Dispatcher] | None = None) -> None:
+def enter_modes(stack: ExitStack, session: Session, kind: Any = None, replaces: bool = True) -> None:
     """Hand this thread's calls to the session, through a dispatcher of that kind, until the stack is closed."""
-    stack.enter_context(replaced(block_of_thread))
+    if replaces:  # not for a graph of aten calls: meanwhile Dynamo could not compile in other threads
+        stack.enter_context(replaced(block_of_thread))
     stack.enter_context(_Dispatch(session, kind))
 
 

@@ -18,9 +18,10 @@ from ..runtime.session import Session
 class InEachBlock:
     """A function that each session records for itself: a recording ends with its session."""
 
-    def __init__(self, function: Callable[..., Any], check_every: int | None):
+    def __init__(self, function: Callable[..., Any], check_every: int | None, trace: bool = False):
         update_wrapper(self, function, updated=())
-        self._function, self._check_every = function, check_every
+        self._function = function
+        self._options: dict[str, Any] = {"check_every": check_every, "trace": trace}
         self._steps: WeakKeyDictionary[Session, Callable[..., Any]] = WeakKeyDictionary()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -30,7 +31,7 @@ class InEachBlock:
             return self._function(*args, **kwargs)
         step = self._steps.get(session)
         if step is None:
-            step = self._steps.setdefault(session, session.record(self._function, check_every=self._check_every))
+            step = self._steps.setdefault(session, session.record(self._function, **self._options))
         return step(*args, **kwargs)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -40,15 +41,15 @@ class InEachBlock:
 class Forward(InEachBlock):
     """The `forward` of a recorded module. A copy of the module gets one of its own, also by pickle."""
 
-    def __init__(self, module: nn.Module, check_every: int | None):
-        super().__init__(partial(type(module).forward, module), check_every)
+    def __init__(self, module: nn.Module, check_every: int | None, trace: bool = False):
+        super().__init__(partial(type(module).forward, module), check_every, trace)
         self._module = module
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Forward:
-        return Forward(copy.deepcopy(self._module, memo), self._check_every)
+        return Forward(copy.deepcopy(self._module, memo), **self._options)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Forward, (self._module, self._check_every)
+        return partial(Forward, self._module, **self._options), ()
 
 
 @overload
@@ -56,23 +57,25 @@ def recorded(function: Callable[..., Any]) -> Callable[..., Any]: ...
 
 
 @overload
-def recorded(*, check_every: int | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
+def recorded(
+    *, check_every: int | None = None, trace: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
 
 
-def recorded(function: Callable[..., Any] | None = None, *, check_every: int | None = None) -> Any:
+def recorded(function: Callable[..., Any] | None = None, *, check_every: int | None = None, trace: bool = False) -> Any:
     """Decorates a function: in a block it is recorded at its first call and replayed at later ones.
 
     See `Session.record`. Each session has recordings of its own; outside of blocks the function runs as it is. Raises
     TypeError for what is no function.
     """
     if function is None:
-        return partial(recorded, check_every=check_every)
+        return partial(recorded, check_every=check_every, trace=trace)
     if isinstance(function, type) or not callable(function):
         raise TypeError(f"ttreg.recorded decorates functions and methods; got {function!r}")
-    return InEachBlock(function, check_every)
+    return InEachBlock(function, check_every, trace)
 
 
-def record(module: nn.Module, *, check_every: int | None = None) -> nn.Module:
+def record(module: nn.Module, *, check_every: int | None = None, trace: bool = False) -> nn.Module:
     """Let a module's `forward` be recorded in each block that it is called in; returns the module.
 
     Its `state_dict`, parameters, hooks and attributes are as they were, but for the attribute `forward`. Hooks of the
@@ -85,5 +88,5 @@ def record(module: nn.Module, *, check_every: int | None = None) -> nn.Module:
         raise TypeError(
             f"this {type(module).__name__} has a forward of its own, set as an attribute; decorate that one"
         )
-    module.forward = Forward(module, check_every)
+    module.forward = Forward(module, check_every, trace)
     return module

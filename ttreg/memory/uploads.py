@@ -12,7 +12,7 @@ from ..devices.base import Value
 from ..meta import Meta
 from ..on_demand import OnDemand
 from ..pytorch_private import PARAMETERS_HOLDERS, VIEWS_HOLDERS, storage_use_count
-from .fingerprint import Fingerprint, fingerprint, same, same_bits
+from .fingerprint import fingerprint, same, same_bits
 from .kept import Kept
 from .padding import tiled
 from .records import MOST_STEPS, Derived, Upload, forget
@@ -81,7 +81,7 @@ class Uploads:
     """
 
     def __init__(self, sees_all_writes: bool = True) -> None:
-        self._sees_all_writes = sees_all_writes
+        self.sees_all_writes = sees_all_writes
         self._storages: dict[int, _StorageUploads] = {}
         self._wholes: Kept[_Key] = Kept(MOST_OF_WHOLE_STORAGES)
         self._parts: Kept[_Key] = Kept(MOST_OF_PARTS)
@@ -267,16 +267,8 @@ class Uploads:
         """Whether the version counter of a tensor tells of each write to its memory."""
         return self._trusts(tensor, tensor.untyped_storage(), watch(tensor.untyped_storage()))
 
-    def can_tell(self, tensor: torch.Tensor) -> bool:
-        """Whether its version counter, or its `mark`, tells of each write to a parameter."""
-        return not self._sees_all_writes or self.trusts(tensor)
-
-    def mark(self, parameter: torch.Tensor) -> Fingerprint | None:
-        """A hash of the content of a parameter that the program may change unseen; None for any other."""
-        return None if self._sees_all_writes else fingerprint(parameter)
-
     def _trusts(self, tensor: torch.Tensor, storage: torch.UntypedStorage, watched: Watched) -> bool:
-        if not self._sees_all_writes or tensor.is_inference():
+        if not self.sees_all_writes or tensor.is_inference():
             return False
         if not is_parameter(tensor):
             return False
@@ -290,7 +282,7 @@ class Uploads:
             return same_bits(upload.snapshot, tensor)
         if upload.fingerprint is None:
             return False
-        if not self._sees_all_writes and upload.call == self._call:  # within one call, the session sees all writes
+        if not self.sees_all_writes and upload.call == self._call:  # within one call, the session sees all writes
             return True
         upload.call = self._call
         return same(upload.fingerprint, fingerprint(tensor))

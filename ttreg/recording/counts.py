@@ -17,12 +17,20 @@ class Counts:
         self.eager_calls: Counter[str] = Counter()
         self.misses: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
+        self.traced = 0  # replays by a trace of the device
+        self.untraced: Counter[str] = Counter()
 
     def row(self) -> dict[str, Any]:
         """All of it, as the report has it."""
         reasons = {"eager": self.eager_calls, "misses": self.misses, "refused": self.refusals}
+        reasons["untraced"] = self.untraced
         counts = {"recordings": self.recordings, "paths": self.paths, "replays": self.replays, "checks": self.checks}
+        counts["traced"] = self.traced
         return {"name": self.name, **counts, "steps": self.ttnn_calls, **{k: dict(v) for k, v in reasons.items()}}
+
+    def untraced_for(self, reason: str) -> None:
+        """Count a replay, or a recording, without the trace that was asked for."""
+        _count(self.untraced, reason)
 
     def recorded(self, calls: int, new: bool) -> None:
         """Count a recording with so many steps; one that is not new adds a path to another."""

@@ -109,7 +109,7 @@ class Known:
         given, named = self.words(args), self.words(kwargs)
         if self.failed is not None:
             return
-        event = Event(function, given, named)
+        event = Event(function, given, named, on_device=True)
         if is_tensor(result):
             self._bind_results(event, [("", result)])
         else:

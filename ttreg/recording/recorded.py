@@ -20,6 +20,7 @@ from ..modes import overrides_are_active, without_modes
 from ..pytorch_private import dispatch_modes, in_forward_ad
 from ..runtime.session import Session
 from .arguments import Arguments
+from .capture import capture_of, release_of, why_never
 from .compare import difference
 from .counts import Counts
 from .dispatcher import AsRecorded, RecordingDispatcher
@@ -60,6 +61,7 @@ class Recorded:
         check_every: int | None = None,
         reached: Sequence[tuple[str, Any]] | None = None,
         evicts: bool = True,
+        trace: bool = False,
     ):
         """Without `reached`, it is looked up what the function reaches; without `evicts`, old recordings stay."""
         update_wrapper(self, function, updated=())
@@ -68,6 +70,10 @@ class Recorded:
         session.counts_of_recorded.append(self.counts)
         self._enter, self._lock, self._evicts = enter, new_rlock(), evicts
         self._reached = ((self.counts.name, function),) if reached is None else tuple(reached)
+        why_not = why_never(session) if trace else ""
+        self._traces = trace and not why_not
+        if why_not:
+            self.counts.untraced_for(why_not)
         self._variants: OrderedDict[Any, Variant] = OrderedDict()
         self._given_up: dict[Any, str] = {}
         self._tries: dict[Any, int] = {}
@@ -236,6 +242,9 @@ class Recorded:
                 self._give_up(key, reason)
             return result
         path = Path(compiled(tape.events, results.refs, tape.registers), results, tape.draws)
+        if self._traces:
+            path.capture = capture_of(self.session, tape, results, self.counts)
+        release_of(self.session)  # the constants of this recording came later
         tape.forget()
         externals.forget_arguments()
         if variant is not None:

@@ -14,6 +14,7 @@ import torch
 
 from ..devices.base import Value
 from ..memory.cell import Cell
+from ..memory.fingerprint import fingerprint
 from ..memory.pieces import in_one_piece, only_whole
 from ..memory.tensor import DeviceTensor
 from ..memory.uploads import is_parameter
@@ -158,12 +159,14 @@ class Tape(Known):
         tensor = external.tensor
         if not is_parameter(plain) or isinstance(tensor, DeviceTensor) or not self.externals.may_be_constant(external):
             return False
-        return external.constant or self.session.uploads.can_tell(tensor)
+        uploads = self.session.uploads
+        return external.constant or not uploads.sees_all_writes or uploads.trusts(tensor)
 
     def keep_constant(self, external: External) -> None:
         """Make the content of a weight part of the recording."""
         if not external.constant:
-            external.constant, external.mark = True, self.session.uploads.mark(external.tensor)
+            external.constant = True
+            external.mark = None if self.session.uploads.sees_all_writes else fingerprint(external.tensor)
 
     def uploaded(
         self, plain: torch.Tensor, form: tuple, make: Callable[[], Value], steps: tuple[Any, Any], more: tuple

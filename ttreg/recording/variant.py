@@ -10,6 +10,7 @@ import torch
 from ..modes import without_modes
 from ..pytorch_private import below_autograd
 from .arguments import Arguments
+from .capture import Capture
 from .program import Program
 from .reach import Reach
 from .results import Results
@@ -27,6 +28,7 @@ class Path:
     draws: bool
     replays: int = 0
     checked: bool = False
+    capture: Capture | None = None  # if it may be a trace of the device
 
     @property
     def outcomes(self) -> tuple[Any, ...]:
@@ -87,6 +89,8 @@ class Variant:
         done = False
         try:
             with session.device.lock, without_modes(), below_autograd():
+                if path.capture is not None and path.checked and path.capture.run(session, registers, tensors):
+                    return seen, registers
                 for segment in path.program.segments:
                     found = segment.run(registers, tensors)
                     if segment.is_last:

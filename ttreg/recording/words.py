@@ -67,6 +67,7 @@ class Event:
     writes: tuple[Ref, ...] = ()  # the host storages that it writes to
     outcome: Any = None  # of a read: what the program saw
     is_read: bool = False
+    on_device: bool = False  # a ttnn call
     where: str = ""  # the line of the program, for reads
     instead: Any = None  # the function if the first argument is not just a tensor from outside
 

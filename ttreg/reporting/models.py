@@ -195,7 +195,8 @@ class RecordedRow(BaseModel):
     """A function that was recorded: how many recordings and branches, replays, comparisons, and steps replayed.
 
     `eager` are the calls that ran as the function itself does, `misses` the recordings that did not hold, and `refused`
-    the signatures that are not recorded, each by the reason.
+    the signatures that are not recorded, each by the reason. `traced` are the replays by a trace of the device, and
+    `untraced` says why there were none where they were asked for.
     """
 
     name: str
@@ -207,6 +208,8 @@ class RecordedRow(BaseModel):
     eager: dict[str, int] = {}
     misses: dict[str, int] = {}
     refused: dict[str, int] = {}
+    traced: int = 0
+    untraced: dict[str, int] = {}
 
 
 class Report(BaseModel):

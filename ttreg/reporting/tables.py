@@ -75,7 +75,14 @@ def recorded_lines(rows: list[RecordedRow]) -> str:
             f"recorded {row.name}: {row.recordings} recordings with {row.paths} paths, {row.replays} replays of "
             f"{row.steps} steps, {row.checks} compared with the function"
         )
-        for what, reasons in (("not recorded", row.refused), ("did not hold", row.misses), ("ran as it is", row.eager)):
+        if row.traced:
+            lines.append(f"  {row.traced} replays were one trace of the device")
+        for what, reasons in (
+            ("not recorded", row.refused),
+            ("did not hold", row.misses),
+            ("ran as it is", row.eager),
+            ("not traced", row.untraced),
+        ):
             lines += [f"  {what}, {count} times: {reason}" for reason, count in list(reasons.items())[:_MAKERS]]
     return "".join(f"\n{line}" for line in lines)
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..carriers import EXACT, Carriers
+from ..costs.calls import is_tensor
 from ..devices.base import Value
 from ..exact.api import Exact
 from ..memory.uploads import Uploads
@@ -96,6 +97,12 @@ class Api:
         if made is None:
             made = self._made[make] = make(self)
         return made
+
+    def let_go(self) -> None:
+        """Keep no device tensors that can be made again."""
+        self.forget_lately()
+        for key in [key for key, made in self._made.items() if is_tensor(made)]:
+            del self._made[key]
 
     def lately(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """`make()`, kept for the next few calls: a step of a program asks in each of its layers for the same."""

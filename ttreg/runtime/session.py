@@ -104,11 +104,11 @@ class Session(Rescue):
             rank=rank_of_process(),
         )
 
-    def record(self, function: Callable[..., Any], *, check_every: int | None = None) -> Any:
+    def record(self, function: Callable[..., Any], *, check_every: int | None = None, trace: bool = False) -> Any:
         """A function that does what the given one does, recorded at its first call and replayed at the next ones.
 
-        The first replay is compared with the function itself; with `check_every`, every n-th is too."""
-        return type(self).recorded(self, function, check_every=check_every)
+        The first and each `check_every`-th replay are compared with it. `trace` makes them one trace of the device."""
+        return type(self).recorded(self, function, check_every=check_every, trace=trace)
 
     def new_tensor(self, meta: Meta, value: Any, maker: Plan | None = None) -> torch.Tensor:
         """A tensor whose device value is `value`; if `value` is a function, it makes the value when first needed.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .blocks.enabled import disable, enable
 from .blocks.mode import device_mode
 from .blocks.recorded import record, recorded
 from .blocks.ttnn_function import ttnn_function
@@ -65,6 +66,8 @@ __all__ = [
     "cpu_only",
     "decomposed",
     "device_mode",
+    "disable",
+    "enable",
     "from_ttnn",
     "lower",
     "record",

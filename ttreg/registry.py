@@ -121,7 +121,7 @@ class Registry:
 
     def add(self, entry: Entry) -> None:
         """Add an entry. Raises RegistryError if the entry is invalid, or if the op already has one."""
-        _check(entry)
+        check(entry)
         if entry.op in self._entries:
             first = self._entries[entry.op].module
             raise RegistryError(f"{entry.op} has an entry already, in {first}; {entry.module} gives it another")
@@ -246,7 +246,8 @@ def _caller() -> str:
     return frame.f_globals["__name__"] if frame is not None else ""
 
 
-def _check(entry: Entry) -> None:
+def check(entry: Entry) -> None:
+    """Raise RegistryError if the entry cannot be right for its op."""
     op = entry.op
     if isinstance(op, OpOverloadPacket):
         overloads = ", ".join(f"{op}.{name}" for name in op.overloads())

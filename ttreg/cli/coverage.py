@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .shared import Command, Json, answer, console, print_json, table, tracked, working
+from .report import show_difference
+from .shared import Command, Json, answer, bad_usage, check_writable, console, print_json, table, tracked, working
 
 if TYPE_CHECKING:
     from ..coverage.measure import Coverage
+    from ..settings import Settings
 
 _SHOWN, _GOT = 20, 3  # rows of a table, and what was met in one of them
 
@@ -37,6 +40,11 @@ def coverage(
         bool, typer.Option("--cost", help="Also estimate ttnn calls, programs, bytes, and a bound on device time.")
     ] = False,
     arch: Annotated[str | None, typer.Option(help="As the keyword of device_mode.", show_default=False)] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the result as JSON, to compare with later.")] = None,
+    compare: Annotated[Path | None, typer.Option(help="Say what changed since --save wrote this file.")] = None,
+    fail_on_regression: Annotated[
+        bool, typer.Option("--fail-on-regression", help="Exit code 1 if something is worse than in --compare.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Say which calls of a program the device would run, and why not the others, without a device.
@@ -47,38 +55,67 @@ def coverage(
     computed that the device would compute: the program is followed to the first place that needs one. What it prints
     goes to stderr.
     """
-    from ..coverage.measure import cover, cover_calls
-    from ..coverage.targets import existing
-    from ..coverage.variations import read
+    from ..coverage.baseline import changes, read_baseline
+    from ..coverage.baseline import save as write_baseline
     from ..settings import Settings
-    from .targets import check_takes_arguments, load
 
+    if fail_on_regression and compare is None:
+        bad_usage("it needs a file to compare with", "--fail-on-regression")
+    if save is not None:
+        check_writable(save, "--save")
+    before = None if compare is None else read_baseline(compare)
     given = {"precision": precision, "float32": float32, "min_upload_numel": min_upload_numel, "arch": arch}
     settings = Settings.resolve({name: value for name, value in given.items() if value is not None})
     with redirect_stdout(sys.stderr):
-        if target.endswith(".jsonl"):
-            check_takes_arguments(target, arguments or [])
-            path = existing(target)
-            with path.open(encoding="utf-8") as lines:
-                total = sum(1 for line in lines if line.strip())
-            made = cover_calls(target, tracked(read(path), target, total), settings, cost)
-        else:
-            loaded = load(target, arguments or [])
-            unknown = loaded.target.unknown if loaded.target is not None else ()
-            with working(f"{target}: looking at its calls") if loaded.target is not None else nullcontext():
-                made = cover(target, lambda block: loaded.run(block).failed, settings, unknown, values, cost)
+        made = _covered(target, arguments or [], settings, values, cost)
+    if before is not None:
+        made.difference = changes(before, made)
+    if save is not None:
+        write_baseline(made, save)
     if json:
         print_json(made)
     else:
-        _show(made)
-    below = min_share is not None and (made.share is None or made.share < min_share)
-    if below:
-        share = "no share, as no call counts," if made.share is None else f"a share of {made.share:.1%}"
-        typer.echo(f"--min-share: {share} is below {min_share:.1%}", err=True)
-    answer(made.whole and not below)
+        _show(made, compare)
+    enough = _is_enough(made, min_share)
+    answer(made.whole and enough and not (fail_on_regression and _is_worse(made, compare)))
 
 
-def _show(made: Coverage) -> None:
+def _covered(target: str, arguments: list[str], settings: Settings, values: bool, cost: bool) -> Coverage:
+    from ..coverage.measure import cover, cover_calls
+    from ..coverage.targets import existing
+    from ..coverage.variations import read
+    from .targets import check_takes_arguments, load
+
+    if target.endswith(".jsonl"):
+        check_takes_arguments(target, arguments)
+        path = existing(target)
+        with path.open(encoding="utf-8") as lines:
+            total = sum(1 for line in lines if line.strip())
+        return cover_calls(target, tracked(read(path), target, total), settings, cost)
+    loaded = load(target, arguments)
+    unknown = loaded.target.unknown if loaded.target is not None else ()
+    with working(f"{target}: looking at its calls") if loaded.target is not None else nullcontext():
+        return cover(target, lambda block: loaded.run(block).failed, settings, unknown, values, cost)
+
+
+def _is_enough(made: Coverage, min_share: float | None) -> bool:
+    """Whether the share is what --min-share asks for; says so if not."""
+    if min_share is None or (made.share is not None and made.share >= min_share):
+        return True
+    share = "no share, as no call counts," if made.share is None else f"a share of {made.share:.1%}"
+    typer.echo(f"--min-share: {share} is below {min_share:.1%}", err=True)
+    return False
+
+
+def _is_worse(made: Coverage, since: Path | None) -> bool:
+    """Whether something is worse than it was; says so if it is."""
+    worse = made.difference is not None and made.difference.is_worse
+    if worse:
+        typer.echo(f"--fail-on-regression: something is worse than in {since}", err=True)
+    return worse
+
+
+def _show(made: Coverage, since: Path | None) -> None:
     from rich.markup import escape
 
     from ..reporting.models import OpRow
@@ -119,6 +156,9 @@ def _show(made: Coverage) -> None:
             console().print(shown)
         if count > _SHOWN:
             typer.echo(f"and {count - _SHOWN} more, which --json has")
+    if made.difference is not None:
+        typer.echo(f"\nsince {since}")
+        show_difference(made.difference)
 
 
 COMMAND = Command(
@@ -126,5 +166,6 @@ COMMAND = Command(
     coverage,
     example="ttreg coverage my_models.py:classifier --min-share 0.95",
     json="coverage.measure:Coverage",
-    no="the share is below --min-share, or the program was not followed to its end",
+    no="the share is below --min-share, something is worse with --fail-on-regression, or the program was not followed "
+    "to its end",
 )

@@ -75,7 +75,7 @@ def report(
     else:
         for file, each in zip(files, reports, strict=True):
             typer.echo(f"{file.name}: {_in_a_line(each)}")
-        _show(changed)
+        show_difference(changed)
     answer(not (fail_on_regression and changed is not None and changed.is_worse))
 
 
@@ -109,7 +109,8 @@ def _show_by(by: By, report: Report, depth: int) -> None:
         typer.echo(f"and {left_out} shorter rows, which --json has")
 
 
-def _show(difference: Difference) -> None:
+def show_difference(difference: Difference) -> None:
+    """Print what changed, regressions first."""
     from ..reporting.difference import HEADINGS
 
     for kind, changes in difference.groups():

@@ -14,6 +14,7 @@ from ..errors import first_line
 from ..meta import Meta
 from ..pytorch_private import tree_map_only
 from ..report import Cost, DeviceWork, PlacedAlike, ProgramCounts, Totals
+from ..reporting.difference import Difference
 from ..reporting.work import calls_by_name, cost_of, program_counts
 from ..runtime.ledger import Ledger
 from ..settings import Settings
@@ -70,6 +71,7 @@ class Coverage(BaseModel):
     programs: ProgramCounts | None = None
     cost: Cost | None = None
     cost_unknown: list[str] = []  # ops whose ttnn calls depend on values
+    difference: Difference | None = Field(default=None, exclude_if=lambda found: found is None)  # with --compare
 
     @property
     def whole(self) -> bool:

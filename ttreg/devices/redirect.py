@@ -38,12 +38,33 @@ _installed = False
 @contextmanager
 def handed_to(api: Any) -> Iterator[None]:
     """While open, the thread's calls of ttnn functions go to this API of a session."""
-    _install()
+    if not _installed:
+        _install()
     outer, _of_thread.api = _of_thread.api, api
     try:
         yield
     finally:
         _of_thread.api = outer
+
+
+class Direct:
+    """An API as a lowering sees it, whose own calls of ttnn functions are handed to nobody, also within `handed_to`."""
+
+    def __init__(self, api: Any):
+        self._api = api
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._api, name)
+        if isinstance(attribute, type) or name == "device":
+            return attribute
+        if callable(attribute):
+
+            def call(*args: Any, **kwargs: Any) -> Any:
+                with handed_to(None):
+                    return attribute(*args, **kwargs)
+
+            return call
+        return Direct(attribute) if hasattr(type(attribute), "__getattr__") else attribute  # `tt.transformer`
 
 
 def emulated_outside(api_of_block: Callable[[], Any]) -> None:

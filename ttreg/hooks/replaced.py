@@ -17,7 +17,7 @@ from ..memory import watch
 from ..memory.tensor import DeviceTensor
 from ..pytorch_private import HigherOrderOperator, find_builtin, layers, register_builtin, tensor_data
 from ..runtime.session import Session
-from . import encoders, higher_order, kernels, subclasses, whole
+from . import composite, encoders, higher_order, kernels, subclasses, whole
 from .onednn import in_autocasts_dtype, without_onednn
 
 
@@ -124,7 +124,7 @@ def replaced(find: Find) -> Iterator[None]:
 
 
 def _put_all(find: Find) -> None:
-    kernels.find_block = find
+    kernels.find_block = composite.find_block = find
     kernels.put_in_place()
     subclasses.put_in_place()
     for owner, name, make in _REPLACED:

@@ -44,7 +44,7 @@ class Arguments:
         self.refusal = ""
         self._groups: dict[Any, int] = {}
         self._numbers: dict[int, int] = {}
-        self._parts: list[Any] = [_grad(), *ambient()]
+        self._parts: list[Any] = [session.entries.generation, _grad(), *ambient()]
         for value in args:
             self._add(value)
         for name, value in kwargs.items():

@@ -225,6 +225,8 @@ class Report(BaseModel):
     device_calls: dict[str, int] | None = None
     programs: ProgramCounts | None = None
     cost: Cost | None = None
+    # What the session did otherwise than the registry says, by `override` and `on_host`.
+    overrides: list[str] = Field(default=[], exclude_if=lambda said: not said)
     recorded: list[RecordedRow] = Field(default=[], exclude_if=lambda rows: not rows)  # functions, if there are any
     lines: list[LineRow] = Field(default=[], exclude_if=lambda rows: not rows)  # only where `trace` was asked for
     # The process, if it is one of several; and in a report of all of them, what each contributes.

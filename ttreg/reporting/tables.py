@@ -34,6 +34,7 @@ def summary(report: Report) -> Text:
     return Text(
         f"{report.device.name} {report.device.arch}, ttnn {report.device.ttnn_version}{validated}{exact}{ranks}\n"
         f"{report.totals}\n"
+        f"{''.join(f'in this session only: {said}{chr(10)}' for said in report.overrides)}"
         f"uploads {moved.uploads} ({size(moved.upload_bytes)}), weights {moved.weight_uploads} "
         f"({size(moved.weight_upload_bytes)}), downloads {moved.downloads} ({size(moved.download_bytes)})\n"
         f"moving took {moved.upload_seconds * 1e3:.1f} ms up, {moved.download_seconds * 1e3:.1f} ms down\n"

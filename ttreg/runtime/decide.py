@@ -22,7 +22,7 @@ from ..refusal import (
     WRITES_BY_PARTS,
     Refusal,
 )
-from ..registry import Entry, registry
+from ..registry import Entry
 from ..schema import (
     functional_form,
     has_cpu_kernel,
@@ -37,6 +37,7 @@ from ..schema import (
 )
 from .acceptance import entry_refusal, keep_taken, prepare, refuse
 from .asked import Asked
+from .entries import OwnEntry
 from .rehearsal import refuse_views
 from .session import Session
 from .ttnn_ops import TTNN_OPS, plan_of
@@ -60,7 +61,7 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
         else:
             plan.placement = "view"
         return plan
-    plan.entry = entry = registry.find(op)
+    plan.entry = entry = session.entries.find(op)
     if is_view(op) and not (is_composite(op) and entry is None):
         return _decide_view(asked, plan)
     plan.refusal = _refusal(asked, plan)
@@ -128,6 +129,8 @@ def _no_dtype(session: Session, value: Any) -> bool:
 
 def _worth_uploading(asked: Asked, plan: Plan) -> bool:
     session = asked.session
+    if isinstance(plan.entry, OwnEntry):  # who asks for a lowering wants to see it run
+        return True
     tensors = [tensor for slot in plan.tensors for tensor in slot.tensors(asked.args, asked.kwargs)]
     if any(isinstance(t, DeviceTensor) and session.holds(t) for t in tensors):
         return True

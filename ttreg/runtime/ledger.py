@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,7 @@ class Ledger:
     def __init__(self) -> None:
         self._lock = new_rlock()  # threads may share a session; counting the call of a kept plan needs none
         self._plans: OrderedDict[tuple, Plan] = OrderedDict()
+        self._retired: deque[Plan] = deque()
         self.find = self._plans.get  # the kept decision for a signature, or None; every call asks
         self._tallies: _Tallies = {}
         self._conversions = {"dtype_conversions": 0, "layout_conversions": 0}
@@ -80,6 +81,14 @@ class Ledger:
             if len(self._plans) > _KEPT_PLANS:
                 _add(self._tallies, self._plans.popitem(last=False)[1], _KEPT_TALLIES)
         return kept
+
+    def retire(self) -> None:
+        """Decide everything anew from now on. What the plans have counted, and calls that follow one still, count."""
+        with self._lock:
+            self._retired.extend(self._plans.values())
+            self._plans.clear()
+            while len(self._retired) > _KEPT_PLANS:
+                _add(self._tallies, self._retired.popleft(), _KEPT_TALLIES)
 
     def plans(self) -> list[Plan]:
         """The plans that are kept."""
@@ -170,7 +179,7 @@ class Ledger:
             for key, tally in self._tallies.items():
                 tallies[key] = _Tally()
                 tallies[key].add(tally)
-            for plan in self._plans.values():
+            for plan in (*self._retired, *self._plans.values()):
                 _add(tallies, plan)
         return tallies
 
@@ -209,5 +218,5 @@ def _add(tallies: _Tallies, plan: Plan, most: int | None = None) -> None:
 
 
 def _key(plan: Plan, refusal: Refusal) -> tuple[str, Placement, str, str, str, bool, bool]:
-    reason = refusal.because or str(refusal)
+    reason = refusal.because or str(refusal) or getattr(plan.entry, "note", "")
     return str(plan.op), plan.placement, refusal.condition, reason, refusal.got, plan.host_float, plan.no_dtype

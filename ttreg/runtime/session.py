@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -30,6 +30,8 @@ from ..modes import without_modes
 from ..on_demand import OnDemand
 from ..plan import Plan
 from ..settings import Settings
+from .checker import Checker
+from .entries import Overridable
 from .int64 import fits_int32
 from .lowering import run_lowering
 from .refused import raise_error, reason
@@ -40,29 +42,15 @@ if TYPE_CHECKING:
     from ..report import Report
 
 
-class Checker(Protocol):
-    """Compares each device result with the host's, under `check`. Each method raises AccuracyError."""
-
-    def compare(
-        self, session: Session, plan: Plan, arguments: dict[str, Value], values: list[Value], args: tuple, kwargs: dict
-    ) -> list[Value]:
-        """Check that each value of a call agrees with the host's, and return the values."""
-
-    def compare_views(self, session: Session, plan: Plan, parent: Value, source: Meta, made: dict[Meta, Value]) -> None:
-        """Check views against the parent's memory, read by their metadata."""
-
-    def compare_relaid(self, session: Session, value: Value, source: Meta, made: dict[Meta, Value]) -> None:
-        """Check a value that shows a whole storage under other metadata."""
-
-
-class Session(Rescue):
+class Session(Rescue, Overridable):
     """What `with ttreg.device_mode() as session:` gives; `report()` tells what ran where and why."""
 
     checker: Checker | None = None
     recorded: ClassVar[Callable[..., Any]]  # makes what `record` gives; whoever opens sessions sets it
 
     def __init__(self, settings: Settings, device: Device, sees_all_writes: bool = True):
-        super().__init__(settings, device, sees_all_writes)
+        Rescue.__init__(self, settings, device, sees_all_writes)
+        Overridable.__init__(self)
         self.makes_room = settings.buckets != "off"
         self.sizes, self.varies = Sizes(settings.buckets), False
         self.counts_of_recorded = deque[Any](maxlen=256)
@@ -99,6 +87,7 @@ class Session(Rescue):
                 of_ops, besides, transfers.uploads + transfers.weight_uploads, transfers.downloads
             ),
             programs=program_counts(made.new_programs, made.programs.estimated),
+            overrides=list(self.entries.said),
             recorded=[counts.row() for counts in self.counts_of_recorded],
             cost=cost_of(of_ops, besides, arch, made.peak, made.peak_at),
             rank=rank_of_process(),
@@ -276,6 +265,7 @@ class Session(Rescue):
         if self.inherited:
             return
         self.closed = True
+        self.entries.undo_all()
         failures: list[Exception] = []
         for cell in self.live():
             try:

@@ -25,8 +25,8 @@ ABOUT = (
     "The emulated device fails by plan at its n-th call: an upload, a ttnn operation or a download is refused, there "
     "is no memory for it, the device hangs (as ttnn tells after its operation timeout), or it vanishes; once, or from "
     "then on. The program has to end with the right result, or with a `DeviceError`. No "
-    "value may be left on the device, and the next session has to work. Each fault is tried at every single call that "
-    "a model makes, with both settings of `on_device_error`."
+    "value may be left on the device, and the next session has to work. Each fault is tried at {} that "
+    "a model makes, one at a time, with both settings of `on_device_error`."
 )
 
 
@@ -45,7 +45,7 @@ def main() -> None:
             print(rows[-1], flush=True)
     for text, count in wrong.most_common():
         print(f"{count} × {text}")
-    made = result(rows, wrong, time.monotonic() - start)
+    made = result(rows, wrong, time.monotonic() - start, options.every)
     save = runpy.run_path(str(ROOT / "scripts" / "reliability.py"))["save"]
     print(save("faults", made, *([options.output] if options.output else [])))
 
@@ -77,7 +77,7 @@ def _model(opened: Opened, name: str, every: int, wrong: Counter[str]) -> dict[s
     }
 
 
-def result(rows: list[dict[str, Any]], wrong: Counter[str], seconds: float) -> dict[str, Any]:
+def result(rows: list[dict[str, Any]], wrong: Counter[str], seconds: float, every: int) -> dict[str, Any]:
     """What docs/reliability.md says of the sweep."""
     tries = sum(row["faults"] for row in rows)
 
@@ -97,8 +97,8 @@ def result(rows: list[dict[str, Any]], wrong: Counter[str], seconds: float) -> d
     ]
     return {
         "title": "Faults of the device",
-        "command": "make faults",
-        "about": ABOUT,
+        "command": "make faults" + (f" ARGS='--every {every}'" if every > 1 else ""),
+        "about": ABOUT.format("every single call" if every == 1 else f"one of {every} calls"),
         "when": datetime.date.today().isoformat(),
         "seconds": round(seconds, 1),
         "promises": promises,

@@ -186,7 +186,7 @@ def test_buffers_that_are_written_are_written_in_a_replay(device):
     assert recorded["0.num_batches_tracked"] == plainly["0.num_batches_tracked"] == 5
     for name in plainly:
         assert torch.allclose(torch.tensor(recorded[name]), torch.tensor(plainly[name]), atol=1e-5), name
-    assert step.counts.replays == 3, vars(step.counts)
+    assert step.counts.replays == 2, vars(step.counts)  # the first call shows which buffers are written
 
 
 def refusals(session, function, *args):

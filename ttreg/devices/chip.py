@@ -148,9 +148,7 @@ class TtnnApi:
         import ttnn
 
         convolve = guarded("conv2d", ttnn.conv2d)
-        x = call["input_tensor"]
-        # The sizes, in the order of the call, tell the image's shape too.
-        key = (x.dtype, x.layout, call["dtype"], *[v for v in call.values() if type(v) is int or type(v) is tuple])
+        key = _form_of(call)
         found = kept.find(key, bias_tensor)
         if found is not None:
             return convolve(weight_tensor=found[0], bias_tensor=found[1], **call)
@@ -159,6 +157,20 @@ class TtnnApi:
         )
         kept.keep(key, bias_tensor, prepared)
         return result
+
+    def bare(self, name: str, kwargs: dict[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
+        """A call that has been made, as ttnn's own function and its keywords, with the kernel that it has prepared."""
+        import ttnn
+
+        if "kept" not in kwargs:
+            return attrgetter(name)(ttnn), kwargs
+        call = dict(kwargs)
+        kept, bias = call.pop("kept"), call.pop("bias_tensor")
+        del call["weight_tensor"]
+        found = kept.find(_form_of(call), bias)
+        if found is None:
+            return attrgetter(name)(self), kwargs
+        return attrgetter(name)(ttnn), {**call, "weight_tensor": found[0], "bias_tensor": found[1]}
 
     def counted(self, name: str, recorder: Recorder) -> Callable[..., Any] | None:
         """ttnn's function of this name, with its calls noted; None if this class has one in its place."""
@@ -179,6 +191,12 @@ class TtnnApi:
             attribute = guarded(name, attribute)
         setattr(self, name, attribute)
         return attribute
+
+
+def _form_of(call: dict[str, Any]) -> tuple[Any, ...]:
+    """What a prepared kernel depends on of a call. The sizes, in the order of the call, tell the image's shape too."""
+    x = call["input_tensor"]
+    return x.dtype, x.layout, call["dtype"], *[v for v in call.values() if type(v) is int or type(v) is tuple]
 
 
 def guarded(name: str, function: Callable[..., Any], recorder: Recorder | None = None) -> Callable[..., Any]:

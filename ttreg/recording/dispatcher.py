@@ -43,6 +43,13 @@ class RecordingDispatcher(Dispatcher):
 
     def dispatch(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
         """Run one call where its plan says."""
+        self._tape.in_calls += 1
+        try:
+            return self._dispatch(op, args, kwargs)
+        finally:
+            self._tape.in_calls -= 1
+
+    def _dispatch(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Any:
         tape = self._tape
         if op.namespace == "profiler":  # it marks ranges of time
             with tape.paused():
@@ -105,8 +112,8 @@ class RecordingDispatcher(Dispatcher):
             if isinstance(tensor, DeviceTensor):
                 tape.on_host(tensor)
         words = tree_map(self._word, (args, kwargs))
-        fixed = all(map(self._is_fixed, given)) and _RANDOM not in plan.op.tags
         targets = plan.targets(args, kwargs)
+        fixed = _RANDOM not in plan.op.tags and tape.are_fixed(given, written=bool(targets))
         before = [self._memory(tensor) for tensor in targets]
         result = None
         with tape.paused():
@@ -125,10 +132,6 @@ class RecordingDispatcher(Dispatcher):
         if value._cell.storage is None:  # it has just failed
             return value
         return self._tape.plain(value._meta.on_storage(value._cell.storage))
-
-    def _is_fixed(self, tensor: torch.Tensor) -> bool:
-        storage = tensor._cell.storage if isinstance(tensor, DeviceTensor) else storage_of(tensor)
-        return storage is not None and self._tape.is_fixed(storage)
 
     def _memory(self, tensor: torch.Tensor) -> tuple:
         if isinstance(tensor, DeviceTensor):

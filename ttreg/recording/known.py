@@ -41,6 +41,7 @@ class Known:
         self._uploads: dict[tuple, Value] = {}
         self.initial: dict[int, tuple[External, Cell, Value]] = {}  # of external cells, what they held at first
         self._calls = 0
+        self.in_calls = 0  # how many calls of ops the thread is in; none while the program itself runs
 
     def on(self) -> bool:
         """Whether what happens now belongs to the recording."""

@@ -26,7 +26,7 @@ from .counts import Counts
 from .dispatcher import AsRecorded, RecordingDispatcher
 from .externals import Externals
 from .here import here
-from .plain_reads import PlainReads
+from .plain_reads import plain_reads
 from .program import compiled
 from .reach import Reach
 from .results import found
@@ -151,7 +151,7 @@ class Recorded:
         except Exception as error:
             if state is not None:
                 torch.set_rng_state(state)
-            self.counts.missed(str(error) if isinstance(error, Miss) else f"{type(error).__name__}: {error}")
+            self.counts.missed(str(error) if isinstance(error, Miss) else _first_line(error))
             if isinstance(error, Miss) and len(variant.paths) < MOST_PATHS:
                 return self._record(arguments, args, kwargs, variant)
             if isinstance(error, Miss) and self.counts.misses.total() > 2 * max(self.counts.replays, MOST_PATHS):
@@ -229,7 +229,7 @@ class Recorded:
         with ExitStack() as stack:
             stack.enter_context(taped(self.session, tape))
             self._enter(stack, self.session, kind)
-            with PlainReads(tape):
+            with plain_reads():
                 result = self.function(*args, **kwargs)
             with without_modes():
                 reason = self._objection(tape, reach, state, before)
@@ -289,6 +289,11 @@ class _Before:
     def written(self) -> set[int]:
         """The ids of the tensors that were written since."""
         return {id(tensor) for tensor, version in self._versions if tensor._version != version}
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
 def _python_draws() -> tuple[Any, ...]:

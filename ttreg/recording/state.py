@@ -19,6 +19,8 @@ class State:
         device = [tensor for tensor in self._reached if isinstance(tensor, DeviceTensor)]
         self._device = [(tensor, tensor._cell, tensor._meta) for tensor in device]
         self._plain = [(t, storage_of(t)) for t in self._reached if not isinstance(t, DeviceTensor)]
+        # A tensor may be transposed or resized in place. The version of a parameter tells of it.
+        self._shapes = [(t, t.shape, t.stride()) for t, _ in self._plain if type(t) is torch.Tensor]
         self._owners = [tensor for tensor in self._reached if tensor.requires_grad and tensor.is_leaf]
         self._of_autograd = list(map(of_autograd, self._reached))
         self._memories = {id(cell) for _, cell, _ in self._device} | {storage._cdata for _, storage in self._plain}
@@ -31,6 +33,9 @@ class State:
         for plain, storage in self._plain:
             if storage_of(plain) is not storage:
                 return "the memory of a tensor"
+        for plain, shape, stride in self._shapes:
+            if plain.shape != shape or plain.stride() != stride:
+                return "the shape of a tensor"
         return ""
 
     def changed(self, arguments: Arguments) -> str:

@@ -7,7 +7,7 @@ recording: then nobody could say whether the value is the same at the next call.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from ..meta import meta_of
 from ..modes import without_modes
 from .known import Known
 from .steps import cloned_storage, kept_value, loaded, memory, storage_held
+from .weights import content_of, is_compared
 from .words import Event, External, Given, Plain, Ref, content
 
 
@@ -102,6 +103,20 @@ class Tape(Known):
         """Whether a storage has the same content at each call."""
         return storage._cdata in self._fixed
 
+    def are_fixed(self, tensors: Iterable[torch.Tensor], written: bool = False) -> bool:
+        """Whether all have the same content at each call, as long as the guards hold, which then watch them."""
+        constants = []
+        for tensor in tensors:
+            storage = tensor._cell.storage if isinstance(tensor, DeviceTensor) else storage_of(tensor)
+            if storage is None or not self.is_fixed(storage):
+                external = None if written or isinstance(tensor, DeviceTensor) else self.stays(tensor)
+                if external is None:
+                    return False
+                constants.append(external)
+        for external in constants:
+            self.keep_constant(external)
+        return True
+
     def _known(self, storage: torch.UntypedStorage) -> Ref | None:
         found = self._storages.get(storage._cdata)
         if found is not None:
@@ -146,27 +161,36 @@ class Tape(Known):
             constants = [each.tensor for each in self.externals.all if each.constant]
             self.externals.changes.add(id(external.tensor))
             self.externals.changes.update(id(tensor) for tensor in constants if tensor.requires_grad)
+            # A function that writes to one buffer does so to others, and no version tells of the statistics of norms.
+            others = [each.tensor for each in self.externals.all if not is_parameter(each.tensor)]
+            self.externals.changes.update(map(id, others))
             self.fail(f"it writes to {external.name}, which it has used before; the next call is recorded anew")
             self.may_succeed = True
 
     def stays(self, plain: torch.Tensor) -> External | None:
-        """The external tensor of a weight that is a constant of the recording; None if the tensor is no such weight."""
+        """The external tensor that has a tensor's memory, if it is a constant of the recording, as weights are."""
         external = self.externals.of_storage(storage_of(plain))
         return external if external is not None and self._stays(external, plain) else None
 
     def _stays(self, external: External, plain: torch.Tensor) -> bool:
-        """Whether a weight is a constant of the recording, as long as its version stands still."""
+        """Whether a tensor is a constant of the recording, as long as its version, or its content, stands still."""
         tensor = external.tensor
-        if not is_parameter(plain) or isinstance(tensor, DeviceTensor) or not self.externals.may_be_constant(external):
+        if isinstance(tensor, DeviceTensor) or not self.externals.may_be_constant(external):
             return False
         uploads = self.session.uploads
-        return external.constant or not uploads.sees_all_writes or uploads.trusts(tensor)
+        if external.constant or not is_parameter(tensor):
+            return external.constant or is_compared(tensor)
+        return not uploads.sees_all_writes or uploads.trusts(tensor)
 
     def keep_constant(self, external: External) -> None:
-        """Make the content of a weight part of the recording."""
-        if not external.constant:
-            external.constant = True
-            external.mark = None if self.session.uploads.sees_all_writes else fingerprint(external.tensor)
+        """Make the content of a tensor part of the recording."""
+        if external.constant:
+            return
+        external.constant = True
+        if is_compared(external.tensor):
+            external.content = content_of(external.tensor)
+        elif not self.session.uploads.sees_all_writes:
+            external.mark = fingerprint(external.tensor)
 
     def uploaded(
         self, plain: torch.Tensor, form: tuple, make: Callable[[], Value], steps: tuple[Any, Any], more: tuple

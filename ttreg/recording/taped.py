@@ -41,14 +41,25 @@ class TapedApi:
 
     def _taped(self, counted: Callable[..., Any], path: str) -> Callable[..., Any]:
         tape, plain = self._tape, attrgetter(path)(self._plain)
+        bare = getattr(self._plain, "bare", None)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             result = counted(*args, **kwargs)
             if tape.on():
-                tape.called(plain, args, kwargs, result)
+                function, given = plain, kwargs
+                if bare is not None and all(map(tape.is_constant, _kernel(kwargs))):
+                    function, given = bare(path, kwargs)
+                    tape.constant(list(_kernel(given)))
+                tape.called(function, args, given, result)
             return result
 
         return call
+
+
+def _kernel(kwargs: dict[str, Any]) -> Iterator[Any]:
+    """What a convolution takes besides its images."""
+    if "weight_tensor" in kwargs:
+        yield from (kwargs[name] for name in ("weight_tensor", "bias_tensor", "kept") if kwargs.get(name) is not None)
 
 
 class _Taped(Api):
@@ -216,6 +227,12 @@ def _indices(
     if not tape.on():
         return Values.indices(session, argument, ready, row_major, carrier)
     is_list = isinstance(argument, (list, tuple))
+    if tape.are_fixed([tensor for tensor in (argument if is_list else [argument]) if tensor is not None]):
+        with tape.paused():
+            value = Values.indices(session, argument, ready, row_major, carrier)
+        if value is not None:
+            tape.constant(value)
+        return value
     for tensor in argument if is_list else [argument]:
         tape.for_host(tensor)
     plain: Any = [None if t is None else session.read(t) for t in argument] if is_list else session.read(argument)

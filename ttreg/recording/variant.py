@@ -57,7 +57,7 @@ class Variant:
         if what:
             return what
         for name, _ in self.weights.changed():
-            return f"the weight {name}"
+            return f"the content of {name}"
         return self.state.changed(arguments)
 
     def run(self, session: Any, tensors: list[Any]) -> tuple[Path, list[Any]]:

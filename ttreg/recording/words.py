@@ -36,6 +36,7 @@ class External:
     load: Event | None = None  # what reads its content at each replay
     written: bool = False  # by a host op: a replay works on a copy, and writes that back at its end
     constant: bool = False  # its content is part of the recording
+    content: torch.Tensor | None = None  # of a constant that is compared: a copy of the bytes of its storage
     mark: Fingerprint | None = None  # of a constant that may change unseen: the hash of its content
 
 

@@ -151,7 +151,9 @@ class Recorded:
         except Exception as error:
             if state is not None:
                 torch.set_rng_state(state)
-            self.counts.missed(str(error) if isinstance(error, Miss) else _first_line(error))
+            self.counts.missed(
+                str(error) if isinstance(error, Miss) else f"{type(error).__name__}: {error}".partition("\n")[0]
+            )
             if isinstance(error, Miss) and len(variant.paths) < MOST_PATHS:
                 return self._record(arguments, args, kwargs, variant)
             if isinstance(error, Miss) and self.counts.misses.total() > 2 * max(self.counts.replays, MOST_PATHS):
@@ -289,11 +291,6 @@ class _Before:
     def written(self) -> set[int]:
         """The ids of the tensors that were written since."""
         return {id(tensor) for tensor, version in self._versions if tensor._version != version}
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
 def _python_draws() -> tuple[Any, ...]:

@@ -1,13 +1,14 @@
 # Every target sets up what it needs first; a second call installs nothing.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench performance numerics models aliasing opinfo wrong-calls soak verify lint format
-.PHONY: audit coverage models-table reliability faults recordings lock clean
+.PHONY: audit coverage distributed models-table reliability faults recordings lock clean
 
 BIN := .venv/bin
 PYTHON ?=
 OUTPUT ?= demo-output
 UPGRADE ?=
 SEED ?= 0
+DISTRIBUTED := benchmarks/results/reliability/distributed.json
 SOAK_STEPS ?= 3000
 FILE ?=
 JOBS ?= 1
@@ -43,6 +44,10 @@ recordings: setup ## call 2,000 random functions again and again, recorded and o
 
 wrong-calls: setup ## change each argument of each entry's calls, and hold what comes to what it is on CPU (half an hour)
 	EVERY_WRONG_CALL=1 $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) tests/wrong_calls $(ARGS)
+
+distributed: setup ## train on 2 and 4 ranks in four ways, and hold the losses to those of one process
+	mkdir -p $(dir $(DISTRIBUTED))
+	$(THREADS) $(BIN)/python benchmarks/distributed.py --json > $(DISTRIBUTED).new && mv $(DISTRIBUTED).new $(DISTRIBUTED)
 
 soak: setup ## run programs that go on for thousands of steps, and see that the process takes no more memory (SOAK_STEPS=3000)
 	SOAK_STEPS=$(SOAK_STEPS) $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) -m "long or not long" tests/soak $(ARGS)

@@ -82,8 +82,9 @@ def whole(steps: int) -> Losses:
     return trained(make_model(), *make_batch(), steps, averaged=False)
 
 
-def _my_part() -> list[torch.Tensor]:
-    return [t.chunk(dist.get_world_size())[dist.get_rank()] for t in make_batch()]
+def _my_part() -> tuple[torch.Tensor, torch.Tensor]:
+    x, wanted = (t.chunk(dist.get_world_size())[dist.get_rank()] for t in make_batch())
+    return x, wanted
 
 
 def data_parallel(steps: int) -> Losses:

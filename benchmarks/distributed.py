@@ -37,7 +37,8 @@ def start(ranks: int, function: Callable[..., Any], *args: Any) -> list[tuple[Ba
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    forking, started = multiprocessing.get_context("fork"), []
+    forking = multiprocessing.get_context("fork")
+    started: list[tuple[BaseProcess, Connection]] = []
     for rank in range(ranks):
         ours, theirs = forking.Pipe(duplex=False)
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": ranks, "RANK": rank, "LOCAL_RANK": rank}

@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; a second call installs nothing.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench performance numerics models aliasing opinfo wrong-calls soak verify lint format
-.PHONY: audit coverage distributed models-table reliability faults recordings lock clean
+.PHONY: audit coverage distributed models-table reliability faults recordings lock clean fuzz
 
 BIN := .venv/bin
 PYTHON ?=
@@ -82,6 +82,9 @@ models-table: setup ## run a hundred models and current architectures on the dev
 
 faults: setup ## let the device fail at every call of five models, one at a time (a quarter of an hour)
 	$(THREADS) $(BIN)/python -m tests.faults $(ARGS)
+
+fuzz: setup ## give 200,000 texts at random to all that reads text, each to be read or refused clearly (SEED=1: others)
+	$(THREADS) $(BIN)/python -m tests.fuzz.run --seed $(SEED) --save $(ARGS)
 
 reliability: setup ## bring docs/reliability.md up to date with what the sweeps have found
 	$(BIN)/python scripts/reliability.py

@@ -92,6 +92,9 @@ def test_what_is_written_is_read_as_the_same(value):
         ("a) or (b", "do not match"),
         ("(" * 500, "too many nested|cannot read"),
         ("-'a'", "cannot read"),
+        ("f32[1" + "-" * 900 + "y]", "nested too deeply"),
+        ("f32[1" + "-" * 4000 + "y]", "nested too deeply"),
+        (f"'{'x' * 900}' + 1", "(?s)^.{,700}$"),  # and not all of it
     ],
 )
 def test_what_cannot_be_read_is_named(text, said):

@@ -156,6 +156,7 @@ def test_the_difference_as_json(saved, report):
         (None, "a.json cannot be read: No such file"),
         (b"", "a.json is no JSON (Expecting value"),
         (b"{", "a.json is no JSON"),
+        (b'{"a":' * 99999, "a.json is no JSON"),
         (b"\xff\xfe\x00", "a.json is no JSON"),
         (b"[]", "a.json is no report, but an array; expected what `ttreg run --report`"),
         (b"3", "a.json is no report, but 3;"),

@@ -69,10 +69,16 @@ def test_calls_that_pytorch_refuses_are_skipped_and_told(tmp_path):
         ('{"op": "aten.relu.default", "args": {"self": {"shape": [-2], "dtype": "float32"}}}', 'a tensor has "shape"'),
         ('{"op": "aten.relu.default", "args": {"self": {"dtype": "float33"}}}', "neither a tensor"),
         ('{"op": "aten.relu.default", "args": {"self": {"device": "moon"}}}', "moon"),
+        (
+            '{"op": "aten.relu.default", "args": {"self": {"shape": [1' + "0" * 30 + '], "dtype": "float32"}}}',
+            "no tensor",
+        ),
+        ('{"op": "aten.relu.default", "args": {"self": ' + "[" * 2000, "line 1: "),
+        ('{"op": "\udc80"}', "line 1: 'utf-8' codec can't decode"),
     ],
 )
 def test_a_line_that_is_no_call_is_bad_usage(tmp_path, line, said):
-    (tmp_path / "calls.jsonl").write_text(line)
+    (tmp_path / "calls.jsonl").write_bytes(line.encode(errors="surrogateescape"))
     with pytest.raises(TargetError, match=re.escape(said)):
         list(read(tmp_path / "calls.jsonl"))
     done = coverage(str(tmp_path / "calls.jsonl"))

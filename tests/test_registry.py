@@ -58,6 +58,50 @@ def test_iterating_goes_by_name_and_len_counts(stretch):
     assert len(registry) == len(names) == before + 1
 
 
+NONSENSE = [
+    ({"samples": None}, "samples of .* is None; expected a function"),
+    ({"when": 5}, "when of .* is 5; expected a list of conditions"),
+    ({"when": "self"}, "when of .* is 'self'; expected a list"),
+    ({"when": [5]}, "a condition of .* is 5; expected one of ttreg.conditions"),
+    ({"when": [Dtype(5, FLOATS)]}, "has no argument 5|a condition of .* does not say its arguments"),
+    ({"takes": 5}, "takes 5 for self"),
+    ({"outputs": "self"}, "outputs of .* is 'self'; expected a function, or None"),
+    ({"chip": None}, "chip of .* is None; expected a text"),
+    ({"in_room": 5}, "in_room of .* is 5; expected a ttreg.room.InRoom, or None"),
+    ({"steps": len}, "steps of .*; expected"),
+    ({"number": 5}, "number of .* is 5; expected a function"),
+    ({"apart": 5}, "apart of .* is 5; expected a function"),
+]
+
+
+@pytest.mark.parametrize(("given", "said"), NONSENSE)
+def test_an_argument_of_another_kind_is_refused_and_named(given, said, stretch):
+    with pytest.raises(RegistryError, match=said):
+        lower(stretch, **{"samples": samples, "takes": FLOATS, **given})(lowering)
+    assert registry.find(stretch) is None
+
+
+@pytest.mark.parametrize("function", [None, 5, [], int, print])
+def test_a_lowering_that_is_no_function_is_refused(function, stretch):
+    with pytest.raises(RegistryError, match=r"the lowering of .*; expected a function that takes `tt` first"):
+        lower(stretch, samples=samples, takes=FLOATS)(function)
+
+
+@pytest.mark.parametrize(
+    ("add", "said"),
+    [
+        (lambda op: cpu_only(op, because=5, samples=samples), "because of .* is 5; expected a text"),
+        (lambda op: cpu_only(op, because="so", samples=5), "samples of .* is 5"),
+        (lambda op: decomposed(op, because=None, samples=samples), "because of .* is None"),
+        (lambda op: decomposed(op, because="so", samples=samples, into=5), "into of .* is 5"),
+    ],
+)
+def test_other_entries_of_nonsense_are_refused(add, said, stretch):
+    with pytest.raises(RegistryError, match=said):
+        add(stretch)
+    assert registry.find(stretch) is None
+
+
 SECOND_ENTRIES = {
     "lower": lambda op: lower(op, samples=samples, when=[TYPED])(lowering),
     "cpu_only": lambda op: cpu_only(op, because="twice", samples=samples),

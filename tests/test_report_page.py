@@ -152,7 +152,16 @@ def test_without_a_trace_the_page_says_how_to_get_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[\n]\n", "[\nnothing\n]", '[\n{"pid": 1}\n]', '[\n{"pid": 2, "ph": "X"}\n]', "[\n3\n]"]
+    "content",
+    [
+        "",
+        "[\n]\n",
+        "[\nnothing\n]",
+        '[\n{"pid": 1}\n]',
+        '[\n{"pid": 2, "ph": "X"}\n]',
+        "[\n3\n]",
+        "[\n" + '{"a":' * 99999,
+    ],
 )
 def test_a_trace_that_cannot_be_drawn_is_said_so(tmp_path, content):
     (tmp_path / "t.json").write_text(content)

@@ -126,6 +126,12 @@ def test_an_invalid_value_is_refused_naming_keyword_value_and_what_is_known(keyw
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize("keyword", ["device", "device_id", "validate", "check", "buckets", "trace"])
+def test_a_number_too_long_to_be_written_is_refused(keyword):
+    with pytest.raises(SettingsError, match=f"{keyword} is a very large number; expected"):
+        ttreg.device_mode(**{keyword: -(10**5000)})
+
+
 @pytest.mark.parametrize(("variable", "text", "keyword", "meant"), FROM_THE_ENVIRONMENT)
 def test_a_variable_sets_the_default(monkeypatch, variable, text, keyword, meant):
     monkeypatch.setenv(variable, text)

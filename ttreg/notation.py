@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Mapping
 from keyword import kwlist
 from math import inf, nan
@@ -43,15 +44,24 @@ def read(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
     Raises ArgumentsError, saying which part cannot be read.
     """
+    try:
+        return _read(text)
+    except RecursionError:
+        raise ArgumentsError("cannot read the arguments: they are nested too deeply") from None
+
+
+def _read(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     source = _KEYWORD.sub(r"\1_=", _WITHOUT_DIMENSIONS.sub("[()]", text))
     try:
-        call = ast.parse(f"call({source})", mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # of code that would be run
+            call = ast.parse(f"call({source})", mode="eval").body
     except SyntaxError as error:
-        raise ArgumentsError(f"cannot read {text!r}: {error.msg}; a call is written with {FORMS}") from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise ArgumentsError(f"cannot read the arguments: {error or type(error).__name__}") from None
+        raise ArgumentsError(f"cannot read {text!r:.200}: {error.msg}; a call is written with {FORMS}") from None
+    except (ValueError, MemoryError) as error:
+        raise ArgumentsError(f"cannot read the arguments: {error or 'they are nested too deeply'}") from None
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
-        raise ArgumentsError(f"cannot read {text!r}: the brackets do not match")
+        raise ArgumentsError(f"cannot read {text!r:.200}: the brackets do not match")
     keywords: dict[str, Any] = {}
     for keyword in call.keywords:
         if keyword.arg is None:
@@ -186,4 +196,5 @@ def _unread(node: ast.expr) -> ArgumentsError:
 
 
 def _shown(node: ast.expr) -> str:
-    return ast.unparse(node).replace("[()]", "[]")
+    text = ast.unparse(node).replace("[()]", "[]")
+    return text if len(text) <= 200 else f"{text[:200]}…"

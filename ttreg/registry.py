@@ -17,6 +17,7 @@ import torch
 from .apart import Apart
 from .call import Call, in_dtype
 from .conditions import Condition, Dtype, Is, Never, Refusal
+from .entry_arguments import check_arguments, check_function
 from .errors import RegistryError
 from .forks import new_rlock
 from .meta import Meta
@@ -211,7 +212,11 @@ def lower(
     may be made together with those of others.
     """
 
+    kinds = {"outputs": outputs, "chip": chip, "in_room": in_room, "number": number, "apart": apart, "steps": steps}
+    check_arguments(op, samples, when, **kinds)
+
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        check_function(op, function)
         specs = specs_of(op, takes) if isinstance(op, OpOverload) else {}
         also = outputs, _module_of(function), None, chip, in_room, number, apart, steps
         registry.add(Entry(op, "device", (*conditions_of(op, specs), *when), samples, function, specs, *also))
@@ -223,11 +228,14 @@ def lower(
 def cpu_only(*ops: OpOverload, because: str, samples: Samples) -> None:
     """Say that the ops run on the host, and why."""
     for op in ops:
+        check_arguments(op, samples, because=because)
         registry.add(Entry(op, "host", (Never(because=because),), samples, module=_caller()))
 
 
 def decomposed(*ops: OpOverload, because: str, samples: Samples, into: Callable[..., Any] | None = None) -> None:
     """Say that the ops decompose into other aten ops, and why: by `into`, or else by PyTorch's own decomposition."""
+    for op in ops:
+        check_arguments(op, samples, because=because, into=into)
     never = Never("is replaced by its parts", because=because)
     for op in ops:
         registry.add(Entry(op, "decomposed", (never,), samples, module=_caller(), decomposition=into))

@@ -81,7 +81,7 @@ def read_report(path: Path) -> Report:
         data = json.loads(path.read_bytes())
     except OSError as error:
         raise ReportError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:  # includes a wrong encoding
+    except (ValueError, RecursionError) as error:  # includes a wrong encoding
         raise ReportError(f"{path} is no JSON ({error}); {_HOW}") from None
     if isinstance(data, list) and data and isinstance(data[0], dict) and "ph" in data[0]:
         raise ReportError(f"{path} is a trace, which Perfetto opens, and no report; {_HOW}")

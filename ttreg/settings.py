@@ -236,7 +236,7 @@ def _buckets(value: Any) -> int | str:
 
 def _boolean(value: Any) -> bool:
     known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
-    if str(value).lower() not in known or not isinstance(value, (bool, str)):
+    if not isinstance(value, (bool, str)) or str(value).lower() not in known:
         raise ValueError("True or False (1 or 0 in the environment)")
     return known[str(value).lower()]
 
@@ -246,7 +246,7 @@ def _pcc(value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1.0
     if not 0 < number <= 1 or isinstance(value, bool):
         raise ValueError("None, or a PCC above 0 and at most 1, such as 0.99")
@@ -285,7 +285,11 @@ def _parse(name: str, parser: Callable[[Any], Any], value: Any) -> Any:
     try:
         return parser(value)
     except ValueError as expected:
-        raise SettingsError(f"{name} is {value!r}; expected {expected}") from None
+        try:
+            shown = f"{value!r:.200}"
+        except ValueError:  # Python writes no integer of more than 4,300 digits
+            shown = "a very large number"
+        raise SettingsError(f"{name} is {shown}; expected {expected}") from None
 
 
 def _unknown(what: str, name: str, known: list[str]) -> str:

@@ -89,7 +89,7 @@ def _covered(target: str, arguments: list[str], settings: Settings, values: bool
     if target.endswith(".jsonl"):
         check_takes_arguments(target, arguments)
         path = existing(target)
-        with path.open(encoding="utf-8") as lines:
+        with path.open("rb") as lines:
             total = sum(1 for line in lines if line.strip())
         return cover_calls(target, tracked(read(path), target, total), settings, cost)
     loaded = load(target, arguments)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
+from ..errors import first_line
 from ..explain.lookup import UnknownOpError, find_op
 from ..meta import Meta, meta_of
 from ..notation import dtype_of
@@ -47,7 +48,7 @@ def read(path: Path) -> Iterator[Variation | Skipped]:
 
     Raises TargetError for a line that is no call, with what is wrong.
     """
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:  # a line with a wrong encoding is one that is no call
         for number, line in enumerate(lines, 1):
             if line.strip():
                 try:
@@ -93,4 +94,7 @@ def _tensor(name: str, said: dict[str, Any]) -> Meta:
     sizes = said["shape"]
     if dtype is None or not isinstance(sizes, list) or any(type(size) is not int or size < 0 for size in sizes):
         raise ValueError(f'{name} is {json.dumps(said)}; a tensor has "shape", a list of sizes, and "dtype"')
-    return meta_of(torch.empty(sizes, dtype=dtype, device="meta"))
+    try:
+        return meta_of(torch.empty(sizes, dtype=dtype, device="meta"))
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"{name} is no tensor that PyTorch has: {first_line(error)}") from None

@@ -82,7 +82,7 @@ def timeline(report: Report, folder: Path | None = None) -> Timeline:
         raise NoTimelineError(f"The trace {written} is gone: put it back or beside the report, or {HOW}.")
     try:
         return _drawn(path, report.trace.process)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         said = f"{type(error).__name__}: {error}"
         raise NoTimelineError(f"The trace {path} is not as ttreg writes it ({said}): {HOW}.") from None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -58,12 +60,13 @@ def test_iterating_goes_by_name_and_len_counts(stretch):
     assert len(registry) == len(names) == before + 1
 
 
+WRONG: Any = 5
 NONSENSE = [
     ({"samples": None}, "samples of .* is None; expected a function"),
     ({"when": 5}, "when of .* is 5; expected a list of conditions"),
     ({"when": "self"}, "when of .* is 'self'; expected a list"),
     ({"when": [5]}, "a condition of .* is 5; expected one of ttreg.conditions"),
-    ({"when": [Dtype(5, FLOATS)]}, "has no argument 5|a condition of .* does not say its arguments"),
+    ({"when": [Dtype(WRONG, FLOATS)]}, "has no argument 5|a condition of .* does not say its arguments"),
     ({"takes": 5}, "takes 5 for self"),
     ({"outputs": "self"}, "outputs of .* is 'self'; expected a function, or None"),
     ({"chip": None}, "chip of .* is None; expected a text"),
@@ -90,10 +93,10 @@ def test_a_lowering_that_is_no_function_is_refused(function, stretch):
 @pytest.mark.parametrize(
     ("add", "said"),
     [
-        (lambda op: cpu_only(op, because=5, samples=samples), "because of .* is 5; expected a text"),
-        (lambda op: cpu_only(op, because="so", samples=5), "samples of .* is 5"),
-        (lambda op: decomposed(op, because=None, samples=samples), "because of .* is None"),
-        (lambda op: decomposed(op, because="so", samples=samples, into=5), "into of .* is 5"),
+        (lambda op: cpu_only(op, because=WRONG, samples=samples), "because of .* is 5; expected a text"),
+        (lambda op: cpu_only(op, because="so", samples=WRONG), "samples of .* is 5"),
+        (lambda op: decomposed(op, because=WRONG, samples=samples), "because of .* is 5"),
+        (lambda op: decomposed(op, because="so", samples=samples, into=WRONG), "into of .* is 5"),
     ],
 )
 def test_other_entries_of_nonsense_are_refused(add, said, stretch):

@@ -163,3 +163,9 @@ def test_settings_count():
 def test_wrong_arguments_are_told_in_pytorchs_words(call, said):
     with pytest.raises(ArgumentsError, match=said):
         ask(call)
+
+
+def test_a_tensor_made_of_sizes_alone_is_decided_without_making_it():
+    said = Oracle().ask(torch.ops.aten.full.default, ([1 << 40], 5), {"dtype": torch.float32})
+    assert "shape function" not in said.because
+    assert said.call.startswith("size=[1099511627776]")

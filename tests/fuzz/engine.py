@@ -131,10 +131,11 @@ def _limited() -> Iterator[None]:
 def _new_lines() -> Iterator[list[tuple[str, int]]]:
     """The lines of ttreg that run while the context is open, each once. CPython 3.10 cannot tell them cheaply."""
     reached: list[tuple[str, int]] = []
-    if sys.version_info < (3, 12):
+    watch: Any = getattr(sys, "monitoring", None)
+    tool = 4
+    if watch is None:
         yield reached
         return
-    watch, tool = sys.monitoring, 4
 
     def note(code: Any, line: int) -> Any:
         if code.co_filename.startswith(ROOT):

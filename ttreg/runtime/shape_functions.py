@@ -28,6 +28,9 @@ def outputs_on_meta(op: OpOverload, arguments: Mapping[str, Any]) -> Outputs:
         return Outputs([])
     on_meta = tree_map_only(torch.Tensor, lambda tensor: metadata_of(tensor).on_meta(), dict(arguments))
     on_meta = tree_map_only(torch.device, lambda _: torch.device("meta"), on_meta)
+    plain = not on_meta.get("pin_memory") and on_meta.get("layout") in (None, torch.strided)
+    if plain and "device" in on_meta and on_meta["device"] is None:
+        on_meta["device"] = torch.device("meta")  # an op that makes a tensor of sizes alone would make it here
     written = [on_meta[name] for name in written_arguments(op) if isinstance(on_meta[name], torch.Tensor)]
     before = {id(tensor): meta_of(tensor) for tensor in written}
     is_out = functional_form(op) is not None and not is_in_place(op)

@@ -237,7 +237,7 @@ def _values() -> str:
 
 
 DTYPES = ("f32", "bf16", "float32", "i64", "bool", "u8", "c64", "f99", "torch.float32", "float8_e4m3fn", "qint8")
-ARGUMENTS = (
+ARGUMENTS: tuple[str, ...] = (
     *DTYPES,
     "[2, 3]",
     "[]",

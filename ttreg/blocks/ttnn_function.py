@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -24,6 +25,11 @@ _library = torch.library.Library(_NAMESPACE, "DEF")
 _taken: dict[str, int] = {}
 _lock = new_lock()
 
+# PyTorch keeps kernels until after Python has ended. It should not keep the program's functions, whose modules hold
+# what belongs to ttnn: ttnn would complain.
+_hosts: dict[str, tuple[OpOverload, Callable[..., Any]]] = {}
+atexit.register(_hosts.clear)
+
 
 class TtnnFunction:
     """What `ttnn_function` makes: called with tensors in a block, it calls the function with their ttnn values.
@@ -43,7 +49,9 @@ class TtnnFunction:
             raise TypeError(f"{function.__qualname__} takes no tensor")
         self.op = _define(function.__name__, schema, outputs, TtnnOp(function, outputs, has_host=host is not None))
         name = str(self.op._schema.name)
-        on_host = partial(_only_in_blocks, name) if host is None else partial(_on_host, self.op, host)
+        if host is not None:
+            _hosts[name] = self.op, host
+        on_host = partial(_only_in_blocks if host is None else _on_host, name)
         torch.library.impl(name, "cpu", on_host, lib=_library)
         torch.library.register_fake(name, on_host, lib=_library)
         if backward is None:
@@ -143,7 +151,8 @@ def _cannot_differentiate(name: str, why: str) -> None:
     torch.library.register_autograd(name, back, lib=_library)
 
 
-def _on_host(op: OpOverload, host: Callable[..., Any], *args: Any) -> Any:
+def _on_host(name: str, *args: Any) -> Any:
+    op, host = _hosts[name]
     # PyTorch drops trailing arguments that have their default.
     return host(*bind_arguments(op, args, {}).values())
 

@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench performance numerics models aliasing opinfo wrong-calls soak verify lint format
 .PHONY: audit coverage distributed models-table reliability faults recordings lock clean fuzz
+.PHONY: audit coverage distributed docs faults models-table package reliability recordings lock clean
 
 BIN := .venv/bin
 PYTHON ?=
@@ -88,6 +89,13 @@ fuzz: setup ## give 200,000 texts at random to all that reads text, each to be r
 
 reliability: setup ## bring docs/reliability.md up to date with what the sweeps have found
 	$(BIN)/python scripts/reliability.py
+
+docs: setup ## make the site in build/site (what it is made with is installed first)
+	$(BIN)/uv --quiet pip install --python $(BIN)/python --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+package: setup ## make sdist and wheel in dist/, and try the wheel in fresh environments of CPython 3.12 and 3.10
+	scripts/package.sh
 
 verify: setup ## make every accepted sample's ttnn calls on both mocked chips
 	$(BIN)/ttreg verify

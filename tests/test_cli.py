@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 
 import pytest
 from typer.testing import CliRunner
@@ -32,6 +33,12 @@ def test_without_a_command_it_shows_the_commands():
     shown = runner.invoke(cli.app, []).output
     for command in ("demo", "verify", "doctor"):
         assert command in shown
+
+
+def test_the_version_is_shown_with_those_of_torch_and_ttnn():
+    done = runner.invoke(cli.app, ["--version"])
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == [f"{name} {metadata.version(name)}" for name in ("ttreg", "torch", "ttnn")]
 
 
 def test_verify_counts_the_accepted_samples_that_passed(verdicts):

@@ -130,7 +130,7 @@ def pins(python: str) -> dict[str, list[str]]:
 
 
 def wanted(requirement: Requirement, python: str) -> bool:
-    environments = [{"python_version": python, "extra": extra} for extra in ("", "dev", "models", "tables")]
+    environments = [{"python_version": python, "extra": extra} for extra in ("", "dev", "docs", "models", "tables")]
     return requirement.marker is None or any(map(requirement.marker.evaluate, environments))
 
 

@@ -60,7 +60,8 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"ttreg {version('ttreg')}")
+        for package in ("ttreg", "torch", "ttnn"):  # by their metadata: to import them takes seconds
+            typer.echo(f"{package} {version(package)}")
         raise typer.Exit
 
 
@@ -72,7 +73,13 @@ def _options(
         typer.Option("--verbose", "-v", count=True, show_default=False, help="Log to stderr; twice for each decision."),
     ] = 0,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_version,
+            is_eager=True,
+            help="Print the versions of ttreg, torch and ttnn, and leave.",
+        ),
     ] = False,
 ) -> None:
     context.obj = COMMANDS  # for `ttreg docs`

@@ -32,7 +32,7 @@ def commands_page(group: TyperGroup, commands: tuple[Command, ...]) -> str:
 
 def _section(command: Command, parser: Any) -> Iterator[str]:
     yield f"## ttreg {command.name}\n"
-    yield inspect.cleandoc(command.run.__doc__ or "")
+    yield inspect.cleandoc(command.run.__doc__ or "").replace("](", "]\\(")  # no link is meant
     yield f"\n```text\n{command.example}\n```\n"
     yield "| takes | |"
     yield "|---|---|"

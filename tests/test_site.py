@@ -35,7 +35,7 @@ class Net(nn.Module):
         self.body = nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 64))
 
     def forward(self, x):
-        return torch.heaviside(self.body(x), torch.tensor(0.5))
+        return torch.special.bessel_j0(self.body(x))
 
 
 def make():
@@ -110,13 +110,13 @@ def asked(tmp_path_factory):
 
 
 TOLD = {
-    "Does it run?": "aten.heaviside.default",
+    "Does it run?": "aten.special_bessel_j0.default",
     "Why not?": "PyTorch accumulates integers in int64",
     "What would it take?": "ttnn calls",
     "What did it cost?": "ttnn calls",
     "Where in my model?": "body",
     "Did it get worse?": "ran before",
-    "Is it right?": "aten.heaviside.default",
+    "Is it right?": "aten.special_bessel_j0.default",
     "Where does it lose accuracy?": "the error",
     "How do I add an op?": "@lower(",
 }
@@ -133,7 +133,7 @@ def test_a_question_is_answered_by_its_command(question, asked, monkeypatch):
     else:
         result = CliRunner().invoke(cli.app, [name, *arguments])
         output, code = result.output, result.exit_code
-    assert code == 0, output
+    assert code == (1 if question == "Why not?" else 0), output  # 1 says no: the host runs it
     assert TOLD[question] in output
 
 

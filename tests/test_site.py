@@ -112,7 +112,6 @@ def asked(tmp_path_factory):
 TOLD = {
     "Does it run?": "aten.special_bessel_j0.default",
     "Why not?": "PyTorch accumulates integers in int64",
-    "What would it take?": "ttnn calls",
     "What did it cost?": "ttnn calls",
     "Where in my model?": "body",
     "Did it get worse?": "ran before",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import ttnn
-import yaml
+import yaml  # type: ignore[import-untyped]
 from typer.testing import CliRunner
 
 import ttreg

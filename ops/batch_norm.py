@@ -77,11 +77,14 @@ def batch_norm_of_rows(tt, x, weight, bias, mean, variance, eps):
         scale = tt.rsqrt(tt.add(spread, eps))
         scale = scale if times is None else tt.multiply(scale, times)
         shift = tt.multiply(at, scale)
-        return scale, tt.neg(shift) if plus is None else tt.subtract(plus, shift)
+        shift = tt.neg(shift) if plus is None else tt.subtract(plus, shift)
+        return cast(tt, scale, working), cast(tt, shift, working)
 
+    # Where float32 work is carried in bfloat16, the image is as it is: to widen and to narrow it would be two calls more.
+    working = tt.carrier(torch.float32)
     key = ("scale and shift", eps, weight is None, len(shape))
     scale, shift = tt.prepared(given[0], key, scale_and_shift, given[1:])
-    return cast(tt, tt.addcmul(shift, widen(tt, x), scale, value=1.0), x.dtype)
+    return cast(tt, tt.addcmul(shift, cast(tt, x, working), scale, value=1.0), x.dtype)
 
 
 def by_channel(tt, x):

@@ -6,7 +6,7 @@ from math import prod
 
 import torch
 
-from ..conditions import FLOATS, Check, SameDtype, SameShape
+from ..conditions import FLOATS, Check, ProgramCheck, SameDtype, SameShape
 from ..meta import intern
 from ..registry import lower
 from ..samples import Sample, rand
@@ -106,7 +106,7 @@ PARAMETERS: dict[str, Taken] = {
 USUAL = [
     SameDtype(("grad_out", "input")),
     Check("the statistics by which it was normalized", not_given, because=ONLY),
-    Check("parameters all of the input's dtype or all float32", other_dtypes, because=ONLY),
+    ProgramCheck("parameters all of the input's dtype or all float32", other_dtypes, because=ONLY),
     SameShape(("grad_out", "input"), because=ONLY),
     Check("one number for each channel in each parameter", other_sizes, because=ONLY),
 ]

@@ -100,6 +100,10 @@ class Recorder:
 
         return call
 
+    def moved(self, label: str, move: Callable[..., Any], *args: Any) -> Any:
+        """What a transfer gives, as a run of the unit of that label."""
+        return self.run(self.work(label), self.made_or_again, move, args, {})
+
     def settle(self) -> None:
         """Sum up what is noted, and let go of the values that calls outside of all units have made."""
         if self._unit is None:
@@ -139,7 +143,7 @@ class Recorder:
         self._made = [entry for entry in self._made if sys.getrefcount(entry[0]) > _UNUSED]
         before = self._count()
         try:
-            result = self._made_or_again(function, args, kwargs)
+            result = self.made_or_again(function, args, kwargs)
         except BaseException:
             self.names.pop()  # the device has nothing to do for a call that is refused
             raise
@@ -153,7 +157,8 @@ class Recorder:
         self._reach(self._base + sum(nbytes for _, nbytes in self._made))
         return result
 
-    def _made_or_again(self, function: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
+    def made_or_again(self, function: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
+        """What the function returns; if the device fails, what `again` makes of that."""
         try:
             return function(*args, **kwargs)
         except Exception as failure:

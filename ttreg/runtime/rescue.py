@@ -61,7 +61,7 @@ class Rescue(Values):
         """As `download`, for the session's own purposes: it is not counted."""
         with self.device.lock:
             try:
-                return self._moved(self.device.download, value)
+                return self.recorder.made_or_again(self.device.download, (value,), {})
             except RefusedByDevice as refused:
                 raise_error(refused, lambda: "reading a tensor of the device")
 

@@ -233,18 +233,11 @@ class Values:
         with self.device.lock:
             start = perf_counter()
             try:
-                plain = self.recorder.run(self.recorder.work("downloads"), self._moved, self.device.download, value)
+                plain = self.recorder.moved("downloads", self.device.download, value)
             except RefusedByDevice as refused:
                 raise_error(refused, lambda: "reading a tensor of the device")
         self.ledger.moved("downloads", plain.nbytes, perf_counter() - start)
         return plain
-
-    def _moved(self, move: Callable[..., Any], *args: Any) -> Any:
-        """What a transfer gives; see `Recorder.again`."""
-        try:
-            return move(*args)
-        except RefusedByDevice as failure:
-            return self.recorder.again(failure, move, args, {})
 
     def ran_on_host(self, plan: Plan, nbytes: int, results: Iterable[Any]) -> None:
         """Note how many bytes a fallback of the plan downloaded, and its results: they may be uploaded again."""
@@ -297,8 +290,7 @@ class Values:
             narrow = self.carriers.narrow.get(plain.dtype)
             ready = narrowed(plain, narrow) if narrow is not None and carrier == self.carriers[plain.dtype] else plain
             with uploading():
-                unit = self.recorder.work("uploads")
-                value = self.recorder.run(unit, self._moved, self.device.upload, ready, carrier, row_major)
+                value = self.recorder.moved("uploads", self.device.upload, ready, carrier, row_major)
         self.ledger.moved("weight_uploads" if weight else "uploads", plain.nbytes, perf_counter() - start)
         if self._made_by:
             made_by = self._made_by.get(plain.untyped_storage()._cdata)

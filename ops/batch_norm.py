@@ -80,7 +80,7 @@ def batch_norm_of_rows(tt, x, weight, bias, mean, variance, eps):
         shift = tt.neg(shift) if plus is None else tt.subtract(plus, shift)
         return cast(tt, scale, working), cast(tt, shift, working)
 
-    # Where float32 work is carried in bfloat16, the image is as it is: to widen and to narrow it would be two calls more.
+    # Where float32 work is carried in bfloat16, the image stays as it is: two calls less than to widen and narrow it.
     working = tt.carrier(torch.float32)
     key = ("scale and shift", eps, weight is None, len(shape))
     scale, shift = tt.prepared(given[0], key, scale_and_shift, given[1:])

@@ -77,18 +77,15 @@ def measure(rounds: int) -> dict[str, Any]:
             plan: Any = session.ledger.find(key)
             values = session.value(x), session.value(y)
             arguments = {**plan.constants, "self": values[0], "other": values[1]}
-            function, meta = plan.entry.function, plan.outputs[0]
+            meta = plan.outputs[0]
             cell = Cell(session, meta, values[0])
-
-            def lowered() -> Any:
-                return function(session.tt, **arguments)
 
             parts: dict[str, Callable[[], Any]] = {
                 "the mode's method and what follows": lambda: mode.__torch_dispatch__(ADD, (), given, {}),
                 "signature": lambda: signature(session, ADD, given, {}),
                 "its plan": lambda: session.ledger.find(key),
                 "running the plan": lambda: dispatcher._run_on_device(plan, given, {}),
-                "the lowering, with ttnn": lowered,
+                "the lowering, with ttnn": lambda: session.lower(plan, arguments),
                 "ttnn.add": lambda: ttnn.add(*values),
                 "the result's DeviceTensor": lambda: session.new_tensor(meta, values[0]),
                 "of it, the wrapper subclass": lambda: DeviceTensor.make(cell, meta),

@@ -1,8 +1,7 @@
 # Every target sets up what it needs first; a second call installs nothing.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench performance numerics models aliasing opinfo wrong-calls soak verify lint format
-.PHONY: audit coverage distributed models-table reliability faults recordings lock clean fuzz
-.PHONY: audit coverage distributed docs faults models-table package reliability recordings lock clean
+.PHONY: audit coverage distributed docs faults fuzz models-table package reliability recordings lock clean
 
 BIN := .venv/bin
 PYTHON ?=

@@ -76,7 +76,7 @@ def first_of_bins(bins: int, low: float, high: float) -> torch.Tensor:
         middle = (below + reached).div(2, rounding_mode="floor")
         is_reached = (in_order(middle) - left) * bins / (right - left) >= numbers
         below, reached = torch.where(is_reached, below, middle), torch.where(is_reached, middle, reached)
-    beyond = torch.nextafter(right, torch.tensor(torch.inf))
+    beyond = torch.nextafter(right, torch.tensor(torch.inf, dtype=torch.float32))
     return torch.cat([left.view(1), in_order(reached), beyond.view(1)]).view(-1, 1)
 
 

@@ -143,3 +143,16 @@ def test_statistics_that_the_program_reads_by_numpy(device):
     torch.testing.assert_close(torch.from_numpy(first), expected.running_mean)
     expected(IMAGES)
     torch.testing.assert_close(torch.from_numpy(seen), expected.running_mean)
+
+
+def test_in_evaluation_the_tensors_for_results_are_filled(device):
+    x, (weight, bias, mean, variance) = torch.randn(3, 4, 5), torch.rand(4, 4) + 0.5
+    op = torch.ops.aten._native_batch_norm_legit
+    expected = op.default(x, weight, bias, mean, variance, False, 0.1, 1e-5)[0]
+    with device as session:
+        out = session.to_device(torch.zeros(3, 4, 5))
+        kept = [session.to_device(tensor) for tensor in (mean, variance)]
+        none = {"save_mean": torch.empty(0), "save_invstd": torch.empty(0)}
+        op.out(x, weight, bias, *kept, False, 0.1, 1e-5, out=out, **none)
+    torch.testing.assert_close(out.cpu(), expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(kept[0].cpu(), mean)

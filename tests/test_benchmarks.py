@@ -23,6 +23,7 @@ FEW = {
     "chip": ["--rounds", "2", "--programs", "2", "--passes", "2", "--warm"],
     "coverage": ["--largest", "100000"],
     "decoding": ["GPT-2, mocked chip", "--tokens", "3"],
+    "distributed": ["--ranks", "2", "--steps", "1", "--ways", "DDP"],
     "exact": ["MTCNN's networks"],
     "flat": ["--live", "50", "--ops", "200", "--signatures", "20"],
     "handwritten": ["--only", "Llama, 32 tokens", "--small", "--rounds", "2"],

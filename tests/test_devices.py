@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import sys
 from collections import namedtuple
+from threading import RLock
 from types import SimpleNamespace
 
 import pytest
@@ -46,7 +47,7 @@ def test_auto_takes_the_emulated_device_where_there_is_no_chip():
 
 def test_auto_takes_the_chip_where_there_is_one(monkeypatch):
     opened = []
-    chip = SimpleNamespace(name="chip", arch="blackhole", ttnn_version="", validated=False)
+    chip = SimpleNamespace(name="chip", arch="blackhole", ttnn_version="", validated=False, lock=RLock())
     monkeypatch.setattr(devices, "chip_present", lambda: True)
     monkeypatch.setattr(
         "ttreg.devices.chip.open_chip", lambda settings, version: opened.append((settings.device_id, version)) or chip

@@ -9,10 +9,11 @@ import torch
 from .pytorch_private import OpOverload, has_kernel_for
 
 # Arguments that the op writes to if `training` is set, without an alias annotation in the schema.
+RUNNING_STATISTICS = ("running_mean", "running_var")
 _UNANNOTATED_WRITES = {
-    torch.ops.aten.native_batch_norm.default: ("running_mean", "running_var"),
-    torch.ops.aten._batch_norm_impl_index.default: ("running_mean", "running_var"),
-    torch.ops.aten.cudnn_batch_norm.default: ("running_mean", "running_var"),
+    torch.ops.aten.native_batch_norm.default: RUNNING_STATISTICS,
+    torch.ops.aten._batch_norm_impl_index.default: RUNNING_STATISTICS,
+    torch.ops.aten.cudnn_batch_norm.default: RUNNING_STATISTICS,
 }
 
 # Ops of PyTorch's own that move tensors between processes, or gather what is sent: none computes what a device could.

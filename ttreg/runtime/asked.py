@@ -13,7 +13,7 @@ from ..plan import Slot
 from ..pytorch_private import OpOverload
 from ..refusal import Refusal
 from ..registry import Entry
-from ..schema import argument_names, tensor_arguments, written_arguments
+from ..schema import RUNNING_STATISTICS, argument_names, tensor_arguments, written_arguments
 from .fakes import no_meta
 from .session import Session
 from .shape_functions import Outputs, outputs_on_meta
@@ -38,7 +38,8 @@ class Asked:
     @cached_property
     def writes(self) -> tuple[str, ...]:
         """The arguments that this call writes to. A batch norm writes to its running statistics in training only."""
-        return written_arguments(self.op) if self.bound.get("training", True) else ()
+        written = written_arguments(self.op)
+        return written if self.bound.get("training", True) else tuple(n for n in written if n not in RUNNING_STATISTICS)
 
     def slots(self) -> list[Slot]:
         """The arguments that hold tensors, in schema order."""

@@ -81,7 +81,7 @@ def _described(asked: Asked) -> Plan:
     constants = {name: value for name, value in asked.bound.items() if name not in {slot.name for slot in slots}}
     metas = [metadata_of(tensor) for slot in slots for tensor in slot.tensors(args, kwargs)]
     reads = [slot for slot in slots if slot.name not in unread_arguments(op)]
-    read = [tensor.dtype for slot in reads for tensor in slot.tensors(args, kwargs) if tensor.numel()]
+    read = [meta.dtype for slot in reads for meta in map(metadata_of, slot.tensors(args, kwargs)) if meta.numel]
     return Plan(
         op,
         "host",

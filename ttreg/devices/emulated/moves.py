@@ -61,7 +61,7 @@ def moves(mock: chip.Chip | None) -> dict[str, Callable[..., Any]]:
 
     def empty(shape: Any, *, dtype: Any = ttnn.bfloat16, layout: Any = ttnn.ROW_MAJOR_LAYOUT, **_: Any) -> Value:
         """As `ttnn.empty`, of zeros."""
-        return from_torch(torch.zeros(tuple(shape)), dtype, layout=layout)
+        return from_torch(torch.zeros(tuple(shape), dtype=torch.float32), dtype, layout=layout)
 
     def clone(tensor: EmulatedTensor, *, dtype: Any = None, **_: Any) -> EmulatedTensor:
         """As `ttnn.clone`."""

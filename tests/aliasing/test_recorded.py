@@ -91,8 +91,8 @@ class Program:
         self.step: Any = function if session is None else session.record(function)
 
     def on_device(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The tensor on the device, or as it is where there is none."""
-        return tensor if self.session is None else self.session.to_device(tensor)
+        """A copy of the tensor, on the device where there is one; neither is a view."""
+        return tensor.clone() if self.session is None else self.session.to_device(tensor)
 
     def run(self) -> list[str]:
         """All calls; what was noted, and what all tensors are in the end."""

@@ -98,11 +98,12 @@ class Capture:
                 tt.copy(registers[ref.number], buffer)
                 registers[ref.number] = None
             tt.execute_trace(tt.device, self._trace, cq_id=0, blocking=False)
-        except (Untraced, RefusedByDevice) as reason:
-            if isinstance(reason, RefusedByDevice):
-                self._refusal = str(reason)
+        except (Untraced, RefusedByDevice, RuntimeError, TypeError) as reason:  # the last two are ttnn's own
+            why = str(reason).partition("\n")[0]
+            if not isinstance(reason, Untraced):
+                self._refusal = why
             self.release()
-            self._counts.untraced_for(str(reason))
+            self._counts.untraced_for(why)
             registers[:] = [None] * len(registers)
             return False
         for ref in self._parts.outputs:

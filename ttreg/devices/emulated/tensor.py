@@ -37,6 +37,7 @@ _HELD_AS = {
 }
 
 _SIGNIFICANDS = {ttnn.bfloat8_b: 7, ttnn.bfloat4_b: 3}
+_FLOAT_BITS, _LEAST = 24, -149  # of a float32: bits of its significand, and the exponent of the least number
 
 
 def in_blocks(values: torch.Tensor, bits: int) -> torch.Tensor:
@@ -47,9 +48,12 @@ def in_blocks(values: torch.Tensor, bits: int) -> torch.Tensor:
     length = values.shape[-1]
     blocks = torch.nn.functional.pad(values, (0, -length % 16)).unflatten(-1, (-1, 16))
     largest = blocks.abs().amax(-1, keepdim=True)
-    step = torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent - bits)
+    one, exponent = torch.ones_like(largest), torch.frexp(largest).exponent
+    step, unit = torch.ldexp(one, exponent - bits), torch.ldexp(one, (exponent - _FLOAT_BITS).clamp(min=_LEAST))
     limit = 2.0**bits - 1
-    rounded = torch.round(blocks / step).clamp(-limit, limit) * step
+    # ttnn shifts each significand to the shared exponent first, and loses what is below the largest value's last bit.
+    shifted = torch.trunc(blocks / unit) * unit
+    rounded = torch.round(shifted / step).clamp(-limit, limit) * step
     return rounded.flatten(-2)[..., :length].contiguous()
 
 

@@ -9,6 +9,7 @@ from ..conditions import FLOATS, Check, Is, SameDtype
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import Multiplied, Segments
+from ._places import between
 from .vocabulary import (
     HELD,
     NAN_IS_A_NUMBER,
@@ -17,8 +18,6 @@ from .vocabulary import (
     as_shape,
     at_most,
     cast,
-    cut,
-    from_sizes,
     reduce,
     shape_of,
 )
@@ -135,16 +134,7 @@ def of_each(tt, factor, groups):
     return tt.expand(as_shape(tt, factor, [1, *shape_of(factor)]), [groups, *shape_of(factor)])
 
 
-@from_sizes
-def places(size: int, dim: int) -> torch.Tensor:
-    """Consecutive numbers from 0 along a dimension, of three."""
-    return torch.arange(size, dtype=torch.float32).view([1, size, 1] if dim == -2 else [1, 1, size])
-
-
 def member(tt, offs, shape, dim, dtype):
     """Ones where a place along the dimension lies in a group, which is the first dimension."""
-    groups = shape[0]
-    bounds = as_shape(tt, offs, [groups + 1, 1, 1])
-    starts, ends = (cut(tt, bounds, 0, i, groups + i) for i in range(2))
-    along = tt.constant(places(shape[dim], dim))
-    return tt.expand(cast(tt, tt.multiply(tt.ge(along, starts), tt.lt(along, ends)), dtype), shape)
+    along = [size if place in (0, len(shape) + dim) else 1 for place, size in enumerate(shape)]
+    return tt.expand(cast(tt, as_shape(tt, between(tt, offs, 1, shape[dim]), along), dtype), shape)

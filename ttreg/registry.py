@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import importlib
 import importlib.util
 import inspect
@@ -25,7 +24,7 @@ from .plugins import load_plugin, plugins
 from .pytorch_private import OpOverload, OpOverloadPacket
 from .room import InRoom
 from .samples import Sample, Samples, seeded
-from .schema import argument_names, functional_form, tensor_arguments, written_arguments
+from .schema import argument_names, functional_form, is_named, tensor_arguments, written_arguments
 from .specs import Spec, Takes, conditions_of, specs_of
 from .steps import Steps
 
@@ -104,11 +103,7 @@ class Entry:
 
     def named_by(self, pattern: str) -> bool:
         """Whether the pattern is the family, is part of the op's name, or matches the whole name with `*` and `?`."""
-        name = str(self.op)
-        short = name.removeprefix("aten.")
-        if any(sign in pattern for sign in "*?["):
-            return any(fnmatch.fnmatchcase(n, pattern) for n in (name, short, short.partition(".")[0]))
-        return pattern.replace("::", ".") in name or pattern == self.family
+        return pattern == self.family or is_named(str(self.op), pattern)
 
 
 class Registry:

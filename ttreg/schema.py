@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from functools import cache
 
 import torch
@@ -90,6 +91,14 @@ def written_arguments(op: OpOverload) -> tuple[str, ...]:
     """Names of the arguments whose memory the op writes to, even if the schema does not say so."""
     annotated = [a.name for a in op._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
     return (*annotated, *_UNANNOTATED_WRITES.get(op, ()), *_received(op))
+
+
+def is_named(name: str, pattern: str) -> bool:
+    """Whether the pattern is part of an op's name, or matches the whole name with `*` and `?`."""
+    if any(sign in pattern for sign in "*?["):
+        short = name.removeprefix("aten.")
+        return any(fnmatch.fnmatchcase(n, pattern) for n in (name, short, short.partition(".")[0]))
+    return pattern.replace("::", ".") in name
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
@@ -14,7 +13,7 @@ from ..errors import RegistryError
 from ..forks import new_rlock
 from ..pytorch_private import OpOverload
 from ..registry import Entry, check, registry
-from ..schema import functional_form, is_view, written_arguments
+from ..schema import functional_form, is_named, is_view, written_arguments
 from ..specs import Takes, conditions_of, specs_of
 from .ledger import Ledger
 
@@ -166,17 +165,10 @@ def _with_ttnn(lowering: Callable[..., Any]) -> Callable[..., Any]:
 
 def _named(op: OpOverload, pattern: str) -> bool:
     """Whether the pattern names the op, as for the commands; `aten.softmax` also names what autograd makes of it."""
-    found = registry.find(op)
-    family = found.family if found is not None else ""
-    name = str(op)
-    for each in (name, name.replace("._", ".", 1)):
-        short = each.removeprefix("aten.")
-        if any(sign in pattern for sign in "*?["):
-            if any(fnmatch.fnmatchcase(n, pattern) for n in (each, short, short.partition(".")[0])):
-                return True
-        elif pattern.replace("::", ".") in each or pattern == family:
-            return True
-    return False
+    found, name = registry.find(op), str(op)
+    if found is not None and found.named_by(pattern):
+        return True
+    return any(is_named(each, pattern) for each in (name, name.replace("._", ".", 1)))
 
 
 def _of_pytorch(pattern: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..devices.base import Value, ttnn_dtype_name
-from ..meta import Meta, meta_of
+from ..meta import Meta, in_rows
 
 if TYPE_CHECKING:
     from .api import Api
@@ -44,8 +44,7 @@ def as_held(session: Session, value: Value, dtype: torch.dtype) -> tuple[Meta, V
     shape = tuple(value.shape)
     if 0 in shape:
         raise ValueError(f"a value of shape {list(shape)} has no elements, and ttnn holds none")
-    meta = meta_of(torch.empty(shape, dtype=dtype, device="meta"))
-    return meta, _converted(session.tt, value, dtype, session.carriers[dtype])
+    return in_rows(dtype, shape), _converted(session.tt, value, dtype, session.carriers[dtype])
 
 
 def _converted(tt: Api, value: Value, dtype: torch.dtype, carrier: str) -> Value:

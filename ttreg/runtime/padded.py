@@ -99,9 +99,8 @@ def _begin(session: Session, cell: Any, longer: Any, first: Meta) -> None:
     held = longer._cell
     hidden = Cell(session, held.root, None)  # as it is not among the session's, its end brings no data to the host
     hidden.__dict__.update(held.__dict__)
-    if (
-        whole_of(hidden) is not longer._meta
-    ):  # the result is its argument in another shape, and dimensions have to match
+    # The result may be its argument in another shape, and dimensions have to match.
+    if whole_of(hidden) is not longer._meta:
         shaped = Cell(session, longer._meta, None)
         shaped.lazy, hidden = partial(_cut, session, hidden, longer._meta), shaped
     cell.longer, cell.lazy = hidden, partial(_cut, session, hidden, first)

@@ -40,10 +40,9 @@ def refuse_too_large(session: Session, plan: Plan, args: tuple, kwargs: dict[str
         return None
     arrived = [_arrived(slot, meta) for slot, meta in given]
     held = arrived + [tiled(meta.shape, meta.dtype) for meta in plan.outputs]
-    nbytes = sum(meta.nbytes for meta in metas)
-    refusal = (
-        refusal_of([str(meta) for meta in metas], held) if not few and too_large(sum(held), nbytes, arch) else None
-    )
+    nbytes, refusal = sum(meta.nbytes for meta in metas), None
+    if not few and too_large(sum(held), nbytes, arch):
+        refusal = refusal_of([str(meta) for meta in metas], held)
     if refusal is not None and not any(slot.arrival.image for slot in plan.slots):
         return refusal
     rehearsed = (ExactRehearsed if session.exact else Rehearsed)(session.carriers, arch, session.tt.attention)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import sqrt
+import math
 from typing import Any
 
 import torch
@@ -72,15 +72,19 @@ def prepared(param, grad, grad_scale, maximize, weight_decay):
     return grad.add(param, alpha=weight_decay) if weight_decay else grad
 
 
+def root(number):
+    """The square root; a number that a replay of a recorded step computes anew has a function for it."""
+    return math.sqrt(number) if type(number) is float else number.sqrt()
+
+
 def adam(
     decoupled, self, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, state_steps, lr, beta1, beta2, weight_decay, eps,
     amsgrad, maximize, grad_scale, found_inf,
 ):  # fmt: skip
     if skipped(found_inf):
         return
-    lr = float(lr)
     for place, param in enumerate(self):
-        mean, square, step = exp_avgs[place], exp_avg_sqs[place], float(state_steps[place])
+        mean, square, step = exp_avgs[place], exp_avg_sqs[place], state_steps[place].item()
         grad = prepared(param, grads[place], grad_scale, maximize, 0 if decoupled else weight_decay)
         if decoupled:
             param.mul_(1 - lr * weight_decay)
@@ -88,7 +92,7 @@ def adam(
         square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         if amsgrad:
             square = max_exp_avg_sqs[place].copy_(torch.maximum(max_exp_avg_sqs[place], square))
-        divisor = square.sqrt().div_(sqrt(1 - beta2**step)).add_(eps)
+        divisor = square.sqrt().div_(root(1 - beta2**step)).add_(eps)
         param.addcdiv_(mean, divisor, value=-lr / (1 - beta1**step))
 
 
@@ -127,7 +131,7 @@ def fused_sgd(
             else:
                 buffer.mul_(momentum).add_(grad, alpha=1 - dampening)
             grad = grad.add(buffer, alpha=momentum) if nesterov else buffer
-        param.add_(grad, alpha=-float(lr))
+        param.add_(grad, alpha=-lr)
 
 
 def fused_adagrad(
@@ -138,7 +142,7 @@ def fused_adagrad(
     for place, param in enumerate(self):
         grad = prepared(param, grads[place], grad_scale, maximize, weight_decay)
         total = state_sums[place].addcmul_(grad, grad)
-        rate = float(lr) / (1 + (float(state_steps[place]) - 1) * lr_decay)
+        rate = lr / (1 + (state_steps[place].item() - 1) * lr_decay)
         param.addcdiv_(grad, total.sqrt().add_(eps), value=-rate)
 
 

@@ -22,6 +22,7 @@ from ..forks import heirs
 from ..on_demand import OnDemand
 from ..runtime.session import Session
 from .counts import Counts
+from .numbers import LoweringStep
 from .program import Run, compiled, needed, uses
 from .results import Results
 from .tape import Tape
@@ -49,6 +50,8 @@ class Parts:
         for read in (event for event in before if event.is_read):
             raise Untraced(f"it reads a value (at {read.where})")
         for event in before:
+            if isinstance(event.function, LoweringStep):
+                raise Untraced("a number that changes at each call, such as an optimizer's, goes to the device")
             if uses(event) & made:
                 raise Untraced("the host computes with what the device has computed")
             if isinstance(event.function, type):

@@ -18,7 +18,7 @@ from ..runtime.dispatch import Dispatcher
 from ..runtime.session import Session
 from ..schema import argument_names, functional_form
 from .ambient import ambient
-from .steps import fresh, host_step, reading_step
+from .steps import fresh, host_step, number_step, reading_step
 from .tape import Tape
 from .words import outcome_of
 
@@ -74,9 +74,20 @@ class RecordingDispatcher(Dispatcher):
             self._tape.keep_storage(storage, self._tape.made(fresh, kept), fixed=True)
 
     def _run_on_device(self, plan: Plan, args: tuple, kwargs: dict[str, Any], with_room: bool = True) -> Any:
-        if plan.comes_down and self._tape.on():
+        tape = self._tape
+        if plan.comes_down and tape.on():
             return self._brought_down(plan, args, kwargs)
-        return super()._run_on_device(plan, args, kwargs, with_room=with_room and not self._tape.on())
+        numbers = tape.numbers
+        names = [name for name, value in plan.constants.items() if numbers.is_given(value)]
+        numbers.for_lowering = (plan.op, names[0]) if len(names) == 1 else None
+        try:
+            return super()._run_on_device(plan, args, kwargs, with_room=with_room and not tape.on())
+        finally:
+            numbers.for_lowering = None
+
+    def _run_decomposed(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        self._tape.numbers.lost = True  # the parts may take what they make of a number
+        return super()._run_decomposed(plan, args, kwargs)
 
     def _brought_down(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
         """What is computed for the host's memory, as two steps that a tape knows: a new tensor, and its copy."""
@@ -126,7 +137,11 @@ class RecordingDispatcher(Dispatcher):
 
     def _word(self, value: Any) -> Any:
         if not isinstance(value, torch.Tensor):
-            return value
+            numbers = self._tape.numbers
+            if numbers.given is None or not numbers.is_given(value):
+                return value
+            numbers.found += 1
+            return numbers.given.ref
         if not isinstance(value, DeviceTensor):
             return self._tape.plain(value)
         if value._cell.storage is None:  # it has just failed
@@ -146,8 +161,11 @@ class RecordingDispatcher(Dispatcher):
         random = _RANDOM in plan.op.tags
         tape.draws = tape.draws or random
         leaves = tree_leaves(result)
-        if leaves and not any(isinstance(leaf, torch.Tensor) for leaf in leaves):
-            tape.read(reading_step(session, plan, outcome_of), args, kwargs, outcome=outcome_of(result))
+        if not targets and leaves and not any(isinstance(leaf, torch.Tensor) for leaf in leaves):
+            if tape.numbers.reads and type(result) is float:
+                tape.numbers.read = tape.made(number_step(session, plan), args, kwargs)
+            else:
+                tape.read(reading_step(session, plan, outcome_of), args, kwargs, outcome=outcome_of(result))
             return
         if _SHAPES in plan.op.tags:
             tape.fail(f"the shape of what {plan.op} returns depends on values")

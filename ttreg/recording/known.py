@@ -16,6 +16,7 @@ from ..images import Image
 from ..memory.cell import Cell
 from ..on_demand import OnDemand
 from .externals import Externals
+from .numbers import Numbers
 from .steps import same
 from .words import Event, External, Ref
 
@@ -33,6 +34,7 @@ class Known:
         self.events: list[Event] = []
         self.registers = 0
         self.draws = False  # whether it uses the random generator
+        self.numbers = Numbers(self)
         self._here, self._thread, self._pauses, self._ended = here, threading.get_ident(), 0, False
         self._living: dict[int, list[Any]] = {}  # by identity: a value of the device, and its register
         self._constants: dict[int, Any] = {}  # by identity

@@ -26,6 +26,7 @@ _ATOMS = (int, float, complex, str, bytes, bool, type(None), torch.dtype, torch.
 _FOREIGN = ("torch", "ttreg", "numpy", "ttnn", "builtins", *sys.stdlib_module_names)
 _INSTALLED = (*site.getsitepackages(), site.getusersitepackages())
 _FOLLOWED = (torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+_TUPLES: dict[int, object] = {}  # what stands for a tuple of so many numbers
 _LISTS = (list, tuple, set, frozenset, collections.deque)
 
 
@@ -38,9 +39,33 @@ class Reach:
         self._filled: list[tuple[str, Callable[[], Collection[Any]], list[Any]]] = []
         self._empty: list[Any] = []
         self._arrays: list[tuple[str, np.ndarray, bytes]] = []
+        self.optimizers: list[torch.optim.Optimizer] = []  # whose code is PyTorch's
+        self._groups: dict[int, tuple[str, dict[str, Any], dict[str, Any]]] = {}  # of these: their numbers
         self._seen: dict[int, Any] = {}
         for name, root in roots:
             self._follow(name, root, 0)
+
+    def holds(self, group: dict[str, Any]) -> bool:
+        """Whether the numbers of an optimizer's group are looked at by themselves, and nothing else leads to them."""
+        ways = sum(value is group for _, _, saved in self._filled for value in saved)
+        return id(group) in self._groups and ways == 1
+
+    def let_go(self, group: dict[str, Any], keys: Iterable[str]) -> None:
+        """Look no more at these numbers of a group: each replay takes them as they are."""
+        for key in keys:
+            self._groups[id(group)][2].pop(key, None)
+
+    def hold_with(self, other: Reach) -> None:
+        """Look also at the numbers of groups that another look at the same function holds."""
+        for key, (name, group, saved) in other._groups.items():
+            self._groups.setdefault(key, (name, group, {}))[2].update(saved)
+
+    def changed_numbers(self) -> Iterator[tuple[str, str]]:
+        """The numbers of optimizers' groups that are not as they were: names of groups, and keys."""
+        for name, group, saved in self._groups.values():
+            for key, value in saved.items():
+                if group.get(key) is not value and repr(group.get(key)) != repr(value):
+                    yield name, key
 
     def changed(self) -> str:
         """What is no longer as it was; empty if nothing has changed."""
@@ -54,6 +79,8 @@ class Reach:
                 for number, (one, before) in enumerate(zip(now, saved, strict=True)):
                     if one is not before and not _equal(one, before):
                         return f"entry {number} of {name}"
+        for name, key in self.changed_numbers():
+            return f"{name}[{key}]"
         for name, array, saved_bytes in self._arrays:
             if array.tobytes() != saved_bytes:
                 return f"the array {name}"
@@ -92,12 +119,21 @@ class Reach:
             self._follow(name, value.__func__, depth + 1)
         elif isinstance(value, functools.partial):
             self._follow(name, (value.func, value.args, value.keywords), depth + 1)
+        elif id(value) in self._groups:
+            self._watch(name, value, lambda: _without_numbers(value), depth, [f"{name}[{key}]" for key in value])
         elif isinstance(value, dict):
             self._watch(name, value, value.values, depth, [f"{name}[{_short(key)}]" for key in value])
         elif isinstance(value, _LISTS):
             self._watch(name, value, lambda: list(value), depth, [f"{name}[{n}]" for n in range(len(value))])
         elif isinstance(value, type):
             self._class(name, value, depth)
+        elif isinstance(value, torch.optim.Optimizer) and type(value).__module__.startswith("torch.optim."):
+            self.optimizers.append(value)
+            for place, group in enumerate(value.param_groups):
+                if type(group) is dict and id(group) not in self._seen:
+                    numbers = {key: item for key, item in group.items() if _kind_of_number(item)}
+                    self._groups[id(group)] = f"{name}.param_groups[{place}]", group, numbers
+            self._attributes(name, value, depth)
         elif _has_state(value):
             self._attributes(name, value, depth)
 
@@ -181,6 +217,19 @@ def _equal(one: Any, before: Any) -> bool:
     if kind is not type(before) or kind not in _ATOMS:
         return False
     return repr(one) == repr(before) if kind in (float, complex) else bool(one == before)
+
+
+def _kind_of_number(value: Any) -> Any:
+    """The kind of an optimizer's number, or pair of numbers; None if it is something else."""
+    if type(value) is float:
+        return float
+    if type(value) is tuple and value and all(type(item) is float for item in value):
+        return _TUPLES.setdefault(len(value), object())
+    return None
+
+
+def _without_numbers(group: dict[str, Any]) -> list[Any]:
+    return [_kind_of_number(value) or value for value in group.values()]
 
 
 def _short(key: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -10,7 +9,6 @@ from contextlib import ExitStack
 from functools import partial, update_wrapper
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from ..forks import new_lock, new_rlock
@@ -20,12 +18,14 @@ from ..modes import overrides_are_active, without_modes
 from ..pytorch_private import dispatch_modes, in_forward_ad
 from ..runtime.session import Session
 from .arguments import Arguments
+from .before import Before, python_draws
 from .capture import capture_of, release_of, why_never
 from .compare import difference
 from .counts import Counts
 from .dispatcher import AsRecorded, RecordingDispatcher
 from .externals import Externals
 from .here import here
+from .optimizers import followed
 from .plain_reads import plain_reads
 from .program import compiled
 from .reach import Reach
@@ -78,6 +78,7 @@ class Recorded:
         self._given_up: dict[Any, str] = {}
         self._tries: dict[Any, int] = {}
         self._changes: set[int] = set()  # ids of weights that change between calls
+        self._numbers = {"lr"}  # the numbers of optimizers that change between calls
         self._busy = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -137,6 +138,7 @@ class Recorded:
         self.counts.missed(f"changed since the recording: {changed}")
         del self._variants[key]
         self._changes.update(id(weight) for _, weight in variant.weights.changed())
+        self._numbers.update(number for _, number in variant.reach.changed_numbers())
 
     def _replay(self, variant: Variant, arguments: Arguments, args: tuple, kwargs: dict[str, Any]) -> Any:
         session, tensors = self.session, arguments.tensors
@@ -227,11 +229,11 @@ class Recorded:
         externals = Externals(arguments.tensors, reach.tensors, self._changes)
         tape = Tape(self.session, externals, here)
         kind = partial(RecordingDispatcher, tape=tape)
-        before = _Before(externals)
+        before = Before(externals)
         with ExitStack() as stack:
             stack.enter_context(taped(self.session, tape))
             self._enter(stack, self.session, kind)
-            with plain_reads():
+            with plain_reads(), followed(tape, reach, self._numbers):
                 result = self.function(*args, **kwargs)
             with without_modes():
                 reason = self._objection(tape, reach, state, before)
@@ -250,7 +252,7 @@ class Recorded:
         tape.forget()
         externals.forget_arguments()
         if variant is not None:
-            variant.add(path, externals.all)
+            variant.add(path, externals.all, reach)
             self.counts.recorded(path.program.calls, new=False)
             return result
         made = Variant(reach, state, externals.all, path)
@@ -260,40 +262,15 @@ class Recorded:
             self._variants.popitem(last=False)
         return result
 
-    def _objection(self, tape: Tape, reach: Reach, state: State, before: _Before) -> str:
+    def _objection(self, tape: Tape, reach: Reach, state: State, before: Before) -> str:
         """Why a call that has run cannot be recorded."""
         if tape.failed is not None:
             return tape.failed
         if reach.unguarded:
             return f"no guard can check it: {reach.unguarded}"
-        if before.python != _python_draws():
+        if before.python != python_draws():
             return "it draws numbers from Python's or NumPy's generator"
         if not tape.draws and not torch.equal(before.state, torch.get_rng_state()):
             return "it seeds the random generator"
         changed = reach.changed() or state.moved()
         return f"{_SETTLES}{changed}" if changed else ""
-
-
-class _Before:
-    """What a call may change without a trace, as it was before the call."""
-
-    def __init__(self, externals: Externals):
-        self.python, self.state = _python_draws(), torch.get_rng_state()
-        tensors = [external for external in externals.all if external.owner is None]
-        self.gradients = [
-            (external, external.tensor.grad)
-            for external in tensors
-            if external.tensor.requires_grad and external.tensor.is_leaf
-        ]
-        plain = [external.tensor for external in tensors if not external.tensor.is_inference()]
-        self._versions = [(tensor, tensor._version) for tensor in plain]
-
-    def written(self) -> set[int]:
-        """The ids of the tensors that were written since."""
-        return {id(tensor) for tensor, version in self._versions if tensor._version != version}
-
-
-def _python_draws() -> tuple[Any, ...]:
-    """The state of Python's and of NumPy's global random generator."""
-    state: Any = np.random.get_state()
-    return random.getstate(), bytes(state[1]), state[2]

@@ -132,3 +132,15 @@ def reading_step(session: Any, plan: Plan, outcome: Callable[[Any], Any]) -> Cal
         return outcome(host.run(session, plan, args, kwargs))
 
     return run
+
+
+def number_step(session: Any, plan: Plan) -> Callable[..., Any]:
+    """A step that reads a number, which later steps take."""
+
+    def run(args: tuple, kwargs: dict[str, Any]) -> float:
+        number = host.run(session, plan, args, kwargs)
+        if type(number) is not float:
+            raise Miss(f"a number that was a float at the recording is {number!r:.40}")
+        return number
+
+    return run

@@ -19,6 +19,7 @@ from ..memory.uploads import Uploads, is_parameter
 from ..runtime.api import Api, ExactApi
 from ..runtime.session import Session
 from ..runtime.values import Values
+from .numbers import lowered
 from .steps import fresh_upload_step, indices_step, new_value, upload_step
 from .tape import Tape
 
@@ -139,6 +140,7 @@ def taped(session: Session, tape: Tape) -> Iterator[None]:
         "_upload": partial(_upload, session, tape),
         "indices": partial(_indices, session, tape),
         "on_demand": partial(_on_demand, session, tape),
+        "lower": partial(lowered, session, tape),
     }
     before = {name: session.__dict__[name] for name in stands_in if name in session.__dict__}
     session.__dict__.update(stands_in)

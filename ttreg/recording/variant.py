@@ -45,8 +45,9 @@ class Variant:
         self._constant = [external for external in externals if external.constant]
         self.weights = Weights(self._constant)
 
-    def add(self, path: Path, externals: list[External]) -> None:
+    def add(self, path: Path, externals: list[External], reach: Reach) -> None:
         """Add a path for other values."""
+        self.reach.hold_with(reach)
         self.paths.append(path)
         self._constant += [external for external in externals if external.constant]
         self.weights = Weights(self._constant)

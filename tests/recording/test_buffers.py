@@ -35,6 +35,33 @@ def test_what_is_made_of_buffers_is_made_once(session):
     assert step.counts.ttnn_calls <= once + 2, "besides the calls, a replay takes the argument, and uploads it"
 
 
+class Counted(torch.nn.Module):
+    """A layer that counts its calls in a buffer, which it uses before, as a cache of a decoder does."""
+
+    def __init__(self, trainable):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(4, dtype=torch.float32, device="cpu"), trainable)
+        self.register_buffer("calls", torch.tensor(0, dtype=torch.int64, device="cpu"))
+
+    def forward(self, x):
+        result = x * self.weight + (torch.arange(4, dtype=torch.int64, device="cpu") + self.calls)
+        self.calls.add_(1)
+        return result
+
+
+def test_weights_stay_constants_beside_a_buffer_that_is_written(session):
+    def calls_of_a_replay(trainable):
+        with modes.without_modes():
+            step = session.record(Counted(trainable))
+        with torch.no_grad():
+            for _ in range(5):
+                step(X)
+        assert step.counts.replays == 2
+        return step.counts.ttnn_calls
+
+    assert calls_of_a_replay(True) == calls_of_a_replay(False), "what is made of the weights is not made again"
+
+
 def through_numpy(net, seen):
     net.scale.numpy()[1] = 7
 

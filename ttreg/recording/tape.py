@@ -158,9 +158,10 @@ class Tape(Known):
         if external.load is not None:
             external.load.function = cloned_storage
         if external.constant:
-            constants = [each.tensor for each in self.externals.all if each.constant]
             self.externals.changes.add(id(external.tensor))
-            self.externals.changes.update(id(tensor) for tensor in constants if tensor.requires_grad)
+            if external.tensor.requires_grad:  # an optimizer, which writes to the other weights next
+                constants = [each.tensor for each in self.externals.all if each.constant]
+                self.externals.changes.update(id(tensor) for tensor in constants if tensor.requires_grad)
             # A function that writes to one buffer does so to others, and no version tells of the statistics of norms.
             others = [each.tensor for each in self.externals.all if not is_parameter(each.tensor)]
             self.externals.changes.update(map(id, others))

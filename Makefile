@@ -1,9 +1,10 @@
 # Every target sets up what it needs first; a second call installs nothing.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench performance numerics models aliasing opinfo wrong-calls soak verify lint format
-.PHONY: audit coverage distributed docs faults fuzz models-table package reliability recordings lock clean
+.PHONY: audit coverage distributed docs faults fuzz models-table package reliability recordings test-oldest lock clean
 
 BIN := .venv/bin
+OLDEST := .venv-oldest
 PYTHON ?=
 OUTPUT ?= demo-output
 UPGRADE ?=
@@ -29,6 +30,10 @@ demo: setup ## detect faces and rank sentences on the device, beside a plain CPU
 
 test: lint ## lint, then run the tests
 	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+test-oldest: ## run the tests on CPython 3.10 with the oldest torch and ttnn that ttreg supports, in .venv-oldest
+	@PYTHON="$(PYTHON)" scripts/setup.sh $(OLDEST) constraints-oldest.txt 10
+	$(THREADS) $(OLDEST)/bin/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 models: setup ## run whole pipelines and models on the device beside CPU, the long ones too
 	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "long or not long" tests/models $(ARGS)
@@ -113,10 +118,10 @@ format: setup ## put the formatting right, and what style faults can be
 	$(BIN)/ruff check --fix .
 
 # Not after setup, which fails while constraints.txt contradicts pyproject.toml.
-lock: ## write constraints.txt anew (UPGRADE=1: with the newest versions)
+lock: ## write constraints.txt and constraints-oldest.txt anew (UPGRADE=1: with the newest versions)
 	@test -x $(BIN)/uv || PYTHON="$(PYTHON)" scripts/setup.sh
 	$(BIN)/python scripts/lock.py $(if $(UPGRADE),--upgrade)
 
 clean: ## remove .venv and everything else that can be made again
-	rm -rf .venv build dist demo-output *.egg-info .mypy_cache .pytest_cache .ruff_cache .benchmarks .hypothesis
+	rm -rf .venv $(OLDEST) build dist demo-output *.egg-info .mypy_cache .pytest_cache .ruff_cache .benchmarks .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,6 +13,7 @@ from ttreg.devices import doctor
 from ttreg.devices.doctor import Line
 from ttreg.verification import verify
 from ttreg.verification.verify import Verdict
+from ttreg.versions import TTNN
 
 runner = CliRunner()
 
@@ -96,8 +97,8 @@ def test_doctor_fails_where_something_is_broken(monkeypatch):
 
 
 def test_doctor_finds_a_wrong_ttnn_and_a_simulator_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: "0.80.0")
+    monkeypatch.setattr(metadata, "version", lambda name: "0.80.0")
     monkeypatch.setenv("TT_METAL_SIMULATOR", "/no/such/simulator")
-    assert doctor._ttnn().status == "fail"
-    assert "0.81.1" in doctor._ttnn().advice
+    assert doctor._package(TTNN).status == "fail"
+    assert "0.81.1" in doctor._package(TTNN).advice
     assert doctor._simulator().status == "fail"

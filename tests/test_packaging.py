@@ -17,8 +17,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from ttreg.versions import TORCH, TTNN
+
 ROOT = Path(__file__).resolve().parent.parent
-PYTHONS = ("3.10", "3.12")
+PINNED = (("3.10", "constraints.txt"), ("3.12", "constraints.txt"), ("3.10", "constraints-oldest.txt"))
 
 # Stands for a CPython of any version: it notes how it is called, and makes environments of copies of itself.
 FAKE_PYTHON = """#!/bin/sh
@@ -49,7 +51,7 @@ def executable(path: Path, text: str) -> Path:
 def checkout(tmp_path: Path) -> Path:
     """A copy of what the set-up reads."""
     root = tmp_path / "check out"
-    for name in ("Makefile", "pyproject.toml", "constraints.txt", "scripts/setup.sh"):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "constraints-oldest.txt", "scripts/setup.sh"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root / name)
     return root
@@ -116,10 +118,10 @@ def test_wheel_holds_every_module_under_ttreg(tmp_path: Path) -> None:
     assert shipped >= wanted | {"ttreg/docs/ttnn-limits.md"}  # `ttreg show` reads it
 
 
-def pins(python: str) -> dict[str, list[str]]:
+def pins(python: str, constraints: str) -> dict[str, list[str]]:
     """The pinned versions by distribution, as an installer on that CPython reads them."""
     found: dict[str, list[str]] = {}
-    for line in (ROOT / "constraints.txt").read_text().splitlines():
+    for line in (ROOT / constraints).read_text().splitlines():
         if line and not line.startswith("#"):
             pin = Requirement(line)
             assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), f"not pinned by version: {line}"
@@ -134,9 +136,9 @@ def wanted(requirement: Requirement, python: str) -> bool:
     return requirement.marker is None or any(map(requirement.marker.evaluate, environments))
 
 
-@pytest.mark.parametrize("python", PYTHONS)
-def test_every_direct_dependency_is_pinned_once(python: str) -> None:
-    pinned = pins(python)
+@pytest.mark.parametrize(("python", "constraints"), PINNED)
+def test_every_direct_dependency_is_pinned_once(python: str, constraints: str) -> None:
+    pinned = pins(python, constraints)
     assert [name for name, versions in pinned.items() if len(versions) > 1] == []
     direct = [r for r in map(Requirement, distribution("ttreg").requires or []) if wanted(r, python)]
     assert {requirement.name for requirement in direct} >= {
@@ -149,6 +151,13 @@ def test_every_direct_dependency_is_pinned_once(python: str) -> None:
         version = pinned[canonicalize_name(requirement.name)][0].removeprefix("==")
         assert requirement.specifier.contains(version), f"{requirement} does not admit {version}"
     assert "facenet-pytorch" in pinned  # which no extra can name
+
+
+def test_the_oldest_pins_have_the_oldest_torch_and_ttnn() -> None:
+    oldest = pins("3.10", "constraints-oldest.txt")
+    for supported in (TORCH, TTNN):
+        [pin] = oldest[supported.package]
+        assert Requirement(supported.package + pin).specifier.contains(supported.oldest)
 
 
 def test_setup_without_interpreter_says_how_to_get_one(checkout: Path, bare: dict[str, str]) -> None:
@@ -196,6 +205,22 @@ def test_setup_installs_once(place: str, checkout: Path, bare: dict[str, str]) -
     assert make("setup", checkout, environment).returncode == 0
     assert ".[models,tables,dev]" in log.read_text()
     assert "-m venv" not in log.read_text()
+
+
+def test_the_oldest_versions_have_an_environment_of_their_own_on_the_oldest_python(
+    checkout: Path, bare: dict[str, str]
+) -> None:
+    for version in ("3.12.1", "3.10.13"):
+        executable(Path(bare["HOME"], f".pyenv/versions/{version}/bin/python"), FAKE_PYTHON)
+    done = make("test-oldest", checkout, bare)
+    assert done.returncode == 0, done.stderr
+    assert "/versions/3.10.13/bin/python" in done.stdout
+    calls = Path(bare["LOG"]).read_text()
+    assert f"-m venv --clear {checkout}/.venv-oldest" in calls
+    assert "--constraint constraints-oldest.txt" in calls
+    assert "constraints.txt" not in calls
+    assert "-m pytest" in calls
+    assert not (checkout / ".venv").exists()
 
 
 def test_setup_makes_the_environment_of_a_moved_checkout_anew(checkout: Path, bare: dict[str, str]) -> None:

@@ -54,7 +54,7 @@ def test_one_that_is_missing_is_named(name):
     assert message.startswith(
         f"ttreg.errors.PyTorchError: ttreg needs torch._C.{name}, which PyTorch {torch.__version__}"
     )
-    assert message.endswith("PyTorch 2.14 and 2.15 are known to work")
+    assert message.endswith("ttreg is tested with torch>=2.14,<2.16")
 
 
 def test_one_that_is_looked_up_later_is_named(monkeypatch):

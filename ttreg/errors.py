@@ -13,6 +13,10 @@ class RegistryError(TtregError):
     """An entry is invalid: the op already has one, or it names a packet or an argument that the op lacks."""
 
 
+class VersionError(TtregError, ImportError):
+    """The installed torch or ttnn is older than those that ttreg supports."""
+
+
 class PyTorchError(TtregError, ImportError):
     """PyTorch lacks a private name that ttreg needs, which the error names."""
 

@@ -26,10 +26,13 @@ from .memory.tensor import DeviceTensor
 from .registry import cpu_only, decomposed, lower
 from .runtime.block_floats import carry_in
 from .runtime.session import Session
+from .versions import require_installed_ttnn
 
 if TYPE_CHECKING:
     from .blocks.compile import compile_session
     from .report import Report
+
+require_installed_ttnn()  # of torch, `pytorch_private` has told
 
 aten = torch.ops.aten
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .errors import PyTorchError
+from .versions import TORCH, require_torch
 
-KNOWN_TO_WORK = ("2.14", "2.15")
+require_torch(torch.__version__)  # before the first name that an older one lacks
 
 
 def _find(path: str) -> Any:
@@ -34,10 +35,9 @@ def _find(path: str) -> Any:
 
 
 def _missing(path: str) -> PyTorchError:
-    known = " and ".join(KNOWN_TO_WORK)
     return PyTorchError(
-        f"ttreg needs {path}, which PyTorch {torch.__version__} does not have as ttreg knows it; PyTorch {known} "
-        "are known to work"
+        f"ttreg needs {path}, which PyTorch {torch.__version__} does not have as ttreg knows it; ttreg is tested with "
+        f"{TORCH.range}"
     )
 
 

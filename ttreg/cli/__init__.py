@@ -58,10 +58,10 @@ for command in COMMANDS:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from ..versions import installed
 
         for package in ("ttreg", "torch", "ttnn"):  # by their metadata: to import them takes seconds
-            typer.echo(f"{package} {version(package)}")
+            typer.echo(f"{package} {installed(package) or 'not installed'}")
         raise typer.Exit
 
 

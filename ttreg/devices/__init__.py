@@ -15,9 +15,8 @@ from typing import Any
 from ..errors import DeviceUnavailableError
 from ..forks import new_lock
 from ..settings import Settings
+from ..versions import PYTHONS, TTNN
 from .base import Device
-
-TESTED_TTNN = "0.81.1"
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ _lock = new_lock()
 def open_device(settings: Settings) -> Device:
     """The device of the settings, opened now or shared with earlier sessions.
 
-    Raises DeviceUnavailableError if ttnn is missing or untested, or there is no chip where one is asked for.
+    Raises DeviceUnavailableError if ttnn is missing or too old, or there is no chip where one is asked for.
     """
     kind = settings.device if settings.device != "auto" else ("ttnn" if chip_present() else "emulated")
     chip = (settings.device_id, settings.l1_small_size, settings.trace_region_size)
@@ -103,7 +102,7 @@ def _ttnn_version() -> str:
 def import_ttnn() -> Any:
     """The ttnn module, silent unless the user wants to hear it.
 
-    Raises DeviceUnavailableError if it is missing or untested.
+    Raises DeviceUnavailableError if it is missing or too old.
     """
     require_ttnn()
     import ttnn
@@ -112,21 +111,19 @@ def import_ttnn() -> Any:
 
 
 def require_ttnn() -> None:
-    """Silence ttnn, and raise DeviceUnavailableError if it is missing or untested."""
+    """Silence ttnn, and raise DeviceUnavailableError if it is missing or too old."""
     os.environ.setdefault("LOGURU_LEVEL", "ERROR")  # ttnn logs its configuration when it is imported
     # It logs each refusal as "critical" and raises an exception for it too.
     os.environ.setdefault("TT_METAL_LOGGER_LEVEL", "OFF")
     if importlib.util.find_spec("ttnn") is None:
-        if sys.version_info[:2] not in ((3, 10), (3, 12)):
+        if sys.version_info[:2] not in PYTHONS:
             raise DeviceUnavailableError(
                 f"ttnn has no wheel for Python {platform.python_version()}: use CPython 3.12 or 3.10"
             )
-        raise DeviceUnavailableError(f"ttnn is not installed: pip install ttnn=={TESTED_TTNN}")
-    if _ttnn_version() != TESTED_TTNN:
-        raise DeviceUnavailableError(
-            f"ttnn {_ttnn_version()} is installed, and the entries are true of {TESTED_TTNN}: "
-            f"pip install ttnn=={TESTED_TTNN}"
-        )
+        raise DeviceUnavailableError(f"ttnn is not installed: pip install ttnn=={TTNN.newest}")
+    too_old = TTNN.refusal(_ttnn_version())
+    if too_old is not None:
+        raise DeviceUnavailableError(too_old)
 
 
 def _forked() -> None:

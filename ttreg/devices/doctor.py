@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import subprocess
@@ -16,11 +15,10 @@ from pydantic import BaseModel
 from ..caches import cache_home
 from ..errors import DeviceUnavailableError
 from ..settings import ARCHS
-from . import TESTED_TTNN, chip_present
+from ..versions import PYTHONS, TORCH, TTNN, Supported, installed
+from . import chip_present
 from .mock_chip import MockChipError, find_wheel
 
-TESTED_PYTHON = ((3, 10), (3, 12))
-TESTED_TORCH = ("2.14", "2.15")
 _CARDS = Path("/dev/tenstorrent")
 _DRIVER = Path("/sys/module/tenstorrent/version")
 _HUGEPAGES = Path("/dev/hugepages-1G")
@@ -44,8 +42,8 @@ class Line(BaseModel):
 def examine() -> Iterator[Line]:
     """Run the checks one by one. The mocked chips are really opened, each in a process of its own."""
     yield _python()
-    yield _torch()
-    yield _ttnn()
+    yield _package(TORCH)
+    yield _package(TTNN)
     yield _cards()
     yield _driver()
     yield _hugepages()
@@ -58,27 +56,18 @@ def examine() -> Iterator[Line]:
 
 def _python() -> Line:
     found = platform.python_version()
-    if sys.version_info[:2] in TESTED_PYTHON:
+    if sys.version_info[:2] in PYTHONS:
         return Line(name="Python", status="ok", found=found)
     return Line(name="Python", status="fail", found=found, advice="ttnn has wheels for CPython 3.12 and 3.10 only")
 
 
-def _torch() -> Line:
-    found = importlib.metadata.version("torch")
-    if found.startswith(TESTED_TORCH):
-        return Line(name="torch", status="ok", found=found)
-    return Line(name="torch", status="warn", found=found, advice=f"tested with {' and '.join(TESTED_TORCH)}")
-
-
-def _ttnn() -> Line:
-    advice = f"pip install ttnn=={TESTED_TTNN}"
-    try:
-        found = importlib.metadata.version("ttnn")
-    except importlib.metadata.PackageNotFoundError:
-        return Line(name="ttnn", status="fail", found="not installed", advice=advice)
-    if found == TESTED_TTNN:
-        return Line(name="ttnn", status="ok", found=found)
-    return Line(name="ttnn", status="fail", found=found, advice=f"the entries are true of {TESTED_TTNN}: {advice}")
+def _package(supported: Supported) -> Line:
+    name, found = supported.package, installed(supported.package)
+    if found is None:
+        return Line(name=name, status="fail", found="not installed", advice=f"pip install '{supported.range}'")
+    refusal, warning = supported.refusal(found), supported.warning(found)
+    status: Literal["ok", "warn", "fail"] = "fail" if refusal else "warn" if warning else "ok"
+    return Line(name=name, status=status, found=found, advice=refusal or warning or "")
 
 
 def _cards() -> Line:
@@ -122,7 +111,7 @@ def _compiler() -> Line:
     try:
         places.append(find_wheel().folder / "runtime" / "sfpi")
     except MockChipError as error:
-        return Line(name="compiler", status="fail", found=str(error), advice=f"pip install ttnn=={TESTED_TTNN}")
+        return Line(name="compiler", status="fail", found=str(error), advice=f"pip install ttnn=={TTNN.newest}")
     for place in places:
         if (place / "compiler" / "bin" / "riscv-tt-elf-g++").exists():
             return Line(name="compiler", status="ok", found=str(place))

@@ -82,6 +82,9 @@ def _run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> A
     sends = is_between_processes(plan.op) and not plan.written
     stand_ins = _StandIns(session.part if sends else lambda tensor: tensor._cell.host_view(tensor._meta))
     plain_args, plain_kwargs = (args, kwargs) if plan.plain else _with_stand_ins(plan, args, kwargs, stand_ins)
+    for tensor in plan.targets(args, kwargs):
+        if isinstance(tensor, DeviceTensor):
+            tensor._cell.host_written()  # an interrupt may keep it from being noted below
     try:
         with lazy_conjugation() if plan.complex else nullcontext():
             result = plan.op(*plain_args, **plain_kwargs)

@@ -190,7 +190,7 @@ def test_a_coroutine_that_is_cancelled_ends_its_block(mode):
 
     asyncio.run(cancel())
     assert seen == [1]
-    assert mode._open_blocks == modes() == 0
+    assert (mode._open, modes()) == ([], 0)
 
 
 def test_an_asynchronous_generator(mode):

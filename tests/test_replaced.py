@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import _len_torch_dispatch_stack
 
 import ttreg
 from ttreg.blocks import mode as modes_of_blocks
+from ttreg.blocks import standing
 from ttreg.hooks import kernels, replaced
 
 X = torch.arange(6.0)
@@ -43,8 +44,9 @@ def test_functions_are_replaced_while_a_block_is_open():
 STEPS = [
     (kernels, "put_in_place"),
     (replaced, "_replacement"),
-    (modes_of_blocks, "_Dispatch"),
-    (modes_of_blocks, "uncompiled"),
+    (modes_of_blocks, "mode_for"),
+    (standing, "eager_depth"),
+    (standing, "push_mode"),
 ]
 
 
@@ -59,7 +61,7 @@ def test_a_block_whose_entering_fails_leaves_nothing_behind(module, name, error,
         with pytest.raises(error, match="in vain"), block:
             pass
     assert not any(is_replaced())
-    assert (block._open_blocks, replaced._open, _len_torch_dispatch_stack()) == (0, 0, 0)
+    assert (block._open, replaced._open, _len_torch_dispatch_stack()) == ([], [], 0)
     assert closed == [block._session]
     with block as session:
         assert all(is_replaced())
@@ -86,7 +88,7 @@ def test_what_fails_halfway_is_put_back(monkeypatch):
 def test_an_inner_block_whose_entering_fails_leaves_the_outer_one_working(monkeypatch):
     with emulated() as session:
         with monkeypatch.context() as patch:
-            patch.setattr(modes_of_blocks, "_Dispatch", mock.Mock(side_effect=RuntimeError("in vain")))
+            patch.setattr(modes_of_blocks, "mode_for", mock.Mock(side_effect=RuntimeError("in vain")))
             with pytest.raises(RuntimeError, match="in vain"), emulated():
                 pass
         assert all(is_replaced())

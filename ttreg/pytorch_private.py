@@ -7,7 +7,7 @@ Names that are slow to import are looked up by a function, at the first use.
 from __future__ import annotations
 
 import importlib
-from contextlib import AbstractContextManager, nullcontext
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -180,13 +180,44 @@ def skip_frames_of(function: Any) -> None:
     eval_frame.set_code_exec_strategy(function.__code__, strategy(skip, skip))
 
 
-def uncompiled() -> AbstractContextManager[None]:
-    """Let functions made by `torch.compile` run the code that they were made from.
+def eager_depth() -> int:
+    """How many contexts of this thread let functions made by `torch.compile` run the code that they were made from.
 
     Under a dispatch mode, Dynamo looks at each frame only to skip it. That makes a model about four times slower, and
     raises under `fullgraph=True`. If PyTorch lacks this switch, everything else still works.
     """
-    return getattr(importlib.import_module("torch._dynamo.eval_frame"), "_use_eager_on_nested_compile", nullcontext)()
+    return getattr(_eager_of_thread(), "depth", 0)
+
+
+def set_eager_depth(depth: int) -> None:
+    """Set what `eager_depth` gives."""
+    _eager_of_thread().depth = depth
+
+
+def _eager_of_thread() -> Any:
+    return getattr(
+        importlib.import_module("torch._dynamo.eval_frame"), "_force_eager_nested_compile", SimpleNamespace()
+    )
+
+
+_FLAGS_OF_MODES = (
+    "_is_in_torch_dispatch_mode",
+    "_is_in_non_infra_torch_dispatch_mode",
+    "_is_in_any_mode_without_ignore_compile_internals",
+)
+_tell_of_modes = _find("torch.utils._python_dispatch.set_is_in_mode_without_ignore_compile_internals")
+
+
+def mode_flags() -> tuple[bool, ...]:
+    """What PyTorch has noted for the whole process of whether a mode is active, as `torch.compile` asks it."""
+    return tuple(getattr(_find("torch.utils._python_dispatch"), flag) for flag in _FLAGS_OF_MODES)
+
+
+def set_mode_flags(flags: tuple[bool, ...]) -> None:
+    """Set what `mode_flags` gives."""
+    for name, flag in zip(_FLAGS_OF_MODES, flags, strict=True):
+        setattr(_find("torch.utils._python_dispatch"), name, flag)
+    _tell_of_modes(flags[-1])
 
 
 def decompositions() -> Any:

@@ -11,7 +11,7 @@ import torch
 
 from ..blocks.mode import enter_modes
 from ..memory.tensor import DeviceTensor
-from ..pytorch_private import tree_leaves, uncompiled
+from ..pytorch_private import tree_leaves
 from ..registry import registry
 from ..runtime.dispatch import Dispatcher
 from ..runtime.session import Session
@@ -48,8 +48,7 @@ def block(session: Session, kind: type[Dispatcher] | None = None) -> Iterator[Se
     registry.load()
     with ExitStack() as stack:
         stack.callback(session.close)
-        enter_modes(stack, session, kind)
-        stack.enter_context(uncompiled())
+        enter_modes(stack, session, kind, eager=True)
         yield session
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..blocks.mode import dispatching
+from ..blocks.dispatching import dispatching
 from ..devices.base import Device
 from ..memory.cell import Cell
 from ..memory.tensor import DeviceTensor

@@ -25,7 +25,8 @@ from ..pytorch_private import compiler
 from ..registry import registry
 from ..runtime.session import Session
 from ..settings import Settings
-from .mode import enter_modes, in_block, open_session
+from .dispatching import in_block
+from .mode import enter_modes, open_session
 
 _sessions: dict[Settings, Session] = {}
 _lock = new_lock()

@@ -6,7 +6,8 @@ import threading
 from typing import Any
 
 from ..runtime.session import Session
-from .mode import block_of_thread, device_mode
+from .dispatching import block_of_thread
+from .mode import device_mode
 
 
 class _OfThread(threading.local):

@@ -10,34 +10,15 @@ from functools import partial
 from typing import Any
 
 from ..devices import open_device
-from ..fallback import host
-from ..forks import new_lock, tell
-from ..hooks import higher_order
-from ..hooks.replaced import replaced
-from ..memory import watch
-from ..memory.tensor import BlockMode, others_subclass
-from ..modes import overrides_are_active, without_overrides
-from ..pytorch_private import (
-    HigherOrderOperator,
-    ModeKey,
-    OpOverload,
-    TorchDispatchMode,
-    count_of_dispatch_modes,
-    disable_current_modes,
-    dispatch_mode_of,
-    dispatch_modes,
-    pop_mode,
-    push_mode,
-    skip_frames_of,
-    uncompiled,
-)
+from ..forks import new_lock
 from ..registry import registry
-from ..runtime.dispatch import Dispatcher
 from ..runtime.session import Session
 from ..settings import Settings
-from ..tracing.trace import TracedDispatcher, TracedSession
+from ..tracing.trace import TracedSession
 from ..tracing.trace_file import trace_file
 from .decorated import decorated
+from .dispatching import Dispatch, block_of_thread, mode_for
+from .standing import Standing, to_the_end
 
 _log = logging.getLogger(__name__)
 
@@ -54,9 +35,10 @@ class device_mode:
     `report()` tells what ran where and why.
 
     It also decorates functions: each call is a block. A decorated generator or coroutine is in the block only while its
-    own code runs, not while it waits. A `with` inside a coroutine cannot know when the coroutine waits, so other tasks
-    of the same thread run inside that block too. After `mode = ttreg.device_mode()` and `@mode`, `with mode as session`
-    gives the session of all calls, inside the function and after it.
+    own code runs, not while it waits. A `with` inside a coroutine belongs to its task and to tasks made in the block:
+    others of the thread, which run while it waits, are outside. Of a `with` inside a generator, the thread's code is in
+    the block while the generator waits, since it may be a context manager. After `mode = ttreg.device_mode()` and
+    `@mode`, `with mode as session` gives the session of all calls, inside the function and after it.
 
     Blocks nest, and the innermost handles the calls. One object may be entered again, also inside its own block: it
     keeps the same session, whose tensors come to the host when its outermost block ends. The mode belongs to the thread
@@ -79,18 +61,35 @@ class device_mode:
         self._settings = Settings.resolve(keywords)
         self._lock = new_lock()
         self._session: Session | None = None
-        self._open_blocks = 0  # counted over all threads
-        self._of_thread = _Blocks()
+        self._open: list[_Block] = []  # of all threads
 
     def __enter__(self) -> Session:
-        with ExitStack() as stack:  # leaves what is entered if a later step fails
-            session = stack.enter_context(self._open_session())  # left when the modes are no longer active
-            stack.enter_context(_active(session))
-            self._of_thread.blocks.append(stack.pop_all())
+        block = _Block()
+        try:
+            session = self._opened(block)
+            block.standing = _active(session)
+            block.standing.__enter__()
+        except BaseException:  # no `with` will call __exit__
+            self._end(partial(self._leave, block), True)
+            raise
         return session
 
     def __exit__(self, *exception: Any) -> None:
-        self._of_thread.blocks.pop().__exit__(*exception)
+        found: list[_Block] = []
+
+        def leave() -> None:
+            if not found:
+                found.append(self._innermost())
+            self._leave(found[0])
+
+        failed = bool(exception) and exception[0] is not None
+        try:
+            self._end(leave, failed)
+        except Exception:
+            raise
+        except BaseException:  # an interrupt, which may have come before the work was begun
+            self._end(leave, failed)
+            raise
 
     def __call__(self, function: Any) -> Any:
         """Decorate a function so that each call is a block of this mode, as `@torch.no_grad()` does."""
@@ -98,47 +97,70 @@ class device_mode:
 
     @contextmanager
     def _call(self) -> Iterator[Callable[[], AbstractContextManager[Any]]]:
-        with self._open_session() as session:
-            yield partial(_active, session)
+        block, failed = _Block(), True
+        try:
+            yield partial(_active, self._opened(block))
+            failed = False
+        finally:
+            self._end(partial(self._leave, block), failed)
 
-    @contextmanager
-    def _open_session(self) -> Iterator[Session]:
-        """The mode's session. It closes when the last of these contexts ends, counted over all threads."""
+    def _opened(self, block: _Block) -> Session:
+        """The mode's session. It closes when the last of the mode's blocks ends."""
         with self._lock:
             if self._session is None or self._session.inherited:  # a forked process needs its own
-                self._session, self._open_blocks = open_session(self._settings), 0
-            session = self._session
-            self._open_blocks += 1
-        try:
-            yield session
-        except BaseException as ended:
-            try:
-                self._leave(session)
-            except Exception:
-                # The program should see and catch the exception that ended the block, not this one.
-                kind = type(ended).__name__
-                _log.exception("the block of device_mode ended with %s, and bringing its tensors to the host", kind)
-            raise
-        else:
-            self._leave(session)
+                self._session, self._open = open_session(self._settings), []
+            block.session = self._session
+            self._open.append(block)
+            return self._session
 
-    def _leave(self, session: Session) -> None:
+    def _innermost(self) -> _Block:
+        """The block that an `__exit__` belongs to: the last one that was entered here, if there is one.
+
+        A generator that was suspended in a block may be closed by another thread or task than entered it.
+        """
         with self._lock:
-            if session is not self._session:  # the block was open when the process was forked
+            entered = [block for block in self._open if block.standing is not None]
+        if not entered:
+            raise RuntimeError("this block of ttreg.device_mode is not open")
+        of_thread = [block for block in entered if block.thread == threading.get_ident()]
+        of_task = [block for block in of_thread if block.standing is not None and block.standing.mode.here()]
+        return (of_task or of_thread or entered)[-1]
+
+    def _end(self, leave: Callable[[], None], failed: Any) -> None:
+        try:
+            to_the_end(leave)
+        except Exception:
+            if not failed:
+                raise
+            # The program should see and catch the exception that ended the block, not this one.
+            _log.exception("a block of device_mode ended with an exception, and bringing its tensors to the host")
+
+    def _leave(self, block: _Block) -> None:
+        if block.standing is not None:
+            block.standing.__exit__()
+        with self._lock:
+            session = block.session
+            if session is None or session is not self._session:  # the block was open when the process was forked
                 return
-            self._open_blocks -= 1
-            last = not self._open_blocks
+            self._open = [other for other in self._open if other is not block]
+            last = not self._open
         if last:
             session.close()
 
 
-@contextmanager
-def _active(session: Session) -> Iterator[None]:
+class _Block:
+    """A `with`, or the call of a decorated function."""
+
+    session: Session | None = None
+    standing: Standing | None = None  # for a `with`
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+
+
+def _active(session: Session) -> Standing:
     """Hand this thread's calls to the session, including the calls of compiled functions."""
-    with ExitStack() as stack:
-        enter_modes(stack, session)
-        stack.enter_context(uncompiled())
-        yield
+    return Standing(mode_for(session), block_of_thread, eager=True)
 
 
 def open_session(settings: Settings, sees_all_writes: bool = True) -> Session:
@@ -159,11 +181,15 @@ def open_session(settings: Settings, sees_all_writes: bool = True) -> Session:
     return session
 
 
-def enter_modes(stack: ExitStack, session: Session, kind: Any = None, replaces: bool = True) -> None:
-    """Hand this thread's calls to the session, through a dispatcher of that kind, until the stack is closed."""
-    if replaces:  # not for a graph of aten calls: meanwhile Dynamo could not compile in other threads
-        stack.enter_context(replaced(block_of_thread))
-    stack.enter_context(_Dispatch(session, kind))
+def enter_modes(
+    stack: ExitStack, session: Session, kind: Any = None, replaces: bool = True, eager: bool = False
+) -> None:
+    """Hand this thread's calls to the session, through a dispatcher of that kind, until the stack is closed.
+
+    With `eager`, compiled functions run the code that they were made from.
+    """
+    # Nothing is replaced for a graph of aten calls: meanwhile Dynamo could not compile in other threads.
+    stack.enter_context(Standing(Dispatch(session, kind), block_of_thread if replaces else None, eager))
 
 
 def _recorded(session: Session, function: Callable[..., Any], **options: Any) -> Any:
@@ -173,127 +199,3 @@ def _recorded(session: Session, function: Callable[..., Any], **options: Any) ->
 
 
 Session.recorded = staticmethod(_recorded)
-
-
-def in_block() -> bool:
-    """Whether this thread's calls go to a session."""
-    return block_of_thread() is not None
-
-
-def block_of_thread() -> _Dispatch | None:
-    """The mode of the innermost block that this thread's calls go to."""
-    modes = dispatch_modes()
-    blocks = (m for m in reversed(modes) if isinstance(m, _Dispatch) and not m.session.inherited)
-    return None if _tracing() else next(blocks, None)
-
-
-def dispatching() -> bool:
-    """Whether a session is handling a call of this thread right now."""
-    return _of_thread.dispatching
-
-
-class _Blocks(threading.local):
-    """The open blocks of one `device_mode` in a thread, the innermost last."""
-
-    def __init__(self) -> None:
-        self.blocks: list[ExitStack] = []
-
-
-class _Passing:
-    """Leaves calls to the host, in a process that was forked inside a block."""
-
-    dispatch = staticmethod(host.run_outside)
-
-
-class _Dispatch(BlockMode):
-    """Hands every aten call to the session's dispatcher."""
-
-    supports_higher_order_operators = True
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Otherwise PyTorch wraps `__torch_dispatch__`. The wrapper imports Dynamo, which takes seconds, and costs a
-        # microsecond at each call. `skip_frames_of` below keeps Dynamo out instead.
-        return False
-
-    def __init__(self, session: Session, kind: Callable[..., Dispatcher] | None = None):
-        super().__init__()
-        made: Any = kind or (TracedDispatcher if isinstance(session, TracedSession) else Dispatcher)
-        self._dispatcher: Dispatcher | _Passing = made(session, self._reenter)
-        self.session = session
-        tell(self)
-
-    def forked(self) -> None:
-        """Let the calls of a forked process go to the host: it cannot use the parent's session."""
-        self._dispatcher = _Passing()
-
-    def __call__(self) -> _Dispatch:
-        """The mode as a context, for code that has to run under it again."""
-        return self
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        thread, has_modes = _of_thread, _count_of_modes()
-        # The call comes from the work of an inner block, or PyTorch is tracing.
-        if thread.dispatching or (has_modes and _tracing()):
-            return watch.passing(func, args, kwargs or {})
-        if types and others_subclass(types):
-            return NotImplemented  # PyTorch then asks the subclass, whose own calls come here
-        if type(func) is not OpOverload and isinstance(func, HigherOrderOperator):  # isinstance is slow
-            return higher_order.run(func, args, kwargs or {}, self)
-        if has_modes and (others := _other_modes()):
-            return self._below(others, func, args, kwargs or {})
-        thread.dispatching = True
-        try:
-            if overrides_are_active():  # for example, if autograd makes the call
-                with without_overrides():
-                    return self._dispatcher.dispatch(func, args, kwargs or {})
-            return self._dispatcher.dispatch(func, args, kwargs or {})
-        finally:
-            thread.dispatching = False
-
-    skip_frames_of(__torch_dispatch__)
-
-    def _below(self, others: list[TorchDispatchMode], func: Any, args: Any, kwargs: Any) -> Any:
-        """Run the call under the modes that were entered before the block, with this mode below them.
-
-        So these modes see the program's own calls, as without a block. Otherwise a FLOP counter would count the calls
-        that carry them out.
-        """
-        with disable_current_modes():
-            for mode in (self, *others):
-                push_mode(mode)
-            try:
-                return func(*args, **kwargs)
-            finally:
-                for _ in (self, *others):
-                    pop_mode()
-
-    @contextmanager
-    def _reenter(self) -> Iterator[None]:
-        """Dispatch the calls that the current op is decomposed into."""
-        _of_thread.dispatching = False
-        try:
-            with self:
-                yield
-        finally:
-            _of_thread.dispatching = True
-
-
-def _other_modes() -> list[TorchDispatchMode]:
-    return [mode for mode in dispatch_modes() if not isinstance(mode, _Dispatch)]
-
-
-def _tracing() -> bool:
-    mode_of, key = dispatch_mode_of, ModeKey
-    return mode_of(key.FAKE) is not None or mode_of(key.PROXY) is not None or mode_of(key.FUNCTIONAL) is not None
-
-
-# Counts the active modes without the one that is handling a call.
-_count_of_modes = count_of_dispatch_modes
-
-
-class _OfThread(threading.local):
-    dispatching = False
-
-
-_of_thread = _OfThread()

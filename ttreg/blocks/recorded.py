@@ -10,8 +10,7 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from ..memory.tensor import BlockMode
-from ..pytorch_private import dispatch_modes
+from ..modes import BlockMode, modes_here
 from ..runtime.session import Session
 
 
@@ -25,7 +24,7 @@ class InEachBlock:
         self._steps: WeakKeyDictionary[Session, Callable[..., Any]] = WeakKeyDictionary()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        modes = dispatch_modes()
+        modes = modes_here()
         session = getattr(modes[-1], "session", None) if modes and isinstance(modes[-1], BlockMode) else None
         if session is None:
             return self._function(*args, **kwargs)

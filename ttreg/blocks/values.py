@@ -15,7 +15,7 @@ from ..modes import without_modes
 from ..runtime.given import as_held, torch_dtype
 from ..runtime.int64 import TooLarge
 from ..runtime.session import Session
-from .mode import block_of_thread
+from .dispatching import block_of_thread
 
 
 def to_ttnn(tensor: torch.Tensor, *, copy: bool = False) -> Value:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar, cast
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ..blocks.mode import enter_modes, uncompiled
+from ..blocks.mode import enter_modes
 from ..devices.base import Device, Value
 from ..pytorch_private import count_of_function_modes, without_function_mode
 from ..registry import registry
@@ -90,8 +90,7 @@ def dry_run(session: AnySession) -> Iterator[AnySession]:
     registry.load()
     with ExitStack() as stack:
         stack.callback(session.close)
-        enter_modes(stack, session, session.dispatcher)
-        stack.enter_context(uncompiled())
+        enter_modes(stack, session, session.dispatcher, eager=True)
         watch = session.watch()
         if watch is not None:
             stack.enter_context(watch)

@@ -7,7 +7,7 @@ from typing import Any, NoReturn, Protocol
 
 import torch
 
-from ..blocks.mode import dispatching, in_block
+from ..blocks.dispatching import dispatching, in_block
 from ..costs.programs import users_line
 from ..devices.base import Value
 from ..memory.cell import Cell

@@ -71,7 +71,8 @@ os.register_at_fork(after_in_child=_forked)
 
 
 # ttnn records each read in a queue of 8192, which nobody empties on a mocked chip, and waits forever once it is full.
-# The rest of the queue is reserved for ttnn's own reads, such as those of kernels that it prepares.
+# Of what lowerings call, `to_torch` reads once, and `conv2d` reads a kernel and a bias that it prepares. The rest of
+# the queue is for what a program itself has ttnn read.
 _MOST_READS_OF_A_MOCK = 7000
 
 # What ttnn says once a call has taken longer than TT_METAL_OPERATION_TIMEOUT_SECONDS (without it, ttnn waits for ever),
@@ -93,14 +94,13 @@ class Chip:
         self.name, self.sizes, self.ttnn_version = name, sizes, ttnn_version
         self.lock = new_rlock()
         self._closed = self.lost = False
-        self._reads = 0
         try:
             self._device = ttnn.open_device(device_id=device_id, **sizes)
         except RuntimeError as error:
             raise DeviceUnavailableError(f"ttnn cannot open chip {device_id}: {first_line(error)}") from error
         self._device.enable_program_cache()
         self.arch = str(self._device.arch()).rpartition(".")[2].lower()
-        self.tt = TtnnApi(self._device)
+        self.tt = TtnnApi(self._device) if name != "mock" else MockTtnnApi(self._device)
         self.programs = CountedPrograms(self._device.num_program_cache_entries)
 
     def upload(self, host: torch.Tensor, dtype: str, row_major: bool = False) -> Value:
@@ -111,11 +111,7 @@ class Chip:
         return self.tt.from_torch(plain, dtype=getattr(self.tt, dtype), layout=layout, device=self._device)
 
     def download(self, value: Value) -> torch.Tensor:
-        """See `Device.download`; a mocked chip gives zeros, and after many reads no longer asks ttnn."""
-        if self.name == "mock":
-            self._reads += 1
-            if self._reads > _MOST_READS_OF_A_MOCK:
-                return torch.zeros(tuple(value.shape), dtype=_READ_AS.get(ttnn_dtype_name(value), torch.float32))
+        """See `Device.download`."""
         return self.tt.to_torch(value)
 
     def close(self) -> None:
@@ -152,11 +148,14 @@ class TtnnApi:
         found = kept.find(key, bias_tensor)
         if found is not None:
             return convolve(weight_tensor=found[0], bias_tensor=found[1], **call)
-        result, prepared = convolve(
-            weight_tensor=on_device(weight_tensor), bias_tensor=bias_tensor, return_weights_and_bias=True, **call
-        )
+        weight, its_bias = self.to_prepare(on_device(weight_tensor), bias_tensor)
+        result, prepared = convolve(weight_tensor=weight, bias_tensor=its_bias, return_weights_and_bias=True, **call)
         kept.keep(key, bias_tensor, prepared)
         return result
+
+    def to_prepare(self, weight: Value, bias: Value | None) -> tuple[Value, Value | None]:
+        """The kernel and the bias that `ttnn.conv2d` is to prepare, which it first brings to the host."""
+        return weight, bias
 
     def bare(self, name: str, kwargs: dict[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
         """A call that has been made, as ttnn's own function and its keywords, with the kernel that it has prepared."""
@@ -177,7 +176,7 @@ class TtnnApi:
         import ttnn
 
         function = getattr(ttnn, name, None)
-        if function is None or name in vars(TtnnApi):
+        if function is None or hasattr(type(self), name):
             return None
         return guarded(name, function, recorder)
 
@@ -191,6 +190,39 @@ class TtnnApi:
             attribute = guarded(name, attribute)
         setattr(self, name, attribute)
         return attribute
+
+
+class MockTtnnApi(TtnnApi):
+    """ttnn on a mocked chip, which can be read a limited number of times: after these, zeros come from the host.
+
+    They are what ttnn itself reads from a mocked chip, which has no values.
+    """
+
+    def __init__(self, device: Any):
+        super().__init__(device)
+        self._reads = 0
+
+    def to_torch(self, tensor: Value, *args: Any, **options: Any) -> torch.Tensor:
+        """`ttnn.to_torch`."""
+        import ttnn
+
+        if self._may_read():
+            return guarded("to_torch", ttnn.to_torch)(tensor, *args, **options)
+        dtype = options.get("dtype") or _READ_AS.get(ttnn_dtype_name(tensor), torch.float32)
+        return torch.zeros(tuple(tensor.shape), dtype=dtype)
+
+    def to_prepare(self, weight: Value, bias: Value | None) -> tuple[Value, Value | None]:
+        """As for any chip, or tensors of the host in their place, which `ttnn.conv2d` prepares as well."""
+        if self._may_read(2):
+            return weight, bias
+        return self._on_host(weight), None if bias is None else self._on_host(bias)
+
+    def _on_host(self, tensor: Value) -> Value:
+        return self.from_torch(torch.zeros(tuple(tensor.shape)), dtype=tensor.dtype, layout=tensor.layout)
+
+    def _may_read(self, times: int = 1) -> bool:
+        self._reads += times
+        return self._reads <= _MOST_READS_OF_A_MOCK
 
 
 def _form_of(call: dict[str, Any]) -> tuple[Any, ...]:

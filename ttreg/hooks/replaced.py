@@ -5,8 +5,8 @@ A `TorchFunctionMode` would see these functions too. But it sees every call, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cache, wraps
 from typing import Any, Protocol
 
@@ -98,14 +98,12 @@ def _plain_data(tensor: torch.Tensor, data: Any) -> None:
 _DATA: Any = tensor_data
 
 _lock = new_lock()
-_open = 0
+_open: list[Any] = []  # for whom the functions are replaced
 _before: list[tuple[Any, str, Any, bool, Any]] = []
 
 
-@contextmanager
-def replaced(find: Find) -> Iterator[None]:
-    """Replace the functions while the context is open in any thread; `find` gives the block of the calling thread."""
-    global _open
+def put(owner: Any, find: Find) -> None:
+    """Replace the functions until the last owner calls `put_back`; `find` gives the block of the calling thread."""
     with _lock:
         if not _open:
             try:
@@ -113,14 +111,16 @@ def replaced(find: Find) -> Iterator[None]:
             except BaseException:
                 _put_all_back()
                 raise
-        _open += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _open -= 1
-            if not _open:
+        _open.append(owner)
+
+
+def put_back(owner: Any) -> None:
+    """Put the functions back, if nobody else needs them replaced; after an interrupt, this may be called again."""
+    with _lock:
+        if owner in _open:
+            if len(_open) == 1:
                 _put_all_back()
+            _open.remove(owner)
 
 
 def _put_all(find: Find) -> None:
@@ -136,7 +136,8 @@ def _put_all(find: Find) -> None:
 
 def _put_all_back() -> None:
     while _before:
-        _put_back(*_before.pop())
+        _put_back(*_before[-1])
+        _before.pop()
 
 
 @cache

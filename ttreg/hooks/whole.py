@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..memory.tensor import BlockMode, DeviceTensor
+from ..memory.tensor import DeviceTensor
 from ..meta import is_plain
-from ..modes import Watching, without_overrides
+from ..modes import BlockMode, Watching, without_overrides
 from ..pytorch_private import (
     KEYS_UNDER_A_MODE,
     DefaultDevice,

@@ -40,6 +40,7 @@ class Cell:
 
     Threads may share a cell. Code that moves the data holds the device's lock. A write or a pin replaces the dict
     `values`. So a value that another thread derives from the old content goes into the old dict, which is not read.
+    An interrupt may come at any call, so that what belongs together is set without one in between.
     """
 
     # Defaults of a new cell. They are class attributes: every op's result makes a cell, and setting them costs time.
@@ -74,7 +75,8 @@ class Cell:
         """Hold the whole content, which has the metadata `meta`, as an image."""
         layout: Any = image_layout(meta)
         self.root, self.image, self.folded = layout.last, layout, image.folded
-        self._replace_values({self.whole: image.value})
+        self.values, self.longer, self.lazy = {layout if image.folded else layout.last: image.value}, None, None
+        self.storage, self.before, self.parts, self._views, self._views_nbytes = None, None, (), None, 0
 
     @property
     def whole(self) -> Meta | ImageLayout:
@@ -115,8 +117,8 @@ class Cell:
         with self._lock:
             if not self._pinned:
                 self.host_view(self.root)
-                self._pinned = True
                 self._replace_values({})
+                self._pinned = True
 
     def settle(self) -> None:
         """Pin the cell because its session ends, and let go of the session."""
@@ -210,13 +212,11 @@ class Cell:
     def device_write(self, meta: Meta, value: Value) -> None:
         """Replace the whole content by a device value, where that may be written; the caller holds the lock."""
         assert self.may_write(meta, False)
-        self.lazy = self.storage = None
         if isinstance(value, Image):
             self.hold_image(meta, value)
         else:
-            self.root, self.image = meta, None
-            self._replace_values({meta: value})
-        self.before, self.parts = None, ()
+            self.root, self.image, self.values, self.longer, self.lazy = meta, None, {meta: value}, None, None
+            self.storage, self.before, self.parts, self._views, self._views_nbytes = None, None, (), None, 0
 
     def hold_in_order(self) -> None:
         """Hold the content under the tensor's own metadata, so that parts can be written; not as an image."""
@@ -261,8 +261,9 @@ class Cell:
             may_put = takes and self._put_parts()
             whole = self.home.put(self.values[self.root], self.root, value, meta) if may_put else None
             if whole is None:
-                self.host_view(meta).copy_(self.home.download(value))
-                self._replace_values({})
+                plain, written = self.host_view(meta), self.home.download(value)
+                self._replace_values({})  # before the write, after which they would be out of date
+                plain.copy_(written)
             else:
                 self.storage = None
                 self._replace_values({self.root: whole})

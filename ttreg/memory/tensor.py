@@ -12,10 +12,9 @@ import numpy as np
 import torch
 
 from ..meta import Meta, meta_of
-from ..modes import overrides_are_active, without_modes, without_overrides
+from ..modes import BlockMode, overrides_are_active, without_modes, without_overrides
 from ..pytorch_private import (
     DisableTorchDispatch,
-    TorchDispatchMode,
     add_suffixes,
     clear_transforms,
     disable_current_modes,
@@ -47,10 +46,6 @@ def _read_by_the_program() -> Iterator[None]:
     """As `_on_the_host`, but a mode that overrides functions sees the read, as it sees one of a plain tensor."""
     with disable_current_modes(), clear_transforms():
         yield
-
-
-class BlockMode(TorchDispatchMode):
-    """The mode through which a block receives the calls of its thread."""
 
 
 class DeviceTensor(torch.Tensor):

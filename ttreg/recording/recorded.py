@@ -13,9 +13,8 @@ import torch
 
 from ..forks import new_lock, new_rlock
 from ..memory.reads import of_thread
-from ..memory.tensor import BlockMode
-from ..modes import overrides_are_active, without_modes
-from ..pytorch_private import dispatch_modes, in_forward_ad
+from ..modes import BlockMode, modes_here, overrides_are_active, without_modes
+from ..pytorch_private import in_forward_ad
 from ..runtime.session import Session
 from .arguments import Arguments
 from .before import Before, python_draws
@@ -103,7 +102,7 @@ class Recorded:
             return "its session has ended"
         if session.lost is not None:
             return "the session's device answers no more"
-        modes = dispatch_modes()
+        modes = modes_here()
         if not modes or not isinstance(modes[-1], BlockMode) or getattr(modes[-1], "session", None) is not session:
             return "the call is not in a block of its session, or another mode sees the calls"
         if len(modes) > 1 and not all(isinstance(mode, BlockMode) for mode in modes):

@@ -35,6 +35,7 @@ FEW = {
     "parts": ["--rounds", "2"],
     "replay": ["training step", "--rounds", "2"],
     "startup": ["--rounds", "1"],
+    "weights": ["--mib", "128", "--rounds", "1", "--devices", "emulated", "--dtypes", "bfloat8_b", "--json"],
     "varying_sizes": ["--detector", "yolo", "--images", "12"],
 }
 
@@ -177,6 +178,18 @@ def test_chip_prints_a_table(monkeypatch, capsys):
     assert "direct add us" in shown
     assert "12.35" in shown
     assert "1,000" in shown
+
+
+def test_weights_measures_with_and_without_the_cache(monkeypatch, capsys):
+    run = runpy.run_path(str(BENCHMARKS / "weights.py"))
+    names = run["main"].__globals__
+    monkeypatch.setitem(names, "SIZE", 128)
+    monkeypatch.setitem(names, "in_a_process", lambda path, *rest: names["measure"](str(path), *rest))
+    monkeypatch.setattr(sys, "argv", ["weights.py", *FEW["weights"]])
+    run["main"]()
+    (found,) = json.loads(capsys.readouterr().out.splitlines()[-1])["loads"].values()
+    assert min(found[way] for way in ("anew", "first", "cached", "faster")) > 0
+    assert found["mib"].keys() == {"anew", "first", "cached"}
 
 
 def test_the_page_of_results_says_what_was_measured():

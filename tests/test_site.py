@@ -12,6 +12,7 @@ import pytest
 import torch
 import ttnn
 import yaml  # type: ignore[import-untyped]
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import ttreg
@@ -136,8 +137,10 @@ def test_a_question_is_answered_by_its_command(question, asked, monkeypatch):
     assert TOLD[question] in output
 
 
-def test_a_question_is_answered_by_its_line():
+def test_a_question_is_answered_by_its_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     model = torch.nn.Linear(64, 64)
+    save_file(torch.nn.Linear(64, 64).state_dict(), "model.safetensors")
     names = {"ttreg": ttreg, "ttnn": ttnn, "model": model, "x": torch.rand(64, 64) - 0.5}
     with ttreg.device_mode(device="emulated") as session, torch.no_grad():
         names["session"] = session
@@ -146,9 +149,13 @@ def test_a_question_is_answered_by_its_line():
         exec(QUESTIONS["How do I record a step?"], names)
         for _ in range(3):
             assert torch.allclose(names["step"](names["x"]), model(names["x"]))
+        before = model.weight.clone()
+        exec(QUESTIONS["How do I load weights?"], names)
+        assert not torch.equal(model.weight, before)
+        assert torch.allclose(model(names["x"]), model.cpu()(names["x"]), atol=0.05)
     (row,) = session.report().recorded
     assert row.replays
 
 
 def test_every_question_is_asked_here():
-    assert set(QUESTIONS) == {*TOLD, "How do I use ttnn directly?", "How do I record a step?"}
+    assert set(QUESTIONS) == {*TOLD, "How do I use ttnn directly?", "How do I record a step?", "How do I load weights?"}

@@ -42,5 +42,10 @@ class Carriers(dict[torch.dtype, str]):
         )
         super().__init__({dtype: _DEVICE_DTYPES[self.narrow.get(dtype, dtype)] for dtype in _DEVICE_DTYPES})
 
+    def fitted(self, tensor: torch.Tensor, carrier: str) -> torch.Tensor:
+        """The tensor as it is uploaded in a ttnn dtype: narrowed, if that dtype carries it because of the precision."""
+        narrow = self.narrow.get(tensor.dtype)
+        return narrowed(tensor, narrow) if narrow is not None and carrier == self[tensor.dtype] else tensor
+
 
 EXACT = Carriers()

@@ -34,6 +34,10 @@ class DeviceError(TtregError, RuntimeError):
     lost: tuple[str, ...] = ()
 
 
+class WeightsError(TtregError, RuntimeError, ValueError):
+    """Weights cannot be loaded: a file is broken, names or shapes do not fit the model, or a dtype is unknown."""
+
+
 class LoweringError(TtregError, RuntimeError):
     """A lowering raised an error of its own, or its result does not match the op's metadata."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .blocks.enabled import disable, enable
+from .blocks.load import load
 from .blocks.mode import device_mode
 from .blocks.recorded import record, recorded
 from .blocks.ttnn_function import ttnn_function
@@ -21,6 +22,7 @@ from .errors import (
     SettingsError,
     TtregError,
     ValidationError,
+    WeightsError,
 )
 from .memory.tensor import DeviceTensor
 from .registry import cpu_only, decomposed, lower
@@ -63,6 +65,7 @@ __all__ = [
     "SettingsError",
     "TtregError",
     "ValidationError",
+    "WeightsError",
     "aten",
     "carry_in",
     "compile_session",
@@ -72,6 +75,7 @@ __all__ = [
     "disable",
     "enable",
     "from_ttnn",
+    "load",
     "lower",
     "record",
     "recorded",

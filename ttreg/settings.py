@@ -13,7 +13,7 @@ from typing import Any
 
 from .caches import cache_home
 from .errors import SettingsError
-from .room import TILE_ROWS
+from .parsers import boolean, buckets, cache_folder, integer, one_of, output_file, pcc
 
 ARCHS = ("wormhole_b0", "blackhole")
 
@@ -29,6 +29,9 @@ DEFAULT_BUCKETS = 128
 # Bytes. Convolutions keep their halo tables in this part of a core's L1. 32 KiB is enough for a 3 × 3 convolution over
 # 56 × 56 × 64; twice that leaves room. ttreg's own convolutions keep these tables in DRAM.
 DEFAULT_L1_SMALL_SIZE = 65536
+
+# Bytes. A model of 7 billion weights in bfloat8_b takes 8 GB.
+DEFAULT_WEIGHT_CACHE_BYTES = 1 << 35
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Settings:
     buckets: int | str = DEFAULT_BUCKETS
     attention: str = "auto"
     trace: str | None = None
+    weight_cache: str | None = None
+    weight_cache_bytes: int = DEFAULT_WEIGHT_CACHE_BYTES
     min_upload_numel: int = DEFAULT_MIN_UPLOAD_NUMEL
     l1_small_size: int = DEFAULT_L1_SMALL_SIZE
     trace_region_size: int = 0
@@ -150,7 +155,7 @@ def listed() -> list[Setting]:
 
 def plugins_enabled() -> bool:
     """Whether the entries of other installed packages are loaded. Raises SettingsError for an unknown value."""
-    return _parse("TTREG_PLUGINS", _boolean, os.environ.get("TTREG_PLUGINS", True))
+    return _parse("TTREG_PLUGINS", boolean, os.environ.get("TTREG_PLUGINS", True))
 
 
 def pyproject() -> tuple[Path, dict[str, Any]] | None:
@@ -203,81 +208,25 @@ _GIVES = {
 }
 
 
-def _one_of(*known: str) -> Callable[[Any], str]:
-    def parse(value: Any) -> str:
-        if value not in known:
-            raise ValueError(f"one of {', '.join(map(repr, known))}")
-        return value
-
-    return parse
-
-
-def _integer(value: Any) -> int:
-    try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError):
-        number = -1
-    if number < 0 or isinstance(value, (bool, float)):
-        raise ValueError("an integer, 0 or larger")
-    return number
-
-
-def _buckets(value: Any) -> int | str:
-    if value == "off":
-        return "off"
-    try:
-        rows = _integer(value)
-    except ValueError:
-        rows = 0
-    if rows < TILE_ROWS or rows % TILE_ROWS:
-        raise ValueError(f"'off', or a multiple of {TILE_ROWS}, such as {DEFAULT_BUCKETS}")
-    return rows
-
-
-def _boolean(value: Any) -> bool:
-    known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
-    if not isinstance(value, (bool, str)) or str(value).lower() not in known:
-        raise ValueError("True or False (1 or 0 in the environment)")
-    return known[str(value).lower()]
-
-
-def _pcc(value: Any) -> float | None:
-    if value is None or value == "":
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = -1.0
-    if not 0 < number <= 1 or isinstance(value, bool):
-        raise ValueError("None, or a PCC above 0 and at most 1, such as 0.99")
-    return number
-
-
-def _path(value: Any) -> str | None:
-    if value is None or value == "":
-        return None
-    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
-        raise ValueError("None, or the path of a file to write, such as 't.json'")
-    return os.fspath(value)
-
-
 _PARSERS: dict[str, Callable[[Any], Any]] = {
-    "device": _one_of("auto", "ttnn", "emulated", "mock"),
-    "device_id": _integer,
-    "arch": _one_of(*ARCHS),
-    "validate": _boolean,
-    "precision": _one_of("preserve", "bfloat16"),
-    "on_fallback": _one_of("allow", "warn", "raise"),
-    "on_device_error": _one_of("raise", "fallback"),
-    "check": _pcc,
-    "numerics": _one_of("golden", "chip"),
-    "float32": _one_of("fast", "exact"),
-    "buckets": _buckets,
-    "attention": _one_of("auto", "fused", "exact"),
-    "trace": _path,
-    "min_upload_numel": _integer,
-    "l1_small_size": _integer,
-    "trace_region_size": _integer,
+    "device": one_of("auto", "ttnn", "emulated", "mock"),
+    "device_id": integer,
+    "arch": one_of(*ARCHS),
+    "validate": boolean,
+    "precision": one_of("preserve", "bfloat16"),
+    "on_fallback": one_of("allow", "warn", "raise"),
+    "on_device_error": one_of("raise", "fallback"),
+    "check": pcc,
+    "numerics": one_of("golden", "chip"),
+    "float32": one_of("fast", "exact"),
+    "buckets": buckets,
+    "attention": one_of("auto", "fused", "exact"),
+    "trace": output_file,
+    "weight_cache": cache_folder,
+    "weight_cache_bytes": integer,
+    "min_upload_numel": integer,
+    "l1_small_size": integer,
+    "trace_region_size": integer,
 }
 
 

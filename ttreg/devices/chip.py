@@ -18,6 +18,7 @@ from ..on_demand import on_device
 from ..settings import Settings
 from . import base
 from .base import LostDevice, RefusedByDevice, Value, ttnn_dtype_name
+from .weights import TtnnForms
 
 
 def open_chip(settings: Settings, ttnn_version: str) -> Chip:
@@ -101,6 +102,7 @@ class Chip:
         self._device.enable_program_cache()
         self.arch = str(self._device.arch()).rpartition(".")[2].lower()
         self.tt = TtnnApi(self._device) if name != "mock" else MockTtnnApi(self._device)
+        self.weights = TtnnForms(self._device, refusal)
         self.programs = CountedPrograms(self._device.num_program_cache_entries)
 
     def upload(self, host: torch.Tensor, dtype: str, row_major: bool = False) -> Value:

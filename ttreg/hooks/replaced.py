@@ -46,6 +46,17 @@ def _untrusted(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
     return call
 
 
+def _of_file(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
+    """As `_untrusted`, for memory of a mapped file: of any other, its storage tells that NumPy has it."""
+
+    def call(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(tensor, DeviceTensor) and tensor.layout is torch.strided and watch.is_of_file(tensor):
+            watch.given_away(tensor)
+        return function(tensor, *args, **kwargs)
+
+    return call
+
+
 def _in_steps(function: Callable[..., Any], find: Find) -> Callable[..., Any]:
     """For layers that oneDNN would run as a whole on the host: run them step by step."""
 
@@ -71,6 +82,7 @@ def _control_flow(function: Callable[..., Any], find: Find) -> Callable[..., Any
 _REPLACED: tuple[tuple[Any, str, Make], ...] = (
     (torch.Tensor, "data_ptr", _untrusted),
     (torch.Tensor, "__dlpack__", _untrusted),
+    (torch.Tensor, "numpy", _of_file),
     (torch.Tensor, "apply_", _untrusted),
     (torch.Tensor, "map_", _untrusted),
     (torch.Tensor, "map2_", _untrusted),

@@ -275,7 +275,7 @@ class Uploads:
         # The parameter and the storage's Python object hold the storage, and so does `tensor` if it is a view. Another
         # holder may be an alias with its own counter (`.data`), or outside PyTorch (DLPack).
         holders = PARAMETERS_HOLDERS if tensor._base is None else VIEWS_HOLDERS
-        return _use_count(storage._cdata) <= holders and storage.resizable() and not watched.given_away
+        return _use_count(storage._cdata) <= holders and not watched.is_shared(storage)
 
     def _is_same(self, upload: Upload, tensor: torch.Tensor) -> bool:
         if upload.snapshot is not None:

@@ -44,6 +44,11 @@ class Watched:
         self.uploads: list[Uploaded] = []
         self.changes = 0  # writes that were seen
         self.given_away = False  # then writes may go unseen, and the version counter proves nothing
+        self.of_file = False  # the memory of a mapped file, which PyTorch makes unresizable as it does NumPy's
+
+    def is_shared(self, storage: torch.UntypedStorage) -> bool:
+        """Whether NumPy or other code than PyTorch's may have the storage's memory."""
+        return self.given_away or not (self.of_file or storage.resizable())
 
     def changed(self) -> None:
         """Make every session drop its uploads; one that is under way is not kept either."""
@@ -83,6 +88,12 @@ def watch(storage: torch.UntypedStorage) -> Watched:
     key = storage._cdata
     watched = _watched.get(key)
     return watched if watched is not None else _watched.setdefault(key, Watched(storage))
+
+
+def is_of_file(tensor: torch.Tensor) -> bool:
+    """Whether the tensor's memory is that of a mapped file."""
+    watched = _watched.get(storage_of(tensor)._cdata)
+    return watched is not None and watched.of_file
 
 
 def written(tensor: torch.Tensor) -> None:

@@ -18,7 +18,7 @@ from ..memory.tensor import DeviceTensor
 from ..memory.uploads import Uploads, is_parameter
 from ..runtime.api import Api, ExactApi
 from ..runtime.session import Session
-from ..runtime.values import Values
+from ..runtime.values import Move, Values
 from .numbers import lowered
 from .steps import fresh_upload_step, indices_step, new_value, upload_step
 from .tape import Tape
@@ -174,10 +174,16 @@ def _uploaded(
 
 
 def _upload(
-    session: Session, tape: Tape, plain: torch.Tensor, carrier: str, weight: bool, row_major: bool = False
+    session: Session,
+    tape: Tape,
+    plain: torch.Tensor,
+    carrier: str,
+    weight: bool,
+    row_major: bool = False,
+    move: Move | None = None,
 ) -> Value:
-    if not tape.on():
-        return Values._upload(session, plain, carrier, weight, row_major)
+    if move is not None or not tape.on():  # weights that lie in files are no part of what is replayed
+        return Values._upload(session, plain, carrier, weight, row_major, move)
     step = partial(Values._upload, session)
     make = partial(step, plain, carrier, weight, row_major)
     word = tape.plain(plain)

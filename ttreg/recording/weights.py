@@ -60,7 +60,7 @@ class Weights:
                 or watched.changes != changes
                 or storage_use_count(storage._cdata) > PARAMETERS_HOLDERS
                 or storage_of(tensor) is not storage
-                or not storage.resizable()
+                or watched.is_shared(storage)
             ):
                 yield name, tensor
         with without_modes():

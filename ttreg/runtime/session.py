@@ -37,6 +37,7 @@ from .lowering import run_lowering
 from .refused import raise_error, reason
 from .rescue import Rescue
 from .sizes import Sizes
+from .weights import brought
 
 if TYPE_CHECKING:
     from ..report import Report
@@ -145,7 +146,7 @@ class Session(Rescue, Overridable):
         source = self.uploads.find(plain, meta, form) or self.uploads.upload(plain, meta, form, object)
         tt = self.tt
         layout = tt.ROW_MAJOR_LAYOUT if row_major else tt.TILE_LAYOUT
-        bring = partial(self._brought, plain, dtype, carrier, row_major, bits)
+        bring = partial(brought, self, plain, dtype, carrier, row_major, bits)
         return OnDemand(meta.shape, getattr(tt, carrier), layout, source, bring)
 
     def to_device(self, tensor: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..carriers import EXACT, Carriers, narrowed
+from ..carriers import EXACT, Carriers
 from ..costs.programs import Programs
 from ..costs.recorder import CountedApi, Recorder
 from ..devices.base import Device, RefusedByDevice, Value
@@ -30,7 +30,9 @@ from .complaints import complain
 from .int64 import TooLarge, fits_int32
 from .ledger import Ledger
 from .refused import raise_error
-from .rounding import rounded
+from .weights import Weights, brought
+
+Move = Callable[[], Value]
 
 
 class Values:
@@ -45,7 +47,7 @@ class Values:
         self.device = device
         self.carriers = Carriers(settings.precision)
         self.uploads = Uploads(sees_all_writes)
-        self.ledger = Ledger()
+        self.ledger, self.weights = Ledger(), Weights(settings)
         chip_numerics = getattr(device, "chip_numerics", False)  # a device of someone's own may not say
         # The emulated device computes exactly anyway. With `validate`, it makes the ttnn calls that a chip would get.
         self.exact = settings.float32 == "exact" and (chip_numerics or device.validated)
@@ -273,24 +275,22 @@ class Values:
         meta, form = meta_of(plain), (carrier, row_major, bits)
         value = self.uploads.find(plain, meta, form)
         if value is None:
-            make = partial(self._brought, plain, dtype, carrier, row_major, bits)
+            make = partial(brought, self, plain, dtype, carrier, row_major, bits)
             of_equal = partial(self.uploads.find_equal, plain, meta, form, make)
             value = self.uploads.upload(plain, meta, form, of_equal if shared else make)
         return value
 
-    def _brought(self, plain: torch.Tensor, dtype: torch.dtype, carrier: str, row_major: bool, bits: int) -> Value:
-        ready = plain if plain.dtype == dtype else plain.to(dtype)
-        return self._upload(rounded(ready, bits) if bits else ready, carrier, is_parameter(plain), row_major)
-
-    def _upload(self, plain: torch.Tensor, carrier: str, weight: bool, row_major: bool = False) -> Value:
+    def _upload(
+        self, plain: torch.Tensor, carrier: str, weight: bool, row_major: bool = False, move: Move | None = None
+    ) -> Value:
+        """Upload a tensor, and count that. With `move`, that brings the value to the device."""
         if plain.dtype is torch.int64 and carrier == "int32" and not fits_int32(plain):
             raise TooLarge
         with self.device.lock:
             start = perf_counter()
-            narrow = self.carriers.narrow.get(plain.dtype)
-            ready = narrowed(plain, narrow) if narrow is not None and carrier == self.carriers[plain.dtype] else plain
+            args = (self.carriers.fitted(plain, carrier), carrier, row_major) if move is None else ()
             with uploading():
-                value = self.recorder.moved("uploads", self.device.upload, ready, carrier, row_major)
+                value = self.recorder.moved("uploads", move or self.device.upload, *args)
         self.ledger.moved("weight_uploads" if weight else "uploads", plain.nbytes, perf_counter() - start)
         if self._made_by:
             made_by = self._made_by.get(plain.untyped_storage()._cdata)

@@ -29,6 +29,7 @@ from ..plan import Placement, Plan
 from ..pytorch_private import OpOverload
 from ..runtime.dispatch import Dispatcher
 from ..runtime.session import Session
+from ..runtime.values import Move
 from ..settings import Settings
 from .costs import TracedRecorder, said
 from .lines import Kind, Lines
@@ -169,11 +170,13 @@ class TracedSession(Session):
         finally:
             self._file.close()
 
-    def _upload(self, plain: torch.Tensor, carrier: str, weight: bool, row_major: bool = False) -> Value:
+    def _upload(
+        self, plain: torch.Tensor, carrier: str, weight: bool, row_major: bool = False, move: Move | None = None
+    ) -> Value:
         name, tensor = "upload of a weight" if weight else "upload", str(meta_of(plain))
         args = {"tensor": tensor, "as": carrier, "bytes": plain.nbytes}
         with self.event(Event(name, TRANSFERS, "transfer", args, inputs=tensor, nbytes=plain.nbytes)):
-            return super()._upload(plain, carrier, weight, row_major)
+            return super()._upload(plain, carrier, weight, row_major, move)
 
     def _lane(self, name: str) -> int:
         lanes, thread = self._lanes, threading.current_thread().name

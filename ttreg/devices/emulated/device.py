@@ -19,6 +19,7 @@ from .as_ttnn import EmulatedHandle
 from .moves import moves
 from .operation import make_operation
 from .tensor import EmulatedTensor, stored
+from .weights import EmulatedForms, FromFile
 
 
 class EmulatedDevice:
@@ -30,6 +31,7 @@ class EmulatedDevice:
         self.arch, self.ttnn_version, self.validated = settings.arch, ttnn_version, settings.validate
         self._mock = chip.open_mock(settings, ttnn_version) if settings.validate else None
         self.lock = self._mock.lock if self._mock is not None else new_rlock()  # ttnn is for one thread at a time
+        self.weights = None if settings.validate else EmulatedForms()  # a file has no tensor of the mocked chip
         self.chip_numerics = settings.numerics == "chip"
         self.tt = EmulatedApi(self._mock, settings.numerics, settings.arch)
         self.programs = self._mock.programs if self._mock is not None else None  # each session estimates its own
@@ -40,6 +42,15 @@ class EmulatedDevice:
         twin = self._mock.upload(host, dtype, row_major) if self._mock is not None else None
         layout = self.tt.ROW_MAJOR_LAYOUT if row_major else self.tt.TILE_LAYOUT
         return EmulatedTensor(stored(host, ttnn_dtype, copy=True), ttnn_dtype, layout, twin)
+
+    def upload_from(
+        self, shape: tuple[int, ...], dtype: str, row_major: bool, read: Callable[[], torch.Tensor]
+    ) -> Value:
+        """As `upload`, of a tensor in a file that nobody changes, which is read when a call first needs it."""
+        if self._mock is not None:
+            return self.upload(read(), dtype, row_major)
+        layout = self.tt.ROW_MAJOR_LAYOUT if row_major else self.tt.TILE_LAYOUT
+        return FromFile(shape, getattr(self.tt, dtype), layout, read)
 
     def download(self, value: Value) -> torch.Tensor:
         """See `Device.download`."""

@@ -37,6 +37,7 @@ _HELD_AS = {
 }
 
 _SIGNIFICANDS = {ttnn.bfloat8_b: 7, ttnn.bfloat4_b: 3}
+_PIECE = 1 << 16  # elements that are rounded at a time, so that what is made between takes no memory
 _FLOAT_BITS, _LEAST = 24, -149  # of a float32: bits of its significand, and the exponent of the least number
 
 
@@ -60,5 +61,13 @@ def in_blocks(values: torch.Tensor, bits: int) -> torch.Tensor:
 def stored(values: torch.Tensor, dtype: Any, copy: bool = False) -> torch.Tensor:
     """The values as a device tensor of ttnn dtype `dtype` holds them, with any strides."""
     if dtype in _SIGNIFICANDS:
-        return in_blocks(values.float(), _SIGNIFICANDS[dtype])
+        bits = _SIGNIFICANDS[dtype]
+        if values.dim() < 2 or values.numel() <= _PIECE:
+            return in_blocks(values.float(), bits)
+        made = torch.empty(values.shape, dtype=torch.float32)
+        rows, places = values.flatten(0, -2), made.flatten(0, -2)
+        many = max(_PIECE // values.shape[-1], 1)
+        for piece, place in zip(rows.split(many), places.split(many), strict=True):
+            place.copy_(in_blocks(piece.float(), bits))
+        return made
     return values.to(_HELD_AS[dtype], copy=copy)

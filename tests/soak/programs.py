@@ -18,7 +18,8 @@ from ttreg.ops.vocabulary import kept as kept_values
 import ttreg
 from ttreg.costs import programs, recorder
 from ttreg.memory import cells, uploads
-from ttreg.runtime import ledger, sizes
+from ttreg.recording import variants
+from ttreg.runtime import ledger, padded, sizes
 
 OPTIONS: dict[str, Any] = {"device": "emulated", "min_upload_numel": 0}
 
@@ -34,6 +35,8 @@ BOUNDS = (
     (programs, "_MOST", 16),
     (ledger, "_KEPT_TALLIES", 16),
     (sizes, "_MOST_KINDS", 48),
+    (padded.Padded, "_MOST_BYTES", 1 << 16),
+    (variants, "MOST_BYTES", 1 << 16),
 )
 
 Step = Callable[["State", int], Any]
@@ -230,3 +233,38 @@ def copies_and_transforms(p, i):
     file.seek(0)
     batched = torch.vmap(lambda row: row.softmax(0) * i)(p.state)
     return torch.load(file).sum() + torch.func.grad(lambda x: x.square().sum())(p.state).sum() + batched.sum()
+
+
+@program()
+def recorded_calls(p, i):
+    if i == 0:
+        weight, state = p.weight, p.state
+        p.recorded = p.session.record(lambda x: ((x @ weight).relu() + state.sum(), state.add_(1e-3)))
+    return p.recorded(p.data[i % 30 : i % 30 + 4].clone())[0]
+
+
+@program()
+def recorded_calls_of_many_sizes(p, i):
+    if i == 0:
+        weight = p.weight
+        p.recorded = p.session.record(lambda x, rows: x @ weight + rows[0].sum() if x.sum() > 5 else x - 1)
+    # Each list is an object of its own, and a recording holds on to it.
+    return p.recorded(torch.rand(1 + i % 30, 128) * (i % 2), (p.on_device(32, 32),)).sum()
+
+
+@program(gradients=True)
+def a_recorded_training(p, i):
+    if i == 0:
+        model, optimizer = p.model, p.optimizer
+
+        def step(x):
+            optimizer.zero_grad()
+            loss = model(x).square().sum()
+            loss.backward()
+            optimizer.step()
+            return loss.detach()
+
+        p.recorded, p.scheduler = p.session.record(step), torch.optim.lr_scheduler.StepLR(optimizer, 5, 0.99)
+    loss = p.recorded(p.data[i % 30 : i % 30 + 4].clone())
+    p.scheduler.step()
+    return loss

@@ -61,3 +61,18 @@ def test_the_memory_of_a_process_is_flat(name, monkeypatch):
     count = int(os.environ.get("SOAK_STEPS", "3000")) // 6
     parts = [resident() for number, _ in enumerate(steps(name, 6 * count), 1) if number % count == 0]
     assert max(parts[4:]) <= FLAT * parts[2], parts
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["recorded_calls", "recorded_calls_of_many_sizes"])
+def test_ten_thousand_replays_hold_no_more(name, monkeypatch):
+    """Bytes of the device, and of the process in memory, after a tenth of the calls and at the end."""
+    monkeypatch.setattr(meta, "_LIMIT", 1 << 11)
+    seen = [
+        (held(state.session).device, resident())
+        for number, state in enumerate(steps(name, 10_000), 1)
+        if number % 1_000 == 0
+    ]
+    (device, taken), later = seen[2], seen[3:]
+    assert max(found for found, _ in later) <= FLAT * device, seen
+    assert max(found for _, found in later) <= FLAT * taken, seen

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..costs.calls import is_tensor, operand
-from ..devices.base import KeptWeights, Value
+from ..devices.base import KeptWeights
 from ..images import rows
 from .cell import Cell
 from .padding import tiled
@@ -25,16 +25,16 @@ def of_cell(cell: Cell) -> int:
 
 def of_values(kept: Iterable[Any]) -> int:
     """The bytes of values that uploads keep, each counted once."""
-    values = {id(value): value for value in _parts(list(kept))}
+    values = {id(value): value for value in parts(list(kept))}
     return sum(operand(value).held for value in values.values() if is_tensor(value))
 
 
-def _parts(value: Any) -> Iterator[Value]:
+def parts(value: Any) -> Iterator[Any]:
     """The device values in what is kept: it may be a list of parts, or weights that a device has prepared."""
     if isinstance(value, KeptWeights):
         value = value.values()
     if isinstance(value, (list, tuple)):
         for item in value:
-            yield from _parts(item)
+            yield from parts(item)
     else:
         yield value

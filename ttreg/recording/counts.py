@@ -17,13 +17,14 @@ class Counts:
         self.eager_calls: Counter[str] = Counter()
         self.misses: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
+        self.drops: Counter[str] = Counter()
         self.traced = 0  # replays by a trace of the device
         self.untraced: Counter[str] = Counter()
 
     def row(self) -> dict[str, Any]:
         """All of it, as the report has it."""
         reasons = {"eager": self.eager_calls, "misses": self.misses, "refused": self.refusals}
-        reasons["untraced"] = self.untraced
+        reasons |= {"dropped": self.drops, "untraced": self.untraced}
         counts = {"recordings": self.recordings, "paths": self.paths, "replays": self.replays, "checks": self.checks}
         counts["traced"] = self.traced
         return {"name": self.name, **counts, "steps": self.ttnn_calls, **{k: dict(v) for k, v in reasons.items()}}
@@ -53,6 +54,10 @@ class Counts:
     def missed(self, reason: str) -> None:
         """Count a recording that did not hold for a call."""
         _count(self.misses, reason)
+
+    def dropped_for(self, reason: str) -> None:
+        """Count a recording that was let go of, to make room."""
+        _count(self.drops, reason)
 
     def refused(self, reason: str) -> None:
         """Count a signature that is not recorded."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial, update_wrapper
@@ -33,9 +32,10 @@ from .state import State
 from .tape import Tape
 from .taped import taped
 from .variant import Path, Variant
+from .variants import MOST_VARIANTS, Variants
 from .words import Miss
 
-MOST_VARIANTS, MOST_PATHS, _TRIES, _MOST_RECORDED = 16, 16, 3, 48
+MOST_PATHS, _TRIES, _MOST_RECORDED, _MOST_KNOWN = 16, 3, 48, 64
 
 _locks: weakref.WeakKeyDictionary[Session, Any] = weakref.WeakKeyDictionary()  # held while a call is recorded
 
@@ -73,7 +73,7 @@ class Recorded:
         self._traces = trace and not why_not
         if why_not:
             self.counts.untraced_for(why_not)
-        self._variants: OrderedDict[Any, Variant] = OrderedDict()
+        self._variants = Variants(self.counts)
         self._given_up: dict[Any, str] = {}
         self._tries: dict[Any, int] = {}
         self._changes: set[int] = set()  # ids of weights that change between calls
@@ -122,9 +122,9 @@ class Recorded:
         if arguments.refusal:
             return self._eagerly(arguments.refusal, args, kwargs)
         key = arguments.key
-        if key in self._given_up:
+        if self._given_up and key in self._given_up:
             return self._eagerly(self._given_up[key], args, kwargs)
-        variant = self._variants.get(key)
+        variant = self._variants.find(key)
         if variant is not None:
             changed = variant.changed(arguments)
             if not changed:
@@ -135,7 +135,7 @@ class Recorded:
     def _drop(self, key: Any, variant: Variant, changed: str) -> None:
         """Forget a recording that cannot hold again. Weights that changed are uploaded at each replay from now on."""
         self.counts.missed(f"changed since the recording: {changed}")
-        del self._variants[key]
+        self._variants.drop(key)
         self._changes.update(id(weight) for _, weight in variant.weights.changed())
         self._numbers.update(number for _, number in variant.reach.changed_numbers())
 
@@ -158,7 +158,7 @@ class Recorded:
             if isinstance(error, Miss) and len(variant.paths) < MOST_PATHS:
                 return self._record(arguments, args, kwargs, variant)
             if isinstance(error, Miss) and self.counts.misses.total() > 2 * max(self.counts.replays, MOST_PATHS):
-                self._variants.pop(arguments.key, None)
+                self._variants.drop(arguments.key)
                 self._give_up(arguments.key, f"it sees too many different values: {error}")
             return self.function(*args, **kwargs)
         if not check:
@@ -186,7 +186,7 @@ class Recorded:
         what = difference(self.session, path.results, registers, arguments.tensors, result)
         path.replays += 1
         if what:
-            self._variants.pop(arguments.key, None)
+            self._variants.drop(arguments.key)
             self._give_up(arguments.key, f"a replay differed from the function's own run: {what}")
         else:
             path.checked = True
@@ -196,8 +196,8 @@ class Recorded:
     def _give_up(self, key: Any, reason: str) -> None:
         self._given_up[key] = reason
         self.counts.refused(reason)
-        if len(self._given_up) > MOST_VARIANTS:
-            del self._given_up[next(iter(self._given_up))]
+        self._tries.pop(key, None)
+        _bounded(self._given_up)
 
     def _record(self, arguments: Arguments, args: tuple, kwargs: dict[str, Any], variant: Variant | None = None) -> Any:
         """As `_recorded`, unless another thread records in the session, or calls are too different from each other."""
@@ -241,6 +241,7 @@ class Recorded:
         reason = reason or tape.failed or ""
         if reason or results is None:
             self._tries[key] = self._tries.get(key, 0) + 1
+            _bounded(self._tries)
             if not (tape.may_succeed or reason.startswith(_SETTLES)) or self._tries[key] >= _TRIES:
                 self._give_up(key, reason)
             return result
@@ -252,13 +253,11 @@ class Recorded:
         externals.forget_arguments()
         if variant is not None:
             variant.add(path, externals.all, reach)
+            self._variants.make_room(variant)
             self.counts.recorded(path.program.calls, new=False)
             return result
-        made = Variant(reach, state, externals.all, path)
-        self._variants[key] = made
         self.counts.recorded(path.program.calls, new=True)
-        if len(self._variants) > MOST_VARIANTS:
-            self._variants.popitem(last=False)
+        self._variants.add(key, Variant(reach, state, externals.all, path))
         return result
 
     def _objection(self, tape: Tape, reach: Reach, state: State, before: Before) -> str:
@@ -273,3 +272,9 @@ class Recorded:
             return "it seeds the random generator"
         changed = reach.changed() or state.moved()
         return f"{_SETTLES}{changed}" if changed else ""
+
+
+def _bounded(kept: dict[Any, Any]) -> None:
+    """Forget the oldest of what is known of signatures without a recording."""
+    if len(kept) > _MOST_KNOWN:
+        del kept[next(iter(kept))]

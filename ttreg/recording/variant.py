@@ -44,6 +44,11 @@ class Variant:
         self.paths = [path]
         self._constant = [external for external in externals if external.constant]
         self.weights = Weights(self._constant)
+        self.used = 0  # at which call of the function, at last
+
+    def copies(self) -> list[torch.Tensor]:
+        """The copies with which buffers are compared at each call."""
+        return [external.content for external in self._constant if external.content is not None]
 
     def add(self, path: Path, externals: list[External], reach: Reach) -> None:
         """Add a path for other values."""

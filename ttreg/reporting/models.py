@@ -194,9 +194,9 @@ class RankRow(BaseModel):
 class RecordedRow(BaseModel):
     """A function that was recorded: how many recordings and branches, replays, comparisons, and steps replayed.
 
-    `eager` are the calls that ran as the function itself does, `misses` the recordings that did not hold, and `refused`
-    the signatures that are not recorded, each by the reason. `traced` are the replays by a trace of the device, and
-    `untraced` says why there were none where they were asked for.
+    `eager` are the calls that ran as the function itself does, `misses` the recordings that did not hold, `refused` the
+    signatures that are not recorded, and `dropped` the recordings that went to make room, each by the reason. `traced`
+    are the replays by a trace of the device, and `untraced` says why there were none where they were asked for.
     """
 
     name: str
@@ -208,6 +208,7 @@ class RecordedRow(BaseModel):
     eager: dict[str, int] = {}
     misses: dict[str, int] = {}
     refused: dict[str, int] = {}
+    dropped: dict[str, int] = {}
     traced: int = 0
     untraced: dict[str, int] = {}
 

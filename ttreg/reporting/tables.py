@@ -81,6 +81,7 @@ def recorded_lines(rows: list[RecordedRow]) -> str:
         for what, reasons in (
             ("not recorded", row.refused),
             ("did not hold", row.misses),
+            ("let go", row.dropped),
             ("ran as it is", row.eager),
             ("not traced", row.untraced),
         ):

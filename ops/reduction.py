@@ -118,7 +118,7 @@ def mean_all(tt, self, dtype, out):
 def of_places(call: Call) -> bool:
     """Whether a reduction is of all dimensions behind the channels."""
     rank, dims = call["self"].ndim, call["dim"] or ()
-    return sorted(dim % rank for dim in dims) == list(range(2, rank))
+    return rank > 2 and sorted(dim % rank for dim in dims) == list(range(2, rank))
 
 
 def mean_of_places(tt, image, keepdim, out):

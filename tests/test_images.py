@@ -233,6 +233,13 @@ def test_pools_means_and_concatenations(name):
     same(POOLS[name], validate=True)
 
 
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (2, 3, 4), (2, 3, 4, 5), (1, 2, 3, 4, 5)], ids=str)
+def test_means_of_tensors_that_may_be_no_images(shape, same_as_cpu):
+    for dim in {0, -1, (0,), (-1,), *((tuple(range(2, len(shape))),) if len(shape) > 2 else ())}:
+        for keepdim in (False, True):
+            same_as_cpu(lambda tensor, dim=dim, keepdim=keepdim: tensor(torch.ones(shape)).mean(dim, keepdim))
+
+
 def written(y):
     a, z = y[:, 3:5], y + 1
     a.mul_(2)

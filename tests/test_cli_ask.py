@@ -185,7 +185,7 @@ def test_why_exits_with_its_answer():
 
 def test_why_takes_a_call_as_an_error_message_shows_it():
     done = run("why", "aten.cumsum.default(self=int32[8, 128], dim=0, dtype=None)", "--json")
-    answer = Answer.model_validate_json(done.stdout)
+    answer = TypeAdapter(Answer).validate_json(done.stdout)
     assert (answer.got, answer.nearest.change) == ("int32", {"self": "f32[8, 128]"})
 
 

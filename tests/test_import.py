@@ -61,6 +61,56 @@ def test_commands_that_should_answer_at_once_do_without_what_is_slow_to_import(a
     assert done.stdout
 
 
+SLOW = ("ttnn", "sympy", "torch._dynamo", "torch._inductor", "torch.fx.experimental.symbolic_shapes")
+ASKED = (
+    ["list"],
+    ["why", "add", "--args", "f32[8, 8], f32[8, 8]"],
+    ["why", "softmax", "--args", "f64[8, 8], 1"],  # refused: it looks for the nearest call that runs
+    ["why", "std", "--args", "f32[8, 8]"],  # in parts
+    ["why", "mm", "--args", "f32[8, 8], f32[8, 8]"],
+    ["why", "sum", "--args", "f32[8, 8]"],
+    ["show", "convolution"],
+)
+ASKING = f"""
+import sys
+from ttreg.cli import app
+for arguments in {ASKED}:
+    try:
+        app(arguments)
+    except SystemExit:
+        slow = {SLOW} if arguments[0] == "show" else {(*SLOW, "pydantic", "rich")}
+        print(*arguments, [name for name in slow if name in sys.modules], file=sys.stderr)
+"""
+
+
+def test_questions_about_ops_import_neither_ttnn_nor_what_compiles():
+    """Each takes longer to import than the answer does to find."""
+    done = subprocess.run([sys.executable, "-c", ASKING], capture_output=True, text=True, check=False)
+    lines = [line for line in done.stderr.splitlines() if line.endswith("]")]
+    assert lines == [f"{' '.join(arguments)} []" for arguments in ASKED], done.stderr
+
+
+WITHOUT_COMPILER = f"""
+import sys, torch
+from ttreg.without_compiler import without_compiler
+scores = torch.empty(2, 3, device="meta")
+with without_compiler():
+    print(torch.nn.functional.softmax(scores, 1).shape, scores.sum(0).shape, torch.add(scores, 1).shape)
+    print([name for name in {SLOW} if type(sys.modules.get(name)).__name__ == "module"])
+print([name for name in {SLOW} if name in sys.modules])
+with without_compiler():
+    from sympy import Symbol
+    print(Symbol("x") + 1)
+print(type(sys.modules["sympy"]).__name__)
+"""
+
+
+def test_shape_functions_do_without_the_compiler_until_it_is_needed():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_COMPILER], capture_output=True, text=True, check=False)
+    shapes = "torch.Size([2, 3]) torch.Size([3]) torch.Size([2, 3])"
+    assert done.stdout.splitlines() == [shapes, "[]", "[]", "x + 1", "module"], done.stderr
+
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {ROOT / "ttreg": "ttreg", ROOT / "ops": "ttreg.ops", ROOT / "fallback": "ttreg.fallback"}
 # The last is imported where torchvision is.

@@ -36,6 +36,7 @@ def why(
     from ..explain.lookup import UnknownOpError, find_op
     from ..explain.why import Oracle
     from ..notation import ArgumentsError, read
+    from ..without_compiler import without_compiler
 
     if not args and op.endswith(")"):  # a whole call, as an error message shows it
         op, _, args = op[:-1].partition("(")
@@ -44,7 +45,8 @@ def why(
     except UnknownOpError as error:
         bad_usage(str(error), "op")
     try:
-        said = Oracle().ask(found, *read(args))
+        with without_compiler():
+            said = Oracle().ask(found, *read(args))
     except ArgumentsError as error:
         bad_usage(str(error), "--args")
     if json:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from math import prod
 from typing import Any
 
 import torch
-from pydantic import BaseModel
 
 from ..call import Call
 from ..conditions import (
@@ -36,7 +36,8 @@ Change = dict[str, Any]
 PlanOf = Callable[[Any, tuple, dict[str, Any]], tuple[Plan, dict[str, Any]]]  # from an op and its arguments
 
 
-class Nearest(BaseModel):
+@dataclass(frozen=True)
+class Nearest:
     """The accepted call, and what differs from the refused one: one argument, or one dtype in all arguments."""
 
     change: dict[str, str]  # by argument

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import asdict, dataclass, field
 from types import SimpleNamespace
 from typing import Any, Literal, cast
 
 import torch
-from pydantic import BaseModel
 
 from ..call import bind_arguments
 from ..devices.base import Device
@@ -28,7 +28,8 @@ from .nearest import Nearest, nearest
 Op = OpOverload | OpOverloadPacket
 
 
-class Placed(BaseModel):
+@dataclass
+class Placed:
     """One call: where it would go, and the condition that refuses it, if one does."""
 
     op: str
@@ -40,11 +41,12 @@ class Placed(BaseModel):
     because: str = ""
 
 
+@dataclass
 class Answer(Placed):
     """What `ttreg why` says: where a call would go, what it lacks, and the parts of a decomposed op."""
 
     nearest: Nearest | None = None
-    parts: list[Placed] = []
+    parts: list[Placed] = field(default_factory=list)
     provided: str = ""  # what the answer depends on besides metadata
 
 
@@ -61,7 +63,7 @@ class Oracle:
         Raises ArgumentsError if the arguments are not those of the op.
         """
         plan, arguments = self.plan(op, args, kwargs)
-        answer = Answer(**placed(plan, arguments).model_dump())
+        answer = Answer(**asdict(placed(plan, arguments)))
         if plan.refusal is None and plan.entry is not None and plan.entry.checked:
             answer.provided = f"the values of {' and '.join(plan.entry.checked)} are within bounds"
         if plan.refusal is not None and plan.refusal != NO_META and plan.entry is not None:
@@ -117,14 +119,22 @@ class _Arrived(Exception):
         self.op, self.positional, self.keywords = op, args, kwargs
 
 
-class _Arriving(TorchDispatchMode):
+class _WithoutDynamo(TorchDispatchMode):
+    """A mode whose calls PyTorch does not wrap. The wrapper imports Dynamo, which takes longer than all else here."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+class _Arriving(_WithoutDynamo):
     """Stops a call where it arrives at dispatch."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         raise _Arrived(func, args, kwargs or {})
 
 
-class _Parts(TorchDispatchMode):
+class _Parts(_WithoutDynamo):
     """Records where each part of a decomposition would go, while it runs on meta tensors."""
 
     def __init__(self, oracle: Oracle):

@@ -51,6 +51,7 @@ class Settings:
     buckets: int | str = DEFAULT_BUCKETS
     attention: str = "auto"
     trace: str | None = None
+    progress: bool = True
     weight_cache: str | None = None
     weight_cache_bytes: int = DEFAULT_WEIGHT_CACHE_BYTES
     min_upload_numel: int = DEFAULT_MIN_UPLOAD_NUMEL
@@ -222,6 +223,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "buckets": buckets,
     "attention": one_of("auto", "fused", "exact"),
     "trace": output_file,
+    "progress": boolean,
     "weight_cache": cache_folder,
     "weight_cache_bytes": integer,
     "min_upload_numel": integer,

@@ -155,10 +155,14 @@ def _is_plain(tensor: torch.Tensor) -> bool:
 
 def _bring(session: Session, model: torch.nn.Module, stored: dict[int, Stored]) -> None:
     layers = [layer for layer in model.modules() if is_known(layer) and id(layer.weight) in stored]
+    if session.activity is not None:
+        session.activity.expect(sum(layer.weight.nbytes for layer in layers))
     try:
         for layer in layers:
             bring_ahead(session, layer, stored)
     finally:
+        if session.activity is not None:
+            session.activity.end()
         cache = session.weights.cache
         for file in {each.file for each in stored.values()}:
             if cache is not None:

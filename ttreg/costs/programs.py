@@ -68,11 +68,14 @@ class NewPrograms:
 
     def __init__(self) -> None:
         self.total = 0
+        self.told: Callable[[int], None] | None = None  # of each count
         self.by_maker: Counter[Maker] = Counter()
 
     def add(self, count: int, op: str, call: DeviceCall | None) -> None:
         """Count new programs. `call` is None if ttnn made them in a call that was not looked at."""
         self.total += count
+        if self.told is not None:
+            self.told(count)
         name, operands = ("", "") if call is None else (call.name, call.operands)
         maker = Maker(op, name, operands, users_line())
         if len(self.by_maker) >= _MOST and maker not in self.by_maker:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,7 @@ class Ledger:
         self._conversions = {"dtype_conversions": 0, "layout_conversions": 0}
         self._lost: Counter[str] = Counter()
         self._in_room = _Moved()
+        self.told: Callable[[int], None] | None = None  # of the bytes of each weight that has gone to the device
         self._moved = {what: _Moved() for what in ("uploads", "weight_uploads", "downloads")}
 
     def keep(self, signature: tuple, plan: Plan) -> Plan:
@@ -104,6 +106,8 @@ class Ledger:
         """Count a transfer: one of "uploads", "weight_uploads" and "downloads"."""
         moved = self._moved[what]
         moved.count += 1
+        if self.told is not None and what == "weight_uploads":
+            self.told(nbytes)
         moved.nbytes += nbytes
         moved.seconds += seconds
 

@@ -266,6 +266,8 @@ class Session(Rescue, Overridable):
         if self.inherited:
             return
         self.closed = True
+        if self.activity is not None:
+            self.activity.end()
         self.entries.undo_all()
         failures: list[Exception] = []
         for cell in self.live():

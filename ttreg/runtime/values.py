@@ -22,6 +22,7 @@ from ..memory.uploads import Uploads, is_parameter
 from ..memory.watch import uploading
 from ..meta import Meta, is_plain, meta_of
 from ..plan import Plan
+from ..progress import activity
 from ..refusal import REBUILT, Refusal
 from ..settings import Settings
 from .api import Api, ExactApi
@@ -43,16 +44,16 @@ class Values:
     may_wait = True  # whether calls may wait for those that need them; see `waiting`
 
     def __init__(self, settings: Settings, device: Device, sees_all_writes: bool):
-        self.settings = settings
-        self.device = device
-        self.carriers = Carriers(settings.precision)
-        self.uploads = Uploads(sees_all_writes)
+        self.settings, self.device = settings, device
+        self.carriers, self.uploads = Carriers(settings.precision), Uploads(sees_all_writes)
         self.ledger, self.weights = Ledger(), Weights(settings)
         chip_numerics = getattr(device, "chip_numerics", False)  # a device of someone's own may not say
         # The emulated device computes exactly anyway. With `validate`, it makes the ttnn calls that a chip would get.
         self.exact = settings.float32 == "exact" and (chip_numerics or device.validated)
         self.rounds_weights = settings.float32 == "fast" and chip_numerics
         self.recorder = self._recorder(getattr(device, "programs", None) or Programs(), self.held)
+        programs = None if self.recorder.programs.estimated else self.recorder.new_programs
+        self.activity = activity(settings.progress, self.ledger, programs)
         api = ExactApi if self.exact else Api
         ttnn = CountedApi(getattr(device, "tt", None), self.recorder)  # nothing runs on a device that has none
         attention = settings.attention_in_lowerings

@@ -110,7 +110,7 @@ NOT_BELOW_0 = AtLeast("beta", 0, because=ONLY)
 
 @lower(
     aten.smooth_l1_loss.default,
-    samples=loss_samples((1.0,), (0.25,), (0.0,), (-1.0,)),
+    samples=loss_samples((-1.0,), (1.0,), (0.25,), (0.0,)),
     takes=FLOATS,
     when=[*WHEN, NOT_BELOW_0],
 )
@@ -126,7 +126,7 @@ def smooth_l1_loss(tt, self, target, reduction, beta):
 
 @lower(
     aten.smooth_l1_loss_backward.default,
-    samples=gradient_samples((1.0,), (0.25,), (0.0,), (-1.0,)),
+    samples=gradient_samples((-1.0,), (1.0,), (0.25,), (0.0,)),
     takes=FLOATS,
     when=[*OF_GRADIENT, NOT_BELOW_0],
     chip="a difference that is NaN has a gradient of 1 or -1, by its sign",
@@ -134,8 +134,8 @@ def smooth_l1_loss(tt, self, target, reduction, beta):
 def smooth_l1_loss_backward(tt, grad_output, self, target, reduction, beta):
     def slope(x, y):
         difference = tt.subtract(x, y)
-        sign = tt.sign(difference)
-        return tt.where(within(tt, difference, beta), tt.multiply(difference, 1 / beta), sign) if beta else sign
+        inner = tt.multiply(difference, 1 / beta) if beta else difference  # of which NaN alone is left then
+        return tt.where(tt.le(difference, -beta), -1.0, tt.where(tt.ge(difference, beta), 1.0, inner))
 
     return passed_back(tt, slope, grad_output, self, target, reduction)
 

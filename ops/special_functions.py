@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from ..conditions import FLOATS, AtLeast, AtMost
+from ..call import Call
+from ..conditions import FLOATS, AtLeast, AtMost, ProgramCheck
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import Tensor
@@ -16,6 +17,7 @@ from ._special import erfc_parts, erfinv_by
 from .vocabulary import (
     BF16,
     DENORMALS_ARE_ZERO,
+    bfloat16,
     chain,
     in_float32,
     number,
@@ -170,7 +172,28 @@ def shares():
     yield Sample(rand(5, 7).double())
 
 
-@lower(aten.logit.default, samples=shares, takes=FLOATS, chip=f"{DENORMALS_ARE_ZERO}; of NaN with eps, it is a limit's")
+def rounded_limits(call: Call) -> str | None:
+    """The limits that `eps` sets, where bfloat16 does not hold them."""
+    eps = call["eps"]
+    if call["self"].dtype is not torch.bfloat16 or eps is None or not eps >= 0:
+        return None
+    return None if all(limit == bfloat16(limit) for limit in (eps, 1 - eps)) else f"{eps} and {1 - eps}"
+
+
+OF_WHOLE_LIMITS = ProgramCheck(
+    "limits eps and 1 - eps that bfloat16 holds",
+    rounded_limits,
+    because="PyTorch rounds them to the tensor's dtype, and near 1 the first digit of the result depends on it",
+)
+
+
+@lower(
+    aten.logit.default,
+    samples=shares,
+    takes=FLOATS,
+    when=[OF_WHOLE_LIMITS],
+    chip=f"{DENORMALS_ARE_ZERO}; of NaN with eps, it is a limit's",
+)
 def logit(tt, self, eps):
     def made(x):
         if eps is not None and eps >= 0:  # as PyTorch has it, where the limits have changed places too

@@ -204,6 +204,28 @@ def test_the_gradient_of_log_sigmoid_at_special_values(dtype):
     assert agree(session.read(result), expected).all()
 
 
+@pytest.mark.parametrize("eps", [1e-6, 1e-3, 0.1, 0.125, None])
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_the_limits_of_logit_are_of_the_tensors_dtype(dtype, eps, device):
+    """In bfloat16, 1 - 1e-6 is 1, of which the result is an infinity."""
+    x = torch.tensor([*MANY, 0.999, 1.0] * 3).to(dtype)
+    with device as session:
+        result = session.to_device(x).logit(eps)
+    assert agree(session.read(result), x.logit(eps)).all()
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_the_gradient_of_smooth_l1_at_special_values(dtype, beta, device):
+    """With a beta of 0, equal elements have the gradient -1, and NaN has NaN."""
+    x, y = (torch.tensor(column).to(dtype) for column in zip(*itertools.product(FEW, repeat=2), strict=True))
+    grad = torch.ones_like(x)
+    expected = aten.smooth_l1_loss_backward(grad, x, y, 0, beta)
+    with device as session:
+        result = aten.smooth_l1_loss_backward(*map(session.to_device, (grad, x, y)), 0, beta)
+    assert agree(session.read(result), expected).all()
+
+
 COMPOSED = {
     "lgamma": (torch.lgamma, torch.cat([torch.linspace(-20, 20, 4001), torch.logspace(-30, 30, 200)])),
     "lgamma below 1": (torch.lgamma, 1 - torch.logspace(-7, -1, 100)),

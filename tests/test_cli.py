@@ -102,3 +102,11 @@ def test_doctor_finds_a_wrong_ttnn_and_a_simulator_that_is_not_there(monkeypatch
     assert doctor._package(TTNN).status == "fail"
     assert "0.81.1" in doctor._package(TTNN).advice
     assert doctor._simulator().status == "fail"
+
+
+def test_doctor_finds_a_cache_that_is_no_folder(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TTREG_CACHE_DIR", str(tmp_path / "file"))
+    assert doctor._cache().status == "fail"
+    monkeypatch.setenv("TTREG_CACHE_DIR", str(tmp_path / "absent"))
+    assert doctor._cache().status == "ok"

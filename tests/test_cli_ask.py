@@ -166,6 +166,8 @@ def test_an_op_has_many_names(name):
         ("__class__", "no op is named"),
         ("a.b.c.d", "no op is named"),
         ("", "no op is named"),
+        ("aten:\udc80ex.Tensor", "no op is named"),
+        ("aten.\udc80ex", "no op is named"),
     ],
 )
 def test_a_misspelt_name_gets_the_closest(name, said):

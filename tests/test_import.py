@@ -211,6 +211,8 @@ def test_a_users_package_that_fails_to_import_is_named_each_time(users_package):
 STRANGE = {
     "raises": "raise RuntimeError('of its own')",
     "leaves": "import sys; sys.exit(0)",
+    "raises what is no Exception": "class Odd(BaseException): pass\nraise Odd('of its own')",
+    "raises what has no text": "class Odd(Exception):\n    def __str__(self): return 1 / 0\nraise Odd",
     "is no Python": "def (",
     "has an entry for no op": "from ttreg import cpu_only; cpu_only('mm', because='', samples=list)",
 }

@@ -136,6 +136,18 @@ def test_strict_fails_where_floating_point_calls_fall_back(in_process):
     assert "--strict: the host ran floating-point calls of aten.linalg_qr.default" in done.stderr
 
 
+def test_a_path_that_is_no_utf8_is_shown_in_json_too(tmp_path, monkeypatch):
+    program, report = tmp_path / "odd \udce4.py", tmp_path / "report.json"
+    program.write_text("import torch; (torch.ones(64, 64) @ torch.ones(64, 64)).sum().item()")
+    monkeypatch.setenv("TTREG_TRACE", str(tmp_path / "trace \udce4.json"))
+    done = CliRunner().invoke(cli.app, ["config", "--json"])
+    assert done.exit_code == 0
+    assert str(tmp_path / "trace ?.json") in [setting["value"] for setting in json.loads(done.stdout)]
+    done = CliRunner().invoke(cli.app, ["run", "--device", "emulated", "--report", str(report), str(program)])
+    assert done.exit_code == 0
+    assert Report.model_validate_json(report.read_text()).totals.device
+
+
 def test_a_report_that_is_piped_is_at_most_120_columns_wide(in_process):
     done = in_process("program.py", "decompose")
     assert "aten.linalg_qr.default" in done.stderr

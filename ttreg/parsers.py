@@ -31,6 +31,18 @@ def integer(value: Any) -> int:
     return number
 
 
+def below(bits: int) -> Callable[[Any], int]:
+    """As `integer`, of what ttnn takes in so many bits."""
+
+    def parse(value: Any) -> int:
+        number = integer(value)
+        if number >> bits:
+            raise ValueError(f"an integer, 0 or larger, and below 2 ** {bits}")
+        return number
+
+    return parse
+
+
 def buckets(value: Any) -> int | str:
     """Either "off", or a number of rows."""
     if value == "off":

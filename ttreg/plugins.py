@@ -37,9 +37,18 @@ def load_plugin(entry_point: EntryPoint) -> None:
     _log.info("loading the entries of %s", entry_point.value)
     try:
         entry_point.load()
-    except (Exception, SystemExit) as error:  # an import that leaves the process would leave no trace of why
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # an import that leaves the process would leave no trace of why
         package = entry_point.dist.name if entry_point.dist is not None else "unknown"
         raise RegistryError(
             f"the entry point {entry_point.name} = {entry_point.value} (group {GROUP}) of the package {package} "
-            f"failed with {type(error).__name__}: {error}; {_WITHOUT}"
+            f"failed with {type(error).__name__}: {_text(error)}; {_WITHOUT}"
         ) from error
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # the package's own class fails at that, too
+        return "(it has no text)"

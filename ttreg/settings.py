@@ -13,7 +13,7 @@ from typing import Any
 
 from .caches import cache_home
 from .errors import SettingsError
-from .parsers import boolean, buckets, cache_folder, integer, one_of, output_file, pcc
+from .parsers import below, boolean, buckets, cache_folder, integer, one_of, output_file, pcc
 
 ARCHS = ("wormhole_b0", "blackhole")
 
@@ -211,7 +211,7 @@ _GIVES = {
 
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "device": one_of("auto", "ttnn", "emulated", "mock"),
-    "device_id": integer,
+    "device_id": below(31),
     "arch": one_of(*ARCHS),
     "validate": boolean,
     "precision": one_of("preserve", "bfloat16"),
@@ -227,8 +227,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "weight_cache": cache_folder,
     "weight_cache_bytes": integer,
     "min_upload_numel": integer,
-    "l1_small_size": integer,
-    "trace_region_size": integer,
+    "l1_small_size": below(63),
+    "trace_region_size": below(63),
 }
 
 

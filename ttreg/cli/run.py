@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from .keywords import given, keywords, option, take
-from .shared import NO, Command, bad_usage, check_writable, errors
+from .shared import NO, Command, as_json, bad_usage, check_writable, errors
 
 if TYPE_CHECKING:
     from ..blocks.mode import device_mode
@@ -45,7 +45,7 @@ def run(
     made = session.report()
     errors().print(made)
     if report is not None:
-        report.write_text(made.model_dump_json(indent=1) + "\n")
+        report.write_text(as_json(made) + "\n", encoding="utf-8")
     if strict and (fallen := session.ledger.floating_fallbacks()):
         typer.echo(f"--strict: the host ran floating-point calls of {', '.join(fallen)}", err=True)
         ending = ending or NO

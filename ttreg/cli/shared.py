@@ -114,9 +114,20 @@ def working(what: str) -> Iterator[None]:
 
 def print_json(value: Any) -> None:
     """Print pydantic models, dataclasses, or a list of them, on stdout."""
-    from pydantic_core import to_json
+    typer.echo(as_json(value))
 
-    typer.echo(to_json(value, indent=1).decode())
+
+def as_json(value: Any) -> str:
+    """The same as a text. Paths may have bytes that are no UTF-8, as JSON has to be: they are shown as `?`."""
+    import json
+
+    from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+
+    try:
+        return to_json(value, indent=1).decode()
+    except PydanticSerializationError:
+        text = json.dumps(to_jsonable_python(value), indent=1, ensure_ascii=False)
+        return text.encode(errors="replace").decode()
 
 
 def print_columns(rows: Sequence[Sequence[str]]) -> None:

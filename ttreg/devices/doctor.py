@@ -134,6 +134,8 @@ def _cache() -> Line:
         folder = cache_home()
     except DeviceUnavailableError as error:
         return Line(name="cache", status="fail", found=str(error), advice="set TTREG_CACHE_DIR")
+    if folder.exists() and not folder.is_dir():
+        return Line(name="cache", status="fail", found=f"{folder} is no folder", advice="set TTREG_CACHE_DIR right")
     size = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_symlink()) if folder.exists() else 0
     advice = "it can be removed at any time" if size > 1 << 30 else ""
     status: Literal["ok", "warn"] = "warn" if advice else "ok"

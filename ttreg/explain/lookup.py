@@ -27,10 +27,10 @@ def find_op(name: str) -> OpOverload | OpOverloadPacket:
     """
     parts = name.removeprefix("torch.ops.").replace("::", ".").split(".")
     for namespace, *rest in (["aten", *parts], parts):
-        if not 1 <= len(rest) <= 2:
+        if not 1 <= len(rest) <= 2 or not (namespace.isidentifier() and rest[0].isidentifier()):
             continue
         _import_library(namespace)
-        packet = getattr(getattr(torch.ops, namespace), rest[0], None) if rest[0].isidentifier() else None
+        packet = getattr(getattr(torch.ops, namespace), rest[0], None)
         if not isinstance(packet, OpOverloadPacket):
             continue
         if len(rest) == 1:

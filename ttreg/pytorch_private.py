@@ -113,6 +113,19 @@ DisableTorchFunction = _find("torch._C.DisableTorchFunction")
 DisableTorchFunctionSubclass = _find("torch._C.DisableTorchFunctionSubclass")
 DisableTorchDispatch = _find("torch._C._DisableTorchDispatch")
 disabled_torch_function = _find("torch._C._disabled_torch_function_impl")
+
+# The hooks of all modules and of all optimizers. `torch.optim` has no attribute for its module of this name.
+HOOKS_OF_ALL: tuple[dict[int, Any], ...] = (
+    _find("torch.nn.modules.module._global_forward_pre_hooks"),
+    _find("torch.nn.modules.module._global_forward_hooks"),
+    _find("torch.nn.modules.module._global_backward_pre_hooks"),
+    _find("torch.nn.modules.module._global_backward_hooks"),
+    *(
+        hooks
+        for name, hooks in vars(importlib.import_module("torch.optim.optimizer")).items()
+        if name in ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")
+    ),
+)
 clear_transforms = _find("torch._functorch.pyfunctorch.temporarily_clear_interpreter_stack")
 
 # Global switches that affect a call's result.

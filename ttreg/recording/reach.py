@@ -7,27 +7,40 @@ are. What a function finds otherwise, such as a file or the clock, no guard sees
 
 from __future__ import annotations
 
+import array
 import collections
+import contextvars
 import functools
-import site
+import random
 import sys
 import types
-from collections.abc import Callable, Collection, Iterable, Iterator
-from operator import is_
+import weakref
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..memory.tensor import DeviceTensor
+from ..pytorch_private import HOOKS_OF_ALL
+from .owners import (
+    INSTALLED,
+    below,
+    content_of_cell,
+    has_state,
+    is_own,
+    is_own_module,
+    kind_of_number,
+    short,
+    slots,
+    without_numbers,
+)
+from .snapshot import ATOMS, Snapshot, names_of
+
 _DEEPEST = 100
 _MOST_OBJECTS = 200_000
 _MOST_BYTES = 1 << 16  # of an array that is compared at each call
-_ATOMS = (int, float, complex, str, bytes, bool, type(None), torch.dtype, torch.device, torch.Size)
-_FOREIGN = ("torch", "ttreg", "numpy", "ttnn", "builtins", *sys.stdlib_module_names)
-_INSTALLED = (*site.getsitepackages(), site.getusersitepackages())
-_FOLLOWED = (torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
-_TUPLES: dict[int, object] = {}  # what stands for a tuple of so many numbers
-_LISTS = (list, tuple, set, frozenset, collections.deque)
+_OF_DEVICE = ("_cell", "_meta", "_view")  # what each tensor of the device has, besides what the program gives it
 
 
 class Reach:
@@ -36,19 +49,23 @@ class Reach:
     def __init__(self, roots: Iterable[tuple[str, Any]]):
         self.tensors: list[tuple[str, torch.Tensor]] = []
         self.unguarded = ""  # what no guard can check
-        self._filled: list[tuple[str, Callable[[], Collection[Any]], list[Any]]] = []
-        self._empty: list[Any] = []
-        self._arrays: list[tuple[str, np.ndarray, bytes]] = []
         self.optimizers: list[torch.optim.Optimizer] = []  # whose code is PyTorch's
         self._groups: dict[int, tuple[str, dict[str, Any], dict[str, Any]]] = {}  # of these: their numbers
+        self._ways = collections.Counter[int]()  # to these
+        self._snapshot = Snapshot()
+        self._spaces: dict[int, tuple[str, dict[str, Any], dict[str, None]]] = {}  # globals, and the names looked up
+        self._modules: list[types.ModuleType] = []
+        self._named: dict[str, None] = {}  # all names and texts in the code
         self._seen: dict[int, Any] = {}
-        for name, root in roots:
+        for name, root in (*roots, *(("the hooks of all modules", hooks) for hooks in HOOKS_OF_ALL)):
             self._follow(name, root, 0)
+        self._follow_modules()
+        for name, space, names in self._spaces.values():
+            self._snapshot.of_names(name, space, list(names))
 
     def holds(self, group: dict[str, Any]) -> bool:
         """Whether the numbers of an optimizer's group are looked at by themselves, and nothing else leads to them."""
-        ways = sum(value is group for _, _, saved in self._filled for value in saved)
-        return id(group) in self._groups and ways == 1
+        return id(group) in self._groups and self._ways[id(group)] == 1
 
     def let_go(self, group: dict[str, Any], keys: Iterable[str]) -> None:
         """Look no more at these numbers of a group: each replay takes them as they are."""
@@ -69,172 +86,193 @@ class Reach:
 
     def changed(self) -> str:
         """What is no longer as it was; empty if nothing has changed."""
-        if any(self._empty):
-            return "a list or dict that was empty, such as the hooks of a module"
-        for name, values, saved in self._filled:
-            now = values()
-            if len(now) != len(saved):
-                return f"the number of elements of {name}"
-            if not all(map(is_, now, saved)):
-                for number, (one, before) in enumerate(zip(now, saved, strict=True)):
-                    if one is not before and not _equal(one, before):
-                        return f"entry {number} of {name}"
         for name, key in self.changed_numbers():
             return f"{name}[{key}]"
-        for name, array, saved_bytes in self._arrays:
-            if array.tobytes() != saved_bytes:
-                return f"the array {name}"
-        return ""
+        return self._snapshot.changed()
 
-    def _watch(self, name: str, holder: Any, values: Callable[[], Collection[Any]], depth: int, names: list) -> None:
-        saved = list(values())
-        if not saved:
-            self._empty.append(holder)
-            return
-        self._filled.append((name, values, saved))
-        for below, value in zip(names, saved, strict=False):
-            self._follow(below, value, depth + 1)
+    def _all(self, values: Iterable[Any], names: list[str], depth: int) -> None:
+        for number, value in enumerate(values):
+            self._follow(names[number] if number < len(names) else "an item", value, depth + 1)
 
     def _follow(self, name: str, value: Any, depth: int) -> None:
-        if isinstance(value, _ATOMS) or id(value) in self._seen:
+        kind = type(value)
+        if kind in ATOMS or (isinstance(value, ATOMS) and not is_own(kind)):
+            return
+        if id(value) in self._groups:
+            self._ways[id(value)] += 1
+        if id(value) in self._seen:
             return
         if depth > _DEEPEST or len(self._seen) > _MOST_OBJECTS:
-            self.unguarded = self.unguarded or f"{name} is nested too deeply"
+            self._never(f"{name} is nested too deeply")
             return
         self._seen[id(value)] = value
         if isinstance(value, torch.Tensor):
-            self.tensors.append((name, value))
-            if type(value) is torch.nn.Parameter:  # it may have to be carried in a block float
-                self._watch(name, value.__dict__, value.__dict__.values, depth, [f"{name}.{k}" for k in value.__dict__])
-            if value.requires_grad and not value.is_leaf:
-                self.unguarded = self.unguarded or f"{name} has a graph, through which no replay would go backward"
-        elif isinstance(value, np.ndarray):
-            self._array(name, value)
-        elif isinstance(value, torch.nn.Module):
-            self._attributes(name, value, depth)
+            self._tensor(name, value, depth)
         elif isinstance(value, types.FunctionType):
             self._function(name, value, depth)
-        elif isinstance(value, types.MethodType):
-            self._follow(f"{name}.__self__", value.__self__, depth + 1)
-            self._follow(name, value.__func__, depth + 1)
-        elif isinstance(value, functools.partial):
-            self._follow(name, (value.func, value.args, value.keywords), depth + 1)
-        elif id(value) in self._groups:
-            self._watch(name, value, lambda: _without_numbers(value), depth, [f"{name}[{key}]" for key in value])
-        elif isinstance(value, dict):
-            self._watch(name, value, value.values, depth, [f"{name}[{_short(key)}]" for key in value])
-        elif isinstance(value, _LISTS):
-            self._watch(name, value, lambda: list(value), depth, [f"{name}[{n}]" for n in range(len(value))])
+        elif isinstance(value, (dict, types.MappingProxyType, list, tuple, set, frozenset, collections.deque)):
+            self._container(name, value, depth)
         elif isinstance(value, type):
             self._class(name, value, depth)
-        elif isinstance(value, torch.optim.Optimizer) and type(value).__module__.startswith("torch.optim."):
-            self.optimizers.append(value)
-            for place, group in enumerate(value.param_groups):
-                if type(group) is dict and id(group) not in self._seen:
-                    numbers = {key: item for key, item in group.items() if _kind_of_number(item)}
-                    self._groups[id(group)] = f"{name}.param_groups[{place}]", group, numbers
-            self._attributes(name, value, depth)
-        elif _has_state(value):
+        elif isinstance(value, types.ModuleType):
+            if is_own_module(value):
+                self._modules.append(value)
+        elif not (self._wrapper(name, value, depth) or self._by_content(name, value)):
+            if isinstance(value, torch.optim.Optimizer) and kind.__module__.startswith("torch.optim."):
+                self._optimizer(name, value)
+            if isinstance(value, torch.nn.Module) or has_state(value):
+                self._attributes(name, value, depth)
+
+    def _never(self, what: str) -> None:
+        self.unguarded = self.unguarded or what
+
+    def _tensor(self, name: str, tensor: torch.Tensor, depth: int) -> None:
+        self.tensors.append((name, tensor))
+        own = vars(tensor)
+        if isinstance(tensor, DeviceTensor):
+            added = [key for key in own if key not in _OF_DEVICE]
+            self._snapshot.others.add(name, lambda: [own[key] for key in own if key not in _OF_DEVICE], added)
+            self._all([own[key] for key in added], added, depth)
+        else:  # a parameter may have to be carried in a block float
+            names = [f"{name}.{key}" for key in own]
+            self._all(self._snapshot.of_dict(name, own, names), names, depth)
+        if tensor.requires_grad and not tensor.is_leaf:
+            self._never(f"{name} has a graph, through which no replay would go backward")
+
+    def _container(self, name: str, value: Any, depth: int) -> None:
+        snapshot = self._snapshot
+        if isinstance(value, (dict, types.MappingProxyType)):
+            names = [f"{name}[{short(key)}]" for key in value]
+            self._all(list(value), names, depth)
+            if id(value) in self._groups:
+                group = self._groups[id(value)][1]
+                parts = snapshot.others.add(name, lambda: [*group, *without_numbers(group)], [*names, *names])
+            else:
+                parts = snapshot.of_dict(name, value, names)
+            self._all(parts[-len(names) :], names, depth)
+            if isinstance(value, collections.defaultdict):
+                self._looked(f"{name}.default_factory", lambda: [value.default_factory], depth)
+        else:
+            names = [f"{name}[{n}]" for n in range(len(value))]
+            fixed = isinstance(value, (tuple, frozenset))
+            self._all(value if fixed else snapshot.of_items(name, value, names), names, depth)
+        if is_own(type(value)):
             self._attributes(name, value, depth)
 
-    def _array(self, name: str, array: np.ndarray) -> None:
-        if array.nbytes > _MOST_BYTES or array.dtype.hasobject:
-            self.unguarded = self.unguarded or f"the array {name} is too large to be compared at each call"
+    def _looked(self, name: str, look: Any, depth: int) -> None:
+        """Follow what a function gives, which is asked again at each call."""
+        self._all(self._snapshot.others.add(name, look, []), [name, name, name], depth)
+
+    def _wrapper(self, name: str, value: Any, depth: int) -> bool:
+        """Follow what an object is around; whether it is such an object."""
+        if isinstance(value, types.MethodType):
+            self._all((value.__self__, value.__func__), [f"{name}.__self__", name], depth)
+        elif isinstance(value, functools.partial):
+            self._looked(name, lambda: [value.func, value.args, value.keywords], depth)
+            self._all(self._snapshot.of_dict(name, vars(value), []), [], depth)
+        elif isinstance(value, (staticmethod, classmethod, functools._lru_cache_wrapper)):
+            self._follow(name, value.__wrapped__, depth + 1)
+        elif isinstance(value, property):
+            self._all((value.fget, value.fset, value.fdel), [name] * 3, depth)
+        elif isinstance(value, functools.cached_property):
+            self._follow(name, value.func, depth + 1)
+        elif isinstance(value, functools.partialmethod):
+            self._all((value.func, value.args, value.keywords), [name] * 3, depth)
+        elif isinstance(value, weakref.ref):
+            self._looked(name, lambda: [value()], depth)
+        elif isinstance(value, contextvars.ContextVar):
+            self._looked(name, lambda: [value.get(None)], depth)
         else:
-            self._arrays.append((name, array, array.tobytes()))
+            return False
+        return True
+
+    def _by_content(self, name: str, value: Any) -> bool:
+        """Look at what can only be compared by its content; whether the object is of that kind."""
+        content = self._snapshot.content
+        if isinstance(value, np.ndarray):
+            if value.nbytes > _MOST_BYTES or value.dtype.hasobject:
+                self._never(f"the array {name} is too large to be compared at each call")
+            else:
+                content(f"the array {name}", value.tobytes)
+        elif isinstance(value, (bytearray, array.array)):
+            if len(value) > _MOST_BYTES:
+                self._never(f"{name} is too large to be compared at each call")
+            else:
+                content(name, lambda: bytes(value))
+        elif isinstance(value, random.Random):
+            content(name, value.getstate)
+        elif isinstance(value, (np.random.Generator, np.random.RandomState)):
+            bits = value.bit_generator if isinstance(value, np.random.Generator) else value._bit_generator
+            content(name, lambda: repr(bits.state))
+        elif type(value).__module__ in ("builtins", "itertools") and hasattr(value, "__next__"):
+            self._never(f"{name} is an iterator")
+        else:
+            return False
+        return True
+
+    def _optimizer(self, name: str, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizers.append(optimizer)
+        for place, group in enumerate(optimizer.param_groups):
+            if type(group) is dict and id(group) not in self._seen:
+                numbers = {key: item for key, item in group.items() if kind_of_number(item)}
+                self._groups[id(group)] = f"{name}.param_groups[{place}]", group, numbers
 
     def _attributes(self, name: str, value: Any, depth: int) -> None:
+        snapshot, kind = self._snapshot, type(value)
+        snapshot.types.add(name, value, [])
         own = getattr(value, "__dict__", None)
         if type(own) is dict:
-            self._watch(name, own, own.values, depth, [_below(name, key) for key in own])
-        slots = [slot for base in type(value).__mro__ for slot in _slots(base)]
-        if slots:
-            self._watch(name, value, lambda: [getattr(value, s, None) for s in slots], depth, slots)
-        self._follow(type(value).__name__, type(value), depth + 1)
+            snapshot.dicts.add(name, value, [name])
+            names = [below(name, key) for key in own]
+            self._all(snapshot.of_dict(name, own, names), names, depth)
+        in_slots = [slot for base in kind.__mro__ for slot in slots(base)]
+        if in_slots:
+            names = [f"{name}.{slot}" for slot in in_slots]
+            self._all(
+                snapshot.others.add(name, lambda: [getattr(value, s, None) for s in in_slots], names), names, depth
+            )
+        self._follow(kind.__name__, kind, depth + 1)
 
     def _class(self, name: str, kind: type, depth: int) -> None:
         for base in kind.__mro__:
-            if _is_own(base):
-                own = vars(base)
-                self._watch(name, own, own.values, depth, [f"{name}.{key}" for key in own])
+            if is_own(base) and (base is kind or id(base) not in self._seen):
+                self._seen[id(base)] = base
+                names = [f"{name}.{key}" for key in vars(base)]
+                self._all(self._snapshot.of_dict(name, vars(base), names), names, depth)
 
     def _function(self, name: str, function: types.FunctionType, depth: int) -> None:
-        if not _is_own(function) or function.__code__.co_filename.startswith(_INSTALLED):
+        if not is_own(function) or function.__code__.co_filename.startswith(INSTALLED):
             return
-        code, cells, space = function.__code__, function.__closure__ or (), function.__globals__
-        if cells:
-            self._watch(name, cells, lambda: [_content(cell) for cell in cells], depth, list(code.co_freevars))
-        for given in (function.__defaults__, function.__kwdefaults__, function.__dict__):
-            if given:
-                self._follow(name, given, depth + 1)
-        named = [key for key in dict.fromkeys(_names(code)) if key in space]
-        if named:
-            self._watch(name, space, lambda: [space.get(key) for key in named], depth, named)
+        code, space, snapshot = function.__code__, function.__globals__, self._snapshot
+        for kind in (snapshot.codes, snapshot.defaults, snapshot.named):
+            kind.add(name, function, [name])
+        for free, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            if content_of_cell(cell) is None:  # or it is empty
+                self._looked(free, lambda cell=cell: [content_of_cell(cell)], depth)
+            else:
+                self._all(snapshot.cells.add(free, cell, [free]), [free], depth)
+        self._all((function.__defaults__, function.__kwdefaults__, function.__dict__), [name] * 3, depth)
+        looked_up, imported, named = names_of(code)
+        self._named.update(dict.fromkeys(named))
+        module = space.get("__name__", name)
+        known = self._spaces.setdefault(id(space), (str(module), space, {}))[2]
+        for key in looked_up:
+            if key not in known:
+                known[key] = None
+                self._follow(key, space.get(key), depth + 1)
+        for key in imported:
+            for full in (key, f"{space.get('__package__')}.{key}"):
+                if full in sys.modules:
+                    self._follow(full, sys.modules[full], depth + 1)
 
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)
-
-
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # it is empty
-        return None
-
-
-def _has_state(value: Any) -> bool:
-    """Whether attributes of this object may change: the program's own do, and those of a package, such as a cache."""
-    kind = type(value)
-    if isinstance(value, types.ModuleType):
-        return False
-    return kind.__module__.partition(".")[0] not in _FOREIGN or isinstance(value, _FOLLOWED)
-
-
-def _slots(kind: type) -> list[str]:
-    """The attributes in the slots of a class, under the names that Python gives to private ones."""
-    found = vars(kind).get("__slots__", ())
-    private = f"_{kind.__name__.lstrip('_')}"
-    names = [name for name in ((found,) if isinstance(found, str) else found) if not name.endswith("__")]
-    return [private + name if name.startswith("__") else name for name in names]
-
-
-def _is_own(value: Any) -> bool:
-    """Whether a class or function is the program's own."""
-    module = value.__module__
-    if module is None or module.partition(".")[0] in _FOREIGN:
-        return False
-    file = getattr(sys.modules.get(module), "__file__", None)
-    return file is None or not file.startswith(_INSTALLED)
-
-
-def _equal(one: Any, before: Any) -> bool:
-    """Whether two objects are the same to a program, as equal numbers are."""
-    kind = type(one)
-    if kind is not type(before) or kind not in _ATOMS:
-        return False
-    return repr(one) == repr(before) if kind in (float, complex) else bool(one == before)
-
-
-def _kind_of_number(value: Any) -> Any:
-    """The kind of an optimizer's number, or pair of numbers; None if it is something else."""
-    if type(value) is float:
-        return float
-    if type(value) is tuple and value and all(type(item) is float for item in value):
-        return _TUPLES.setdefault(len(value), object())
-    return None
-
-
-def _without_numbers(group: dict[str, Any]) -> list[Any]:
-    return [_kind_of_number(value) or value for value in group.values()]
-
-
-def _short(key: Any) -> str:
-    return f"{key!r:.40}" if isinstance(key, _ATOMS) else type(key).__name__
-
-
-def _below(name: str, key: str) -> str:
-    return name if key in ("_parameters", "_buffers", "_modules") else f"{name}.{key}"
+    def _follow_modules(self) -> None:
+        """Follow what the code may take from the program's own modules: what has a name that occurs in the code."""
+        looked = -1
+        while looked != len(self._seen) + len(self._named):
+            looked = len(self._seen) + len(self._named)
+            for module in list(self._modules):
+                space = vars(module)
+                known = self._spaces.setdefault(id(space), (module.__name__, space, {}))[2]
+                for key in [key for key in self._named if key in space and key not in known]:
+                    known[key] = None
+                    self._follow(f"{module.__name__}.{key}", space[key], 1)

@@ -14,7 +14,7 @@ def programs(page):
     return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["ttnn.md", "overrides.md", "notebooks.md"])
+@pytest.mark.parametrize("page", ["ttnn.md", "overrides.md", "notebooks.md", "weights.md", "profilers.md"])
 def test_programs_of_the_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TTREG_DEVICE", "emulated")

@@ -86,6 +86,15 @@ def output_file(value: Any) -> str | None:
     return os.fspath(value)
 
 
+def output_folder(value: Any) -> str | None:
+    """None, or the path of a folder."""
+    if value is None or value == "":
+        return None
+    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
+        raise ValueError("None, or the path of a folder to write to")
+    return os.fspath(value)
+
+
 def cache_folder(value: Any) -> str | None:
     """None, "1" for the default folder, or the path of a folder."""
     if value in (None, "", "0", False):

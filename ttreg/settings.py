@@ -13,7 +13,7 @@ from typing import Any
 
 from .caches import cache_home
 from .errors import SettingsError
-from .parsers import below, boolean, buckets, cache_folder, integer, one_of, output_file, pcc
+from .parsers import below, boolean, buckets, cache_folder, integer, one_of, output_file, output_folder, pcc
 
 ARCHS = ("wormhole_b0", "blackhole")
 
@@ -51,6 +51,7 @@ class Settings:
     buckets: int | str = DEFAULT_BUCKETS
     attention: str = "auto"
     trace: str | None = None
+    visualizer: str | None = None
     progress: bool = True
     weight_cache: str | None = None
     weight_cache_bytes: int = DEFAULT_WEIGHT_CACHE_BYTES
@@ -223,6 +224,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "buckets": buckets,
     "attention": one_of("auto", "fused", "exact"),
     "trace": output_file,
+    "visualizer": output_folder,
     "progress": boolean,
     "weight_cache": cache_folder,
     "weight_cache_bytes": integer,

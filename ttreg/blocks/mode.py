@@ -166,7 +166,8 @@ def _active(session: Session) -> Standing:
 def open_session(settings: Settings, sees_all_writes: bool = True) -> Session:
     """A session on the device that the settings name. The device is opened if need be.
 
-    Raises SettingsError if the trace cannot be written, DeviceUnavailableError if the device cannot be opened.
+    Raises SettingsError if the trace or the report for the visualizer cannot be written, DeviceUnavailableError if the
+    device cannot be opened.
     """
     registry.load()
     if settings.trace is None:
@@ -178,6 +179,10 @@ def open_session(settings: Settings, sees_all_writes: bool = True) -> Session:
         from ..checking import check  # few programs need it
 
         session.checker = check
+    if settings.visualizer is not None:
+        from ..tracing.visualizer import Capture
+
+        session.capture = Capture(settings.visualizer, session.device)
     return session
 
 

@@ -47,6 +47,7 @@ class Session(Rescue, Overridable):
     """What `with ttreg.device_mode() as session:` gives; `report()` tells what ran where and why."""
 
     checker: Checker | None = None
+    capture: Any = None  # of ttnn's calls, which ends with the session
     recorded: ClassVar[Callable[..., Any]]  # makes what `record` gives; whoever opens sessions sets it
 
     def __init__(self, settings: Settings, device: Device, sees_all_writes: bool = True):
@@ -284,5 +285,7 @@ class Session(Rescue, Overridable):
         self.tt.forget_lately()
         with self.device.lock:
             self.recorder.settle()
+            if self.capture is not None:
+                self.capture.end()
         if failures:
             raise failures[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 
 import ttreg
 from ttreg import cli
+from ttreg.report import read_report
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -113,6 +115,7 @@ def asked(tmp_path_factory):
 TOLD = {
     "Does it run?": "aten.special_bessel_j0.default",
     "Why not?": "PyTorch accumulates integers in int64",
+    "What would it take?": "ttnn calls",
     "What did it cost?": "ttnn calls",
     "Where in my model?": "body",
     "Did it get worse?": "ran before",
@@ -137,6 +140,14 @@ def test_a_question_is_answered_by_its_command(question, asked, monkeypatch):
     assert TOLD[question] in output
 
 
+def test_many_ranks_have_a_report_each(asked):
+    command = shlex.split(QUESTIONS["How do I run on many ranks?"])
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(command, cwd=asked, env={**os.environ, "PATH": places}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [read_report(asked / f"rank{number}.json").rank.rank for number in (0, 1)] == [0, 1]
+
+
 def test_a_question_is_answered_by_its_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = torch.nn.Linear(64, 64)
@@ -146,6 +157,8 @@ def test_a_question_is_answered_by_its_line(tmp_path, monkeypatch):
         names["session"] = session
         exec(QUESTIONS["How do I use ttnn directly?"], names)
         assert torch.equal(names["y"], names["x"].relu())
+        exec(QUESTIONS["How do I override an op?"], names)
+        torch.nn.functional.gelu(session.to_device(names["x"]))
         exec(QUESTIONS["How do I record a step?"], names)
         for _ in range(3):
             assert torch.allclose(names["step"](names["x"]), model(names["x"]))
@@ -153,9 +166,15 @@ def test_a_question_is_answered_by_its_line(tmp_path, monkeypatch):
         exec(QUESTIONS["How do I load weights?"], names)
         assert not torch.equal(model.weight, before)
         assert torch.allclose(model(names["x"]), model.cpu()(names["x"]), atol=0.05)
-    (row,) = session.report().recorded
+    report = session.report()
+    (row,) = report.recorded
     assert row.replays
+    assert [row.placement for row in report.ops if row.op == "aten.gelu.default"] == ["host"]
 
 
 def test_every_question_is_asked_here():
-    assert set(QUESTIONS) == {*TOLD, "How do I use ttnn directly?", "How do I record a step?", "How do I load weights?"}
+    in_a_block = {
+        f"How do I {what}?" for what in ("override an op", "use ttnn directly", "record a step", "load weights")
+    }
+    assert set(QUESTIONS) == {*TOLD, *in_a_block, "How do I run on many ranks?"}
+    assert len(QUESTIONS) == 14

@@ -533,9 +533,9 @@ def test_a_chips_numerics_are_foretold(bisect):
     assert all(row.op == "aten.linear.default" for row in chip.worst[:2])  # the matrix unit cuts its operands
 
 
-def test_the_readmes_command_prints_what_it_says(bisect, monkeypatch):
+def test_the_command_of_the_page_prints_what_it_says(bisect, monkeypatch):
     root = Path(__file__).parent.parent
-    readme = (root / "README.md").read_text()
+    readme = (root / "docs" / "registry.md").read_text()
     command, *lines = readme.partition("$ ttreg bisect ")[2].partition("```")[0].strip().splitlines()
     monkeypatch.chdir(root)
     text = bisect(*command.split()).stdout

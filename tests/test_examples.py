@@ -28,4 +28,4 @@ def test_example(script, tmp_path):
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_the_readme_names(script):
-    assert f"examples/{script.name}" in (ROOT / "README.md").read_text()
+    assert f"examples/{script.name}" in (ROOT / "docs" / "examples.md").read_text()

@@ -18,7 +18,9 @@ from ttreg.report import Report
 from ttreg.settings import Settings
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+# The README, and the pages that go on where it ends.
+PAGES = ("README", "docs/settings", "docs/examples", "docs/reports", "docs/float32", "docs/registry", "docs/limits")
+README = "\n".join((ROOT / f"{page}.md").read_text() for page in PAGES)
 BIN = Path(sys.executable).parent
 
 

@@ -19,7 +19,9 @@ from ttreg.registry import registry
 
 ROOT = Path(__file__).parent.parent
 TUTORIAL = (ROOT / "docs" / "adding-an-op.md").read_text()
-README = (ROOT / "README.md").read_text()
+# The README, and the pages that go on where it ends.
+PAGES = ("README", "docs/settings", "docs/examples", "docs/reports", "docs/float32", "docs/registry", "docs/limits")
+README = "\n".join((ROOT / f"{page}.md").read_text() for page in PAGES)
 
 
 def blocks(text, language):

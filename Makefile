@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; a second call installs nothing.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench performance numerics models aliasing opinfo wrong-calls soak verify lint format
-.PHONY: audit coverage distributed docs faults fuzz models-table package reliability recordings test-oldest lock clean
+.PHONY: audit coverage distributed docs extremes faults fuzz models-table package reliability recordings test-oldest lock clean
 
 BIN := .venv/bin
 OLDEST := .venv-oldest
@@ -90,6 +90,9 @@ faults: setup ## let the device fail at every call of five models, one at a time
 
 fuzz: setup ## give 200,000 texts at random to all that reads text, each to be read or refused clearly (SEED=1: others)
 	$(THREADS) $(BIN)/python -m tests.fuzz.run --seed $(SEED) --save $(ARGS)
+
+extremes: setup ## give every entry extreme values and shapes beside CPU, and keep the figures (two minutes)
+	$(THREADS) $(BIN)/python -m tests.wrong_calls.extremes $(ARGS)
 
 reliability: setup ## bring docs/reliability.md up to date with what the sweeps have found
 	$(BIN)/python scripts/reliability.py

@@ -1,6 +1,6 @@
 """Writes docs/reliability.md from the results that the sweeps leave in benchmarks/results/reliability.
 
-Each sweep writes one file there, with `save` or by itself: `faults.json`, `soak.json`, `fuzz.json`,
+Each sweep writes one file there, with `save` or by itself: `faults.json`, `soak.json`, `fuzz.json`, `extremes.json`,
 `distributed.json`. A file that is not there has no section; a file of another name gets one after those. Its content:
 
     {
@@ -32,7 +32,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "reliability"
 PAGE = ROOT / "docs" / "reliability.md"
-ORDER = ("faults", "soak", "fuzz", "distributed")
+ORDER = ("faults", "soak", "fuzz", "extremes", "distributed")
 
 HEAD = """# Reliability
 

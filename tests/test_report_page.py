@@ -220,3 +220,24 @@ def test_a_condition_is_one_reason_whatever_it_met():
     reasons = words[words.index("On the host, and why") : words.index("Ops")]
     assert "6 24 B x == 1, got 2, and 2 more (it is odd) aten.a.x × 6" in reasons
     assert "2 0 B y == 1, got 2, and 1 more aten.b.x × 2" in reasons
+
+
+def test_recorded_functions_have_a_table(device):
+    scale = [2.0]
+
+    def step(x):
+        return x * scale[0] if x.sum() > 0 else x
+
+    with torch.no_grad(), device as session:
+        call = session.record(step)
+        for number in range(6):
+            scale[0] = 3.0 if number > 4 else 2.0
+            call(X.clone())
+    shown = Page(page(session.report(), "recorded")).words
+    row = session.report().recorded[0]
+    assert (row.recordings, row.paths) == (2, 2)
+    assert row.segments > row.paths  # each path reads a value
+    for words in ("Recorded functions", row.name, "did not hold: changed since the recording: scale[0]"):
+        assert words in shown
+    assert f"test_report_page.py:{step.__code__.co_firstlineno}" in row.line
+    assert "Recorded functions" not in Page(page(made(), "none")).words

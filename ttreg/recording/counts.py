@@ -11,8 +11,9 @@ _MOST_REASONS = 64
 class Counts:
     """How often a function was recorded, replayed, and run as it is, with the reasons."""
 
-    def __init__(self, name: str):
-        self.name = name
+    def __init__(self, name: str, line: str = ""):
+        self.name, self.line = name, line
+        self.segments = 0
         self.recordings = self.paths = self.replays = self.checks = self.ttnn_calls = 0
         self.eager_calls: Counter[str] = Counter()
         self.misses: Counter[str] = Counter()
@@ -25,16 +26,29 @@ class Counts:
         """All of it, as the report has it."""
         reasons = {"eager": self.eager_calls, "misses": self.misses, "refused": self.refusals}
         reasons |= {"dropped": self.drops, "untraced": self.untraced}
-        counts = {"recordings": self.recordings, "paths": self.paths, "replays": self.replays, "checks": self.checks}
+        counts = {
+            "recordings": self.recordings,
+            "paths": self.paths,
+            "segments": self.segments,
+            "replays": self.replays,
+            "checks": self.checks,
+        }
         counts["traced"] = self.traced
-        return {"name": self.name, **counts, "steps": self.ttnn_calls, **{k: dict(v) for k, v in reasons.items()}}
+        return {
+            "name": self.name,
+            "line": self.line,
+            **counts,
+            "steps": self.ttnn_calls,
+            **{k: dict(v) for k, v in reasons.items()},
+        }
 
     def untraced_for(self, reason: str) -> None:
         """Count a replay, or a recording, without the trace that was asked for."""
         _count(self.untraced, reason)
 
-    def recorded(self, calls: int, new: bool) -> None:
-        """Count a recording with so many steps; one that is not new adds a path to another."""
+    def recorded(self, segments: int, new: bool) -> None:
+        """Count a recording with so many segments; one that is not new adds a path to another."""
+        self.segments += segments
         self.recordings += new
         self.paths += 1
 

@@ -1,10 +1,12 @@
-"""The line of the program that is running."""
+"""Lines of the program: the one that is running, and where a function is."""
 
 from __future__ import annotations
 
 import linecache
 import sys
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 
 def here() -> str:
@@ -16,3 +18,10 @@ def here() -> str:
             return f"{file}:{number}: {linecache.getline(file, number).strip()}"
         frame = frame.f_back
     return ""
+
+
+def line_of(function: Callable[..., Any]) -> str:
+    """File and number of the line where a function is, or the `forward` of a module; empty if it is not in Python."""
+    function = getattr(function, "forward", function)
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    return "" if code is None else f"{code.co_filename}:{code.co_firstlineno}"

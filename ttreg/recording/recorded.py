@@ -22,7 +22,7 @@ from .compare import difference
 from .counts import Counts
 from .dispatcher import AsRecorded, RecordingDispatcher
 from .externals import Externals
-from .here import here
+from .here import here, line_of
 from .optimizers import followed
 from .plain_reads import plain_reads
 from .program import compiled
@@ -65,7 +65,7 @@ class Recorded:
         """Without `reached`, it is looked up what the function reaches; without `evicts`, old recordings stay."""
         update_wrapper(self, function, updated=())
         self.session, self.function, self.check_every = session, function, check_every
-        self.counts = Counts(getattr(function, "__qualname__", type(function).__name__))
+        self.counts = Counts(getattr(function, "__qualname__", type(function).__name__), line_of(function))
         session.counts_of_recorded.append(self.counts)
         self._enter, self._lock, self._evicts = enter, new_rlock(), evicts
         self._reached = ((self.counts.name, function),) if reached is None else tuple(reached)
@@ -254,9 +254,9 @@ class Recorded:
         if variant is not None:
             variant.add(path, externals.all, reach)
             self._variants.make_room(variant)
-            self.counts.recorded(path.program.calls, new=False)
+            self.counts.recorded(len(path.program.segments), new=False)
             return result
-        self.counts.recorded(path.program.calls, new=True)
+        self.counts.recorded(len(path.program.segments), new=True)
         self._variants.add(key, Variant(reach, state, externals.all, path))
         return result
 

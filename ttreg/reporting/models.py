@@ -192,7 +192,8 @@ class RankRow(BaseModel):
 
 
 class RecordedRow(BaseModel):
-    """A function that was recorded: how many recordings and branches, replays, comparisons, and steps replayed.
+    """A function that was recorded, and where it is: how many recordings with paths and segments, replays, comparisons,
+    and steps replayed.
 
     `eager` are the calls that ran as the function itself does, `misses` the recordings that did not hold, `refused` the
     signatures that are not recorded, and `dropped` the recordings that went to make room, each by the reason. `traced`
@@ -200,8 +201,10 @@ class RecordedRow(BaseModel):
     """
 
     name: str
+    line: str = ""
     recordings: int = 0
     paths: int = 0
+    segments: int = 0
     replays: int = 0
     checks: int = 0
     steps: int = 0
@@ -211,6 +214,17 @@ class RecordedRow(BaseModel):
     dropped: dict[str, int] = {}
     traced: int = 0
     untraced: dict[str, int] = {}
+
+    def against(self) -> list[tuple[str, str, int]]:
+        """What became of calls that were not replayed: what, the reason, and how often."""
+        kinds = {
+            "not recorded": self.refused,
+            "did not hold": self.misses,
+            "let go": self.dropped,
+            "ran as it is": self.eager,
+            "not traced": self.untraced,
+        }
+        return [(what, reason, count) for what, reasons in kinds.items() for reason, count in reasons.items()]
 
 
 class Report(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from rich.markup import escape
@@ -73,19 +74,17 @@ def recorded_lines(rows: list[RecordedRow]) -> str:
     lines = []
     for row in rows:
         lines.append(
-            f"recorded {row.name}: {row.recordings} recordings with {row.paths} paths, {row.replays} replays of "
+            f"recorded {row.name}: {row.recordings} recordings with {row.paths} paths of {row.segments} segments, "
+            f"{row.replays} replays of "
             f"{row.steps} steps, {row.checks} compared with the function"
         )
         if row.traced:
             lines.append(f"  {row.traced} replays were one trace of the device")
-        for what, reasons in (
-            ("not recorded", row.refused),
-            ("did not hold", row.misses),
-            ("let go", row.dropped),
-            ("ran as it is", row.eager),
-            ("not traced", row.untraced),
-        ):
-            lines += [f"  {what}, {count} times: {reason}" for reason, count in list(reasons.items())[:_MAKERS]]
+        shown: Counter[str] = Counter()
+        for what, reason, count in row.against():
+            shown[what] += 1
+            if shown[what] <= _MAKERS:
+                lines.append(f"  {what}, {count} times: {reason}")
     return "".join(f"\n{line}" for line in lines)
 
 

@@ -256,3 +256,20 @@ def test_a_report_without_a_trace_says_how_to_get_lines(tmp_path, monkeypatch):
     done = run("r.json", "--by", "line")
     assert done.exit_code == 2
     assert "ttreg run --trace" in done.output.replace("\n", " ")
+
+
+class Growing(torch.nn.Module):
+    def forward(self, x):
+        large = x.repeat(1, 64, 512)
+        return [large + n for n in range(4)]
+
+
+def test_want_of_memory_is_told_with_the_line_and_the_module_also_without_a_trace():
+    net = torch.nn.ModuleDict({"body": torch.nn.Sequential(torch.nn.ReLU(), Growing())})
+    net.forward = lambda x: net["body"](x)
+    with pytest.raises(ttreg.DeviceError) as raised, ttreg.device_mode(device="mock"), torch.no_grad():
+        net(torch.ones(4, 128, 64))
+    text = str(raised.value)
+    assert "aten.add.Tensor" in text
+    assert f"it was called at {line_of(Growing, 'large + n')} in body.1; the session holds " in text
+    assert f"aten.repeat.default ({line_of(Growing, 'x.repeat')})" in text

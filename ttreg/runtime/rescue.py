@@ -20,6 +20,7 @@ from ..memory.held import of_cell, of_values
 from ..memory.inherited import AbsentDevice
 from ..memory.letting_go import free, lose
 from ..meta import meta_of
+from ..places import Place, Places
 from ..settings import Settings
 from .refused import raise_error
 from .values import Values
@@ -86,7 +87,7 @@ class Rescue(Values):
                 return function(*args, **kwargs)
             except RefusedByDevice as still:
                 if still.out_of_memory:
-                    still.more = self.what_holds_memory()
+                    still.more = self._called_at() + self.what_holds_memory()
                     _log.warning("%s", f"{still}{still.more}")  # the exception would keep values alive in the record
                 self._note(still)
                 raise
@@ -101,6 +102,12 @@ class Rescue(Values):
             for cell in self.live():
                 free(cell)
         gc.collect()  # tensors in reference cycles
+
+    def _called_at(self) -> str:
+        """The line of Python that made the present call, and the module; a trace tells of all failures itself."""
+        place = Places().here() if self.settings.trace is None else Place()
+        module = f" in {place.module}" if place.module else ""
+        return f"; it was called at {place.where}{module}" if place.where else ""
 
     def what_holds_memory(self) -> str:
         """The tensors that hold the device's memory, by the op and the line of Python that made them."""

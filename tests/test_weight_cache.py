@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import stat
+import time
 import warnings
 
 import pytest
@@ -16,6 +17,7 @@ from torch import nn
 import ttreg
 from ttreg.settings import Settings
 from ttreg.weights.cache import WeightCache, checksum, digest
+from ttreg.weights.files import WeightFile
 
 X = torch.linspace(-1, 1, 64 * 64).reshape(64, 64)
 DTYPES = {"*.weight": "bfloat8_b"}
@@ -111,6 +113,21 @@ def test_other_content_under_the_same_name_is_seen(path, folder):
     found, _ = run(path, folder)
     assert torch.equal(found, run(path, None)[0])
     assert len(files(folder)) == 4
+
+
+def test_hashes_are_kept_of_a_file_that_stays_as_it_was_alone(path, folder):
+    cache = WeightCache(str(folder), 1 << 20)
+    assert cache.usable
+    for harm, kept in ((lambda: os.utime(path), 0), (path.unlink, 0), (lambda: None, 1)):
+        if not path.exists():
+            save_file(model(0).state_dict(), path)
+        os.utime(path, (1e9, 1e9))
+        time.sleep(0.1)  # what was just written to may be written to again in the same tick
+        file = WeightFile(path)
+        assert cache.digest_of(file, "0.weight", file.programs("0.weight")) == digest(model(0)[0].weight)
+        harm()
+        cache.write_digests(file)
+        assert len(list(folder.glob("digests/*"))) == kept
 
 
 def test_what_the_program_writes_before_the_first_use_is_seen(path, folder):

@@ -119,12 +119,14 @@ class WeightCache:
     def write_digests(self, file: WeightFile) -> None:
         """Keep the hashes of a file's tensors, unless it was written to since it was opened, or just before."""
         identity = file.identity
-        if identity not in self._new_digests or _just_written(identity) or identity_of(file.path) != identity:
+        if identity not in self._new_digests or _just_written(identity):
             return
         self._new_digests.discard(identity)
         path = self._digests_path(identity)
         new = path.with_name(f"{_UNFINISHED}{os.getpid()}-{uuid.uuid4().hex}")
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the file may be gone, or the disk full
+            if identity_of(file.path) != identity:
+                return
             path.parent.mkdir(mode=0o700, exist_ok=True)
             new.write_text(json.dumps(self._digests[identity]))
             new.replace(path)

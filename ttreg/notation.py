@@ -172,7 +172,7 @@ def _strided_tensor(node: ast.Call, meta: Meta) -> Meta:
     if len(stride) != meta.ndim:
         raise ArgumentsError(f"{_shown(node)} has {meta.ndim} dimensions and {len(stride)} strides")
     last = offset + sum(max(size - 1, 0) * step for size, step in zip(meta.shape, stride, strict=True))
-    if max(last + 1, *stride) * meta.dtype.itemsize >= 1 << 63:
+    if max((last + 1, *stride)) * meta.dtype.itemsize >= 1 << 63:
         raise ArgumentsError(f"{_shown(node)} reaches further than 63 bits can count")
     return intern(meta.dtype, meta.shape, stride, offset)
 

@@ -74,9 +74,8 @@ def recorded_lines(rows: list[RecordedRow]) -> str:
     lines = []
     for row in rows:
         lines.append(
-            f"recorded {row.name}: {row.recordings} recordings with {row.paths} paths of {row.segments} segments, "
-            f"{row.replays} replays of "
-            f"{row.steps} steps, {row.checks} compared with the function"
+            f"recorded {row.name}: {row.recordings} recordings with {row.paths} paths, {row.replays} replays of "
+            f"{row.steps} steps, {row.checks} compared with the function, {row.segments} segments"
         )
         if row.traced:
             lines.append(f"  {row.traced} replays were one trace of the device")

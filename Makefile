@@ -10,7 +10,7 @@ OUTPUT ?= demo-output
 UPGRADE ?=
 SEED ?= 0
 DISTRIBUTED := benchmarks/results/reliability/distributed.json
-SOAK_STEPS ?= 3000
+SOAK_STEPS ?= 1500
 FILE ?=
 JOBS ?= 1
 
@@ -54,7 +54,8 @@ distributed: setup ## train on 2 and 4 ranks in four ways, and hold the losses t
 	mkdir -p $(dir $(DISTRIBUTED))
 	$(THREADS) $(BIN)/python benchmarks/distributed.py --json > $(DISTRIBUTED).new && mv $(DISTRIBUTED).new $(DISTRIBUTED)
 
-soak: setup ## run programs that go on for thousands of steps, and see that the process takes no more memory (SOAK_STEPS=3000)
+soak: setup ## 100,000 random calls, threads, processes, interrupts, and programs that go on for SOAK_STEPS=1500 steps
+	$(THREADS) $(BIN)/python -m tests.soak
 	SOAK_STEPS=$(SOAK_STEPS) $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) -m "long or not long" tests/soak $(ARGS)
 
 bench: setup ## measure what ttreg adds to ttnn's host time, op by op and in whole models (ten minutes)

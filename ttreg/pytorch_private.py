@@ -218,18 +218,19 @@ _FLAGS_OF_MODES = (
     "_is_in_non_infra_torch_dispatch_mode",
     "_is_in_any_mode_without_ignore_compile_internals",
 )
+_of_modes = _find("torch.utils._python_dispatch")
 _tell_of_modes = _find("torch.utils._python_dispatch.set_is_in_mode_without_ignore_compile_internals")
 
 
 def mode_flags() -> tuple[bool, ...]:
     """What PyTorch has noted for the whole process of whether a mode is active, as `torch.compile` asks it."""
-    return tuple(getattr(_find("torch.utils._python_dispatch"), flag) for flag in _FLAGS_OF_MODES)
+    return tuple(getattr(_of_modes, flag) for flag in _FLAGS_OF_MODES)
 
 
 def set_mode_flags(flags: tuple[bool, ...]) -> None:
     """Set what `mode_flags` gives."""
     for name, flag in zip(_FLAGS_OF_MODES, flags, strict=True):
-        setattr(_find("torch.utils._python_dispatch"), name, flag)
+        setattr(_of_modes, name, flag)
     _tell_of_modes(flags[-1])
 
 

@@ -58,7 +58,7 @@ def test_a_program_that_goes_on_holds_no_more(name, request):
 def test_the_memory_of_a_process_is_flat(name, monkeypatch):
     """Of six parts, after each of which it is looked at, the first three are to warm up."""
     monkeypatch.setattr(meta, "_LIMIT", 1 << 11)
-    count = int(os.environ.get("SOAK_STEPS", "3000")) // 6
+    count = int(os.environ.get("SOAK_STEPS", "1500")) // 6
     parts = [resident() for number, _ in enumerate(steps(name, 6 * count), 1) if number % count == 0]
     assert max(parts[4:]) <= FLAT * parts[2], parts
 

@@ -102,10 +102,12 @@ class Uploads:
         """The value uploaded for this tensor's present content, or None."""
         storage = tensor.untyped_storage()
         of_storage = self._storages.get(storage._cdata)
-        upload = of_storage.by_meta.get((meta, form)) if of_storage is not None else None
+        if of_storage is None or of_storage.reference() is not storage:  # see `watch`
+            return None
+        upload = of_storage.by_meta.get((meta, form))
         if upload is None:
             return None
-        if upload.version is not None and self._trusts(tensor, storage, of_storage.watched):  # type: ignore[union-attr]
+        if upload.version is not None and self._trusts(tensor, storage, of_storage.watched):
             return upload.value if upload.version == tensor._version else None
         if not self._is_same(upload, tensor):
             return None

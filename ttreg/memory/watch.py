@@ -87,6 +87,9 @@ def watch(storage: torch.UntypedStorage) -> Watched:
     """Watch the storage from now on; return what is known about it."""
     key = storage._cdata
     watched = _watched.get(key)
+    if watched is not None and watched.reference() is not storage:  # an interrupt kept its end from being noted
+        _gone(key)
+        watched = None
     return watched if watched is not None else _watched.setdefault(key, Watched(storage))
 
 

@@ -13,6 +13,7 @@ import torch
 
 import ttreg
 from ttreg import meta
+from ttreg.runtime import ledger
 
 from . import crowds, interrupts
 from .mixes import Mix, parts
@@ -38,6 +39,7 @@ def _mix(count: int, device: dict[str, Any], compared: int, new_shapes: int | No
     with pytest.MonkeyPatch.context() as patch:
         for owner, bound, most in BOUNDS:  # so that what is kept comes to its bounds in the warm parts
             patch.setattr(owner, bound, most)
+        patch.setattr(ledger, "_KEPT_PLANS", 1 << 10)  # enough for a thousand calls
         patch.setattr(meta, "_LIMIT", 1 << 11)
         with ttreg.device_mode(min_upload_numel=0, **device) as session, torch.no_grad():
             mix = Mix(session, 0, new_shapes, compared)

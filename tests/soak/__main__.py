@@ -69,7 +69,8 @@ def result(found: dict[str, dict[str, Any]], seconds: float) -> dict[str, Any]:
     """What docs/reliability.md says of them."""
     from .mixes import BINARY, UNARY
 
-    promises, tables = [], []
+    promises: list[dict[str, Any]] = []
+    tables: list[dict[str, Any]] = []
 
     def promise(text: str, figure: str, kept: bool) -> None:
         promises.append({"promise": text, "figure": figure, "kept": kept})

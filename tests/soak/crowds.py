@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ def work(number: int, session: ttreg.Session, steps: int) -> bool:
     other = threading.Thread(target=lambda: results.append(_on_cpu(weight, x, number, steps)))  # in no block
     other.start()
     other.join()
-    return right and torch.allclose(*results, rtol=2e-2, atol=2e-2)
+    return right and torch.allclose(results[0], results[1], rtol=2e-2, atol=2e-2)
 
 
 def _on_cpu(weight: torch.Tensor, x: torch.Tensor, number: int, steps: int) -> torch.Tensor:
@@ -56,7 +57,7 @@ def in_threads(count: int, steps: int, shared: bool) -> dict[str, Any]:
             together.wait(PATIENCE)
             return work(number, session, steps)
 
-    return _ended([lambda n=n: run(n) for n in range(count)])
+    return _ended([partial(run, n) for n in range(count)])
 
 
 def _ended(runs: list[Callable[[], bool]]) -> dict[str, Any]:
@@ -87,7 +88,7 @@ def _of_process(number: int, steps: int, results: Any) -> None:
 
 def in_processes(count: int, steps: int, method: str = "spawn") -> dict[str, Any]:
     """So many processes at once, each with a session."""
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     results = context.SimpleQueue()
     processes = [context.Process(target=_of_process, args=(n, steps, results)) for n in range(count)]
     for process in processes:
@@ -120,7 +121,7 @@ def after_a_session(method: str) -> dict[str, Any]:
 
     Where the method copies the tensor, its content goes along; a forked child cannot have what only the device holds.
     """
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     results = context.SimpleQueue()
     with torch.no_grad(), ttreg.device_mode(**OPTIONS) as session:
         tensor = session.to_device(torch.arange(6.0)) * 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -15,7 +15,7 @@ Call = Callable[..., torch.Tensor]
 
 POOL = 24  # tensors that are alive at a time
 SIZES = 60  # the largest size of a dimension, but one
-TOLERANCE = {"rtol": 2e-2, "atol": 2e-2}  # of products whose float32 is the matrix unit's; a wrong result is far off
+TOLERANCE = 2e-2  # of products whose float32 is the matrix unit's; a wrong result is far off
 
 
 def _written(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -74,7 +74,7 @@ class Mix:
         self._shapes = [(draw(2, SIZES), draw(2, SIZES)) for _ in range(6)]
         self._pool = {shape: [self._new(shape) for _ in range(POOL // len(self._shapes))] for shape in self._shapes}
 
-    def _new(self, shape: tuple[int, int]) -> torch.Tensor:
+    def _new(self, shape: Sequence[int]) -> torch.Tensor:
         return self.session.to_device(torch.randn(shape))
 
     def run(self, count: int) -> None:
@@ -108,7 +108,7 @@ class Mix:
         with torch.no_grad():
             wanted = _outside(function, plain)
         try:
-            torch.testing.assert_close(torch.tensor(result.tolist()), wanted, **TOLERANCE)
+            torch.testing.assert_close(torch.tensor(result.tolist()), wanted, rtol=TOLERANCE, atol=TOLERANCE)
         except AssertionError as error:
             self.wrong.append(f"call {self.calls} of {function}, {list(wanted.shape)}: {error}".replace("\n", " "))
 

@@ -20,12 +20,13 @@ PATIENCE = 3600  # seconds after which a soak that has not ended counts as a dea
 MOST_GROWTH = 1.0  # percent
 
 ABOUT = (
-    "Random calls of {ops} functions with random shapes, on the emulated device (one in 32 compared with CPU) and on a "
-    "mocked chip of real ttnn; what the session keeps is bounded so low that it comes to its bounds in the first four "
-    "of ten parts, which are to warm up. 16 threads and 8 processes, each with work of its own whose result is known. "
-    "Children that are forked or spawned inside a block. Sessions that are opened and closed. Programs that a signal "
-    "or another thread interrupts at a random time, or that are interrupted as a random function of ttreg begins: "
-    "then nothing may be left of the block, and no tensor of the program may be written in part."
+    "Random calls of {ops} functions: on the emulated device with random shapes, others after each thousand calls (one "
+    "call in 32 is compared with CPU), and on a mocked chip of real ttnn, which keeps the programs of all shapes, "
+    "with six. What the session keeps is bounded low, and the first four of ten parts are to warm up. 16 threads and 8 "
+    "processes, each with work of its own whose result is known. Children that are forked or spawned inside a block. "
+    "Sessions that are opened and closed. Programs that a signal or another thread interrupts at a random time, or "
+    "that are interrupted as a random function of ttreg begins: then nothing may be left of the block, and no tensor "
+    "of the program may be written in part. Each of these runs in a process of its own."
 )
 
 
@@ -107,7 +108,7 @@ def result(found: dict[str, dict[str, Any]], seconds: float) -> dict[str, Any]:
     one = found["sessions"]
     promise("Sessions opened and closed: resident memory grows by less than 1 % after the warm-up, no byte is left on "
             "the device, and threads and open files stay as many",
-            f"{one['growth']:+.2f} % in {one['sessions']:,}, {one['bytes left']} bytes, {one['threads']:+d} threads, "
+            f"{one['growth']:.2f} % in {one['sessions']:,}, {one['bytes left']} bytes, {one['threads']:+d} threads, "
             f"{one['files']:+d} files",
             one["growth"] < MOST_GROWTH and one["bytes left"] == 0 == one["wrong"] == max(0, one["files"])
             and one["threads"] <= 0)  # fmt: skip

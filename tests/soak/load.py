@@ -95,7 +95,7 @@ def sessions(count: int) -> Found:
 
 def growth(sizes: list[int]) -> float:
     """By how many percent the last parts took more memory than the warm ones."""
-    return round(100 * (max(sizes[-2:]) / max(sizes[WARM - 1 : WARM + 1]) - 1), 3)
+    return round(100 * (max(sizes[-2:]) / max(sizes[WARM - 1 : WARM + 1]) - 1), 2) + 0.0
 
 
 def threads(count: int) -> Found:

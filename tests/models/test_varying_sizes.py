@@ -101,7 +101,9 @@ def test_memory_returns_to_its_level(monkeypatch):
 
 @pytest.mark.long
 def test_a_hundred_sizes_through_ssdlite(monkeypatch):
-    monkeypatch.setattr("ttreg.ops.vocabulary.kept.MOST_BYTES", 1_000_000)
+    monkeypatch.setattr("ttreg.ops.vocabulary.kept.MOST_BYTES", 200_000)
+    monkeypatch.setattr("ttreg.memory.uploads._MOST_SHARED", 100_000)
+    monkeypatch.setattr("ttreg.runtime.padded.Padded._MOST_BYTES", 1_000_000)
     torch.manual_seed(0)
     model = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=4, score_thresh=0.24).eval()
     assert_level(lambda image: model([image]), 100, 3_000_000, monkeypatch)

@@ -69,10 +69,10 @@ def setting(place, what):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_steps_are_replayed_while_the_learning_rate_changes(name, device):
-    counts = both(device, OPTIMIZERS[name], decays, calls=9 if name == "RAdam" else 7)
+    counts = both(device, OPTIMIZERS[name], decays, calls=10 if name == "RAdam" else 8)
     assert counts.replays >= 3, vars(counts)
-    assert counts.recordings == 1
-    assert counts.paths <= 2
+    assert counts.recordings <= 2, "once more when the learning rate first changes"
+    assert counts.paths <= 3
     assert not counts.refusals
 
 
@@ -82,7 +82,7 @@ def cycles(optimizer):
 
 
 @pytest.mark.parametrize("name", ["AdamW", "SGD"])
-def test_other_numbers_that_change_become_numbers_of_the_replay(name, device):
+def test_all_numbers_that_change_become_numbers_of_the_replay(name, device):
     counts = both(device, OPTIMIZERS[name], cycles)
     assert counts.recordings == 2
     assert counts.replays >= 4, vars(counts)

@@ -77,7 +77,7 @@ class Recorded:
         self._given_up: dict[Any, str] = {}
         self._tries: dict[Any, int] = {}
         self._changes: set[int] = set()  # ids of weights that change between calls
-        self._numbers = {"lr"}  # the numbers of optimizers that change between calls
+        self._numbers: set[str] = set()  # the numbers of optimizers' groups that have changed between calls
         self._busy = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

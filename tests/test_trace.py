@@ -340,3 +340,18 @@ def test_compiled_models_are_traced(path):
     compiled(X)
     torch._dynamo.reset()
     assert {"aten.relu.default", "aten.add.Tensor"} <= {event.name for event in Trace(path).ranges}
+
+
+def test_signposts_tell_a_profiler_which_modules_calls_come_next(path, monkeypatch):
+    import ttnn
+
+    told = []
+    monkeypatch.setattr(ttnn, "tracy_message", told.append)
+    body = torch.nn.Sequential(torch.nn.Linear(32, 32), torch.nn.ReLU())
+    with ttreg.device_mode(device="mock", trace=path), torch.no_grad():
+        x = body(torch.rand(32, 32))
+        x.neg().cpu()
+    headers = [message.strip("`").removeprefix("TT_SIGNPOST: ").splitlines() for message in told]
+    assert all(__file__ in line for _, line in headers)
+    assert [header for header, _ in headers[:2]] == ["0", "1"]
+    assert headers[2][0].startswith(__file__), "what follows the model is in no module, but in a line"

@@ -33,6 +33,7 @@ from ..runtime.values import Move
 from ..settings import Settings
 from .costs import TracedRecorder, said
 from .lines import Kind, Lines
+from .signposts import Signposts
 from .trace_file import TraceFile
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ LANES: dict[Placement, str] = {
     "decomposed": "decomposed ops",
     "view": "views",
 }
+_OF_THE_DEVICE = frozenset((LANES["device"], TRANSFERS))
 
 
 class _Lanes(threading.local):
@@ -82,7 +84,7 @@ class TracedSession(Session):
         super().__init__(settings, device, sees_all_writes)
         self._file = file
         self.dispatch_seconds = 0.0
-        self._lines, self._places = Lines(), Places()
+        self._lines, self._places, self._signposts = Lines(), Places(), Signposts(device)
         self._lanes = _Lanes()
         self._lanes.own = True
         self._process = file.process(f"ttreg, {device.name} {device.arch}")
@@ -97,6 +99,8 @@ class TracedSession(Session):
     def _during(self, event: Event, place: Place) -> Iterator[None]:
         lanes, args = self._lanes, event.args
         args |= _of_place(place)
+        if event.lane in _OF_THE_DEVICE:
+            self._signposts.pass_by(place)
         before, outer = self._held_now(), self.recorder.begin()
         lanes.depth += 1
         start = perf_counter_ns()

@@ -104,6 +104,18 @@ def test_doctor_finds_a_wrong_ttnn_and_a_simulator_that_is_not_there(monkeypatch
     assert doctor._simulator().status == "fail"
 
 
+def test_doctor_does_not_look_at_all_files_of_a_large_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("TTREG_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(doctor, "_MOST_FILES", 3)
+    for number in range(2):
+        (tmp_path / str(number)).write_bytes(bytes(1 << 20))
+    assert (doctor._cache().status, doctor._cache().found) == ("ok", f"{tmp_path}: 2.0 MiB")
+    for number in range(2, 5):
+        (tmp_path / str(number)).write_bytes(bytes(1 << 20))
+    assert (doctor._cache().status, doctor._cache().found) == ("warn", f"{tmp_path}: at least 3.0 MiB")
+    assert doctor._cache().advice
+
+
 def test_doctor_finds_a_cache_that_is_no_folder(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("TTREG_CACHE_DIR", str(tmp_path / "file"))

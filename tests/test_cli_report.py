@@ -182,3 +182,10 @@ def test_a_page_that_cannot_be_written_is_bad_usage(saved, report):
     done = report("a.json", "--html", "nowhere/a.html")
     assert done.exit_code == 2
     assert "nowhere/a.html cannot be written" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "op", ["at\udc80n::_to_copy.default", "aten.\udc80.default", "aten.add.\udc80", "größe.größe.größe"]
+)
+def test_a_row_of_an_op_that_there_is_not_is_shown(op):
+    assert "1 on the host" in str(made(row(op, "host")))

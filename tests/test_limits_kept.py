@@ -17,7 +17,7 @@ NEVER_CALLED = (
     *("erfc", "erfinv", "lgamma"),
 )
 CONV_ELEMENTS = 2**20
-MOST_KINDS = 40  # of calls, by dtypes, dimensions and numbers, for each entry
+MOST_KINDS = 16  # of calls, by dtypes, dimensions and numbers, for each entry
 
 
 def dtype_of(value):

@@ -266,6 +266,7 @@ def test_a_changed_file_is_read_again(project):
         ('[tool.ttreg]\ndevice = "cuda"\n', "is 'cuda'; expected one of 'auto'"),
         ("[tool.ttreg]\ncheck = [0.9]\n", "expected None, or a PCC"),
         ("tool.ttreg = 3\n", "[tool.ttreg] is 3; expected a table"),
+        (f"tool.ttreg = 0x{'f' * 5000}\n", "[tool.ttreg] is a very large number; expected a table"),
         ("[tool.ttreg\n", "is no TOML"),
     ],
 )
@@ -275,6 +276,12 @@ def test_what_is_wrong_in_the_project_is_named_with_its_file(project, text, said
         ttreg.device_mode()
     assert said in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["tool = 3 # ttreg\n", "[[tool]]\nttreg = 1\n"])
+def test_a_project_without_a_table_of_tools_has_no_settings(project, text):
+    project(text)
+    assert Settings.resolve({}) == Settings()
 
 
 def test_an_unknown_key_of_the_project_lists_the_known_ones(project):

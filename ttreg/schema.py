@@ -55,7 +55,7 @@ def overload(name: str) -> OpOverload | None:
     for part in name.split("."):
         try:
             found = getattr(found, part)
-        except (AttributeError, RuntimeError):
+        except (AttributeError, RuntimeError, TypeError):  # the last where a name is no UTF-8
             return None
     return found if isinstance(found, OpOverload) else None
 

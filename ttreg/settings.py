@@ -191,11 +191,12 @@ def _table(path: Path, modified: int) -> dict[str, Any] | None:
     if b"ttreg" not in content:  # another project's file, which need not be valid
         return None
     try:
-        table = tomllib.loads(content.decode()).get("tool", {}).get("ttreg")
+        tools = tomllib.loads(content.decode()).get("tool", {})
     except ValueError as error:  # includes a wrong encoding
         raise SettingsError(f"{path} is no TOML: {error}") from None
+    table = tools.get("ttreg") if isinstance(tools, dict) else None  # `tool = 3` has nothing for ttreg
     if table is not None and not isinstance(table, dict):
-        raise SettingsError(f"{path}: [tool.ttreg] is {table!r}; expected a table")
+        raise SettingsError(f"{path}: [tool.ttreg] is {_shown(table)}; expected a table")
     return table
 
 
@@ -238,11 +239,14 @@ def _parse(name: str, parser: Callable[[Any], Any], value: Any) -> Any:
     try:
         return parser(value)
     except ValueError as expected:
-        try:
-            shown = f"{value!r:.200}"
-        except ValueError:  # Python writes no integer of more than 4,300 digits
-            shown = "a very large number"
-        raise SettingsError(f"{name} is {shown}; expected {expected}") from None
+        raise SettingsError(f"{name} is {_shown(value)}; expected {expected}") from None
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.200}"
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "a very large number"
 
 
 def _unknown(what: str, name: str, known: list[str]) -> str:

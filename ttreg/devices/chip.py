@@ -220,7 +220,9 @@ class MockTtnnApi(TtnnApi):
         return self._on_host(weight), None if bias is None else self._on_host(bias)
 
     def _on_host(self, tensor: Value) -> Value:
-        return self.from_torch(torch.zeros(tuple(tensor.shape)), dtype=tensor.dtype, layout=tensor.layout)
+        return self.from_torch(
+            torch.zeros(tuple(tensor.shape), dtype=torch.float32), dtype=tensor.dtype, layout=tensor.layout
+        )
 
     def _may_read(self, times: int = 1) -> bool:
         self._reads += times

@@ -104,8 +104,7 @@ class Uploads:
         of_storage = self._storages.get(storage._cdata)
         if of_storage is None or of_storage.reference() is not storage:  # see `watch`
             return None
-        upload = of_storage.by_meta.get((meta, form))
-        if upload is None:
+        if (upload := of_storage.by_meta.get((meta, form))) is None:
             return None
         if upload.version is not None and self._trusts(tensor, storage, of_storage.watched):
             return upload.value if upload.version == tensor._version else None
@@ -154,9 +153,8 @@ class Uploads:
         if tensor.nbytes > _SHARED_BYTES or is_parameter(tensor):
             return make()
         # The bytes of a clone: NumPy makes a storage unresizable, and the program's own must stay resizable.
-        content = (
-            tensor.detach().clone(memory_format=torch.contiguous_format).flatten().view(torch.uint8).numpy().tobytes()
-        )
+        own = tensor.detach().clone(memory_format=torch.contiguous_format)
+        content = own.flatten().view(torch.uint8).numpy().tobytes()
         key = meta.at_start(), form, content
         record = self._by_content.get(key)
         if record is None:

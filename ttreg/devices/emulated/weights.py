@@ -55,7 +55,7 @@ class FromFile(EmulatedTensor):
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, layout: Any, read: Callable[[], torch.Tensor]):
         self._read: Callable[[], torch.Tensor] | None = read
-        self._shape, self._made = shape, torch.empty(0)
+        self._shape, self._made = shape, torch.empty(0, dtype=torch.float32)
         self.dtype, self.layout, self.twin = dtype, layout, None
 
     @property

@@ -79,28 +79,26 @@ def pcc(value: Any) -> float | None:
 
 def output_file(value: Any) -> str | None:
     """None, or the path of a file."""
-    if value is None or value == "":
-        return None
-    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
-        raise ValueError("None, or the path of a file to write, such as 't.json'")
-    return os.fspath(value)
+    return _path(value, "None, or the path of a file to write, such as 't.json'")
 
 
 def output_folder(value: Any) -> str | None:
     """None, or the path of a folder."""
-    if value is None or value == "":
-        return None
-    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
-        raise ValueError("None, or the path of a folder to write to")
-    return os.fspath(value)
+    return _path(value, "None, or the path of a folder to write to")
 
 
 def cache_folder(value: Any) -> str | None:
     """None, "1" for the default folder, or the path of a folder."""
-    if value in (None, "", "0", False):
+    if value in ("0", False):
         return None
     if value in ("1", True):
         return "1"
+    return _path(value, "None, 1 for the default folder, or the path of a folder")
+
+
+def _path(value: Any, expected: str) -> str | None:
+    if value is None or value == "":
+        return None
     if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
-        raise ValueError("None, 1 for the default folder, or the path of a folder")
+        raise ValueError(expected)
     return os.fspath(value)

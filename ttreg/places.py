@@ -21,7 +21,7 @@ import torch
 from .pytorch_private import autograd_node, module_call, next_node_number, run_backward
 
 # The code that runs a target. All outer frames belong to the command line.
-_RUNNERS = frozenset(("ttreg.coverage.targets", "ttreg.cli.program", "ttreg.bisect.measure"))
+RUNNERS = frozenset(("ttreg.coverage.targets", "ttreg.cli.program", "ttreg.bisect.measure"))
 _CALL = module_call.__code__
 _BACKWARD = run_backward.__code__
 _NO_PROGRAMS = frozenset(("torch", "ttreg", "contextlib"))  # the last is between a block and what it does at its end
@@ -155,7 +155,7 @@ class Places:
 
 def _kind_of(frame: FrameType) -> _Kind:
     name = frame.f_globals.get("__name__", "")
-    if name in _RUNNERS:
+    if name in RUNNERS:
         return _Kind.RUNNER
     if frame.f_code is _BACKWARD:
         return _Kind.BACKWARD

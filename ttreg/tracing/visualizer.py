@@ -12,12 +12,12 @@ from typing import Any
 
 from ..devices.base import Device
 from ..errors import SettingsError
+from ..places import RUNNERS
 
 _CAPTURE = "graph_capture.json"  # which ttnn writes first, and makes the database from
 
-# Whose frames say nothing about the program, and whose begin what is not the program's.
+# Whose frames say nothing about the program.
 _NOT_THE_PROGRAMS = frozenset(("torch", "ttreg", "ttnn", "contextlib"))
-_RUNNERS = frozenset(("ttreg.cli.program", "ttreg.coverage.targets"))
 
 
 class Capture:
@@ -67,7 +67,7 @@ def _lines_of_the_program() -> list[str]:
     lines = []
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
-        if name in _RUNNERS:
+        if name in RUNNERS:
             break
         if name.partition(".")[0] not in _NOT_THE_PROGRAMS:
             code, number = frame.f_code, frame.f_lineno

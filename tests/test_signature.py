@@ -7,6 +7,8 @@ import itertools
 import pytest
 import torch
 
+from ttreg import meta
+from ttreg.meta import meta_of
 from ttreg.runtime.signature import signature
 
 aten = torch.ops.aten
@@ -54,3 +56,28 @@ def test_the_whole_of_a_storage_and_a_part_of_one_are_told_apart(device):
         assert whole._meta is part._meta
         add = torch.ops.aten.add_.Tensor
         assert signature(session, add, (whole, 1), {}) != signature(session, add, (part, 1), {})
+
+
+def test_metadata_that_is_held_stays_one_object_and_the_other_is_forgotten(monkeypatch):
+    monkeypatch.setattr(meta._Interned, "limit", 100)
+    made = meta._Interned()
+    monkeypatch.setattr(meta, "_INTERNED", made)
+    held = [meta_of(torch.empty(1, size, device="meta")) for size in range(90)]
+    for size in range(1000):
+        assert meta_of(torch.empty(2, size, device="meta")).shape == (2, size)
+        assert len(made) <= 200
+    again = [meta_of(torch.empty(1, size, device="meta")) for size in range(90)]
+    assert all(one is other for one, other in zip(held, again, strict=True))
+    del held, again
+    meta._INTERNED.make_room()
+    assert len(made) == 0
+
+
+def test_a_program_of_ever_new_sizes_does_not_upload_its_weights_again(monkeypatch, device):
+    monkeypatch.setattr(meta, "_INTERNED", meta._Interned())
+    monkeypatch.setattr(meta._Interned, "limit", 50)
+    layer = torch.nn.Linear(16, 16)
+    with device as session, torch.no_grad():
+        for size in range(1, 200):
+            layer(torch.rand(size, 16)).relu()
+    assert session.report().transfers.weight_uploads == 2

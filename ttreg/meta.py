@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -20,7 +21,7 @@ class Meta:
     Two tensors with equal metadata share one `Meta`, so comparing and hashing go by identity.
     """
 
-    __slots__ = ("dtype", "is_default", "nbytes", "numel", "offset", "shape", "stride")
+    __slots__ = ("__weakref__", "dtype", "is_default", "nbytes", "numel", "offset", "shape", "stride")
 
     def __init__(self, dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], offset: int):
         self.dtype, self.shape, self.stride, self.offset = dtype, shape, stride, offset
@@ -87,8 +88,25 @@ def _default_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
-_INTERNED: dict[tuple, Meta] = {}
-_LIMIT = 1 << 16
+class _Interned(dict[tuple, Meta]):
+    """Every `Meta` that was made. Those that nothing else holds go when there are too many."""
+
+    limit = 1 << 16
+
+    def make_room(self) -> None:
+        """Forget what nothing else holds. What is held stays the one object for its values.
+
+        Another thread may make a second object meanwhile: that costs a new decision, but makes none wrong.
+        """
+        held = [(key, weakref.ref(meta)) for key, meta in tuple(self.items())]
+        self.clear()
+        for key, reference in held:
+            if (meta := reference()) is not None:
+                self.setdefault(key, meta)
+        self.limit = max(_Interned.limit, 2 * len(self))
+
+
+_INTERNED = _Interned()
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -101,8 +119,8 @@ def intern(dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], 
     key = (dtype, shape, stride, offset)
     meta = _INTERNED.get(key)
     if meta is None:
-        if len(_INTERNED) >= _LIMIT:  # clearing costs new decisions, but makes none wrong
-            _INTERNED.clear()
+        if len(_INTERNED) >= _INTERNED.limit:
+            _INTERNED.make_room()
         meta = _INTERNED.setdefault(key, Meta(dtype, tuple(shape), stride, offset))
     return meta
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .keywords import SAYS
 from .report import show_difference
 from .shared import Command, Json, answer, bad_usage, check_writable, console, print_json, table, tracked, working
 
@@ -31,15 +32,13 @@ def coverage(
     min_share: Annotated[
         float | None, typer.Option(min=0, max=1, help="Exit code 1 if the device would run less, such as 0.95.")
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="As the keyword of device_mode.", show_default=False)] = None,
-    float32: Annotated[str | None, typer.Option(help="As the keyword of device_mode.", show_default=False)] = None,
-    min_upload_numel: Annotated[
-        str | None, typer.Option(help="As the keyword of device_mode.", show_default=False)
-    ] = None,
+    precision: Annotated[str | None, typer.Option(help=SAYS["precision"], show_default=False)] = None,
+    float32: Annotated[str | None, typer.Option(help=SAYS["float32"], show_default=False)] = None,
+    min_upload_numel: Annotated[str | None, typer.Option(help=SAYS["min_upload_numel"], show_default=False)] = None,
     cost: Annotated[
         bool, typer.Option("--cost", help="Also estimate ttnn calls, programs, bytes, and a bound on device time.")
     ] = False,
-    arch: Annotated[str | None, typer.Option(help="As the keyword of device_mode.", show_default=False)] = None,
+    arch: Annotated[str | None, typer.Option(help=SAYS["arch"], show_default=False)] = None,
     save: Annotated[Path | None, typer.Option(help="Write the result as JSON, to compare with later.")] = None,
     compare: Annotated[Path | None, typer.Option(help="Say what changed since --save wrote this file.")] = None,
     fail_on_regression: Annotated[
@@ -121,7 +120,9 @@ def _show(made: Coverage, since: Path | None) -> None:
     from ..reporting.models import OpRow
     from ..reporting.tables import WORK, cost_lines, size, why, work_cells
 
-    typer.echo(f"{made.target}\n{made.totals}{cost_lines(made.cost, made.programs, made.device_calls)}")
+    typer.echo(made.target)
+    told = cost_lines(made.cost, made.programs, made.device_calls)
+    console().print(f"{made.totals}{told}", markup=False)
     if made.cost_unknown:
         typer.echo(f"not in these figures: {', '.join(made.cost_unknown)}, whose ttnn calls depend on values")
     if made.stopped is not None:
@@ -134,7 +135,7 @@ def _show(made: Coverage, since: Path | None) -> None:
     if len(made.skipped) > _SHOWN:
         typer.secho(f"nor are {len(made.skipped) - _SHOWN} other lines, which --json has", fg="red")
     refused = table("op", "calls", "inputs", "why")
-    accepted = table("op", "calls", "inputs", "where")
+    accepted = table("op", "calls", "inputs", "where", least=4)
     for shown in (refused, accepted):
         shown.columns[1].justify = "right"
     for heading in WORK[:-1] if made.cost is not None else ():

@@ -20,7 +20,8 @@ from ..errors import TtregError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+
+    from ..reporting.fitted import Fitted
 
 WIDTH = 120  # columns of a table where the output is no terminal
 
@@ -90,11 +91,13 @@ def _console(stderr: bool, piped_width: int = WIDTH) -> Console:
     return made
 
 
-def table(*headings: str, **options: Any) -> Table:
+def table(*headings: str, **options: Any) -> Fitted:
     """An empty table that wraps cells which do not fit, because rich would truncate them."""
-    from rich.table import Column, Table
+    from rich.table import Column
 
-    return Table(*(Column(heading, overflow="fold") for heading in headings), **options)
+    from ..reporting.fitted import Fitted
+
+    return Fitted(*(Column(heading, overflow="fold") for heading in headings), **options)
 
 
 def tracked(items: Iterable[Item], what: str, total: float | None = None) -> Iterator[Item]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from rich.markup import escape
 from rich.table import Column, Table
 
+from .fitted import Fitted
 from .models import LineRow, Report
 from .tables import WORK, short, size, work_cells
 from .work import DeviceWork
@@ -76,7 +77,7 @@ def by_module(report: Report) -> list[Node]:
 
 def table_by_module(report: Report, depth: int) -> Table:
     """The tree to a depth, each row with what lies below it."""
-    table = Table(Column("module", overflow="fold"))
+    table = Fitted(Column("module", overflow="fold"), least=4)
     for heading in ("device", "host", "ms", *WORK):
         table.add_column(heading, justify="right")
     for node, level in _walk(by_module(report), depth):

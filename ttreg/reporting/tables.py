@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ..conditions import Never, Refusal
+from .fitted import Fitted
 from .models import OpRow, RankRow, RecordedRow, Report
 from .work import Cost, DeviceWork, ProgramCounts, ProgramRow
 
@@ -65,7 +66,7 @@ def cost_lines(cost: Cost | None, programs: ProgramCounts | None, calls: dict[st
         f"padding{unseen}\n"
         f"{looked}"
         f"device time: at least {duration(total.bound_seconds)} on {cost.board}, a bound (bytes over DRAM bandwidth, "
-        "products over the\nmatrix unit's peak) and not a prediction"
+        "products over the matrix unit's peak) and not a prediction"
     )
 
 
@@ -96,7 +97,7 @@ def duration(seconds: float) -> str:
 
 
 def _of_ranks(rows: list[RankRow]) -> Table:
-    table = Table(title="\nranks", title_justify="left")
+    table = Fitted(title="\nranks", title_justify="left")
     for heading in ("rank", "calls", "on the device", "floating-point on the host", "up", "down"):
         table.add_column(heading, justify="right")
     for row in rows:
@@ -113,7 +114,7 @@ def tables(report: Report) -> Iterator[Table | Text]:
         rows = [row for row in report.ops if row.placement == placement and not row.is_bookkeeping]
         if not rows:
             continue
-        table = Table(Column("op", overflow="fold"), title=f"\n{title}", title_justify="left")
+        table = Fitted(Column("op", overflow="fold"), least=4, title=f"\n{title}", title_justify="left")
         table.add_column("calls", justify="right")
         table.add_column("ms", justify="right")
         table.add_column("inputs" if placement == "device" else "why", overflow="fold")
@@ -147,7 +148,9 @@ def work_cells(work: DeviceWork | None) -> list[str]:
 
 def _of_programs(programs: ProgramCounts) -> Iterator[Table | Text]:
     """The calls that made the most new programs, and where."""
-    table = Table(Column("new programs", justify="right"), title="\nnew programs of the device", title_justify="left")
+    table = Fitted(
+        Column("new programs", justify="right"), title="\nnew programs of the device", title_justify="left", least=4
+    )
     for heading in ("op", "ttnn call", "where"):
         table.add_column(heading, overflow="fold")
     by_line: dict[tuple[str, str, str], list[ProgramRow]] = {}

@@ -16,14 +16,27 @@ ROOT = Path(__file__).parent.parent
 TTREG = str(Path(sys.executable).parent / "ttreg")
 
 
-def test_no_device_is_opened():
+LAYERS = """
+import torch
+def make():
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 64, 7), torch.nn.BatchNorm2d(64)).eval(), (torch.rand(1, 3, 64, 64),)
+"""
+
+
+def test_no_device_is_opened_and_ttnn_is_brought_only_for_its_golden_functions_and_silently(tmp_path):
+    (tmp_path / "layers.py").write_text(LAYERS)
     program = (
         "import sys; from typer.testing import CliRunner; from ttreg import cli, devices\n"
-        "done = CliRunner().invoke(cli.app, ['coverage', 'examples/seeded/classifier.py:classifier'])\n"
-        "print(done.exit_code, 'ttnn' in sys.modules, devices._open)"
+        "for target in ('examples/seeded/classifier.py:classifier', sys.argv[1]):\n"
+        "    done = CliRunner().invoke(cli.app, ['coverage', target])\n"
+        "    print(done.exit_code, 'ttnn' in sys.modules, devices._open)\n"
+        "    print(done.stderr, file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "0 False {}\n"
+    command = [sys.executable, "-c", program, f"{tmp_path / 'layers.py'}:make"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LOGURU", "TT_"))}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "0 False {}\n0 True {}\n"
+    assert "ttnn" not in done.stderr
 
 
 def test_on_a_terminal_lines_fit_it():

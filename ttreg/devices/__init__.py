@@ -59,6 +59,7 @@ def references() -> Any:
     """The ttnn API of the emulated device without a device: ttnn's golden functions, made once for the process."""
     with _lock:
         if not _references:
+            require_ttnn()
             from .emulated.device import EmulatedApi
 
             _references.append(EmulatedApi(None, "golden"))

@@ -146,9 +146,9 @@ class Rehearsed:
         return self._without_values(tuple(argument.shape), carrier, slot.arrival.row_major)
 
     def _without_values(self, shape: tuple[int, ...], carrier: str, rows: bool = False) -> Value:
-        from ..devices.emulated.tensor import EmulatedTensor, stored
-
         dtype, layout = getattr(self, carrier), self.ROW_MAJOR_LAYOUT if rows else self.TILE_LAYOUT
+        from ..devices.emulated.tensor import EmulatedTensor, stored  # after `references`, which bring ttnn silently
+
         return EmulatedTensor(stored(torch.empty(shape, device="meta"), dtype), dtype, layout)
 
     # The rest of what `Api` offers to lowerings; see api.py.

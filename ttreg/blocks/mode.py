@@ -27,12 +27,14 @@ class device_mode:
     """Run the PyTorch code of a `with` block op by op on a Tenstorrent chip, or on the emulated device.
 
     Keywords: `device` ("auto", "ttnn", "emulated", "mock"), `device_id`, `arch` ("wormhole_b0", "blackhole"),
-    `validate`, `precision` ("preserve", "bfloat16"), `attention` ("auto", "fused", "exact"), `on_fallback` ("allow",
-    "warn", "raise"), `on_device_error` ("raise", "fallback"), `check` (None or a PCC), `buckets` ("off" or a multiple
-    of 32 rows), `trace` (None or the path of a file to write), `min_upload_numel` (elements), and what a chip is opened
-    with: `l1_small_size` and `trace_region_size` (bytes). Environment variables `TTREG_<KEYWORD>`, and [tool.ttreg] of
-    the pyproject.toml nearest to the working directory, set the defaults. `as session` gives the `Session`, whose
-    `report()` tells what ran where and why.
+    `validate`, `precision` ("preserve", "bfloat16"), `float32` ("fast", "exact"), `attention` ("auto", "fused",
+    "exact"), `numerics` ("golden", "chip"), `on_fallback` ("allow", "warn", "raise"), `on_device_error` ("raise",
+    "fallback"), `check` (None or a PCC), `buckets` ("off" or a multiple of 32 rows), `trace` (None or the path of a
+    file to write), `visualizer` (None or a folder to write), `progress`, `weight_cache` (None, "1" or a folder),
+    `weight_cache_bytes`, `min_upload_numel` (elements), and what a chip is opened with: `l1_small_size` and
+    `trace_region_size` (bytes). Environment variables `TTREG_<KEYWORD>`, and [tool.ttreg] of the pyproject.toml
+    nearest to the working directory, set the defaults. `as session` gives the `Session`, whose `report()` tells what
+    ran where and why.
 
     It also decorates functions: each call is a block. A decorated generator or coroutine is in the block only while its
     own code runs, not while it waits. A `with` inside a coroutine belongs to its task and to tasks made in the block:

@@ -10,7 +10,7 @@ from .shared import Command, Json, answer, bad_usage, print_json, tracked, worki
 
 
 def new_op(
-    op: Annotated[str, typer.Argument(help="An op without an entry, such as lerp or aten.lerp.Scalar.")],
+    op: Annotated[str, typer.Argument(help="An op without an entry, such as heaviside or aten.heaviside.default.")],
     check: Annotated[bool, typer.Option("--verify/--no-verify", help="Try it on a mocked chip.")] = True,
     arch: Annotated[str, typer.Option(help="wormhole_b0 or blackhole.")] = "wormhole_b0",
     json: Json = False,
@@ -43,6 +43,6 @@ def new_op(
 COMMAND = Command(
     "new-op",
     new_op,
-    example="ttreg new-op lerp > my_ops.py",
+    example="ttreg new-op heaviside --no-verify > my_ops.py",
     json="explain.skeleton:Skeleton",
 )

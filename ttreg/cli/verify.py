@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .keywords import SAYS
 from .shared import Command, Json, Ops, answer, bad_usage, check_ops, console, table, tracked
 from .values import verify_values
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 def verify(
     ops: Ops = None,
     arch: Annotated[str, typer.Option(help="wormhole_b0, blackhole or both.")] = "both",
-    precision: Annotated[str | None, typer.Option(help="As the keyword of device_mode.", show_default=False)] = None,
-    float32: Annotated[str | None, typer.Option(help="As the keyword of device_mode.", show_default=False)] = None,
+    precision: Annotated[str | None, typer.Option(help=SAYS["precision"], show_default=False)] = None,
+    float32: Annotated[str | None, typer.Option(help=SAYS["float32"], show_default=False)] = None,
     values: Annotated[
         bool, typer.Option("--values", help="Compare the values of a real or simulated chip instead.")
     ] = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -74,6 +75,23 @@ def named(entries):
 def test_the_site_names_every_page_once():
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
     assert sorted(named(site["nav"])) == [page.name for page in PAGES]
+
+
+def test_the_site_shows_cells_as_they_are_written():
+    """The extension attr_list takes "{bfloat16, float32}" at the end of a cell for attributes. Words stay whole."""
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    assert "attr_list" not in site["markdown_extensions"]
+    (hooks,) = site["hooks"]
+    made = runpy.run_path(str(ROOT / hooks))["on_page_content"]
+    cell = "<td><code>ttreg new-op lerp</code></td>"
+    assert made(f"<code>new-op</code>{cell}") == f"<code>new-op</code>{cell.replace('new-op', '<span>new-op</span>')}"
+
+
+def test_the_reference_has_every_public_name():
+    page = (DOCS / "api.md").read_text()
+    shown = set(re.findall(r"(?:::: |heading: |`)ttreg\.(\w+)", page))
+    assert set(ttreg.__all__) - {name for name in ttreg.__all__ if name.endswith("Error")} <= shown
+    assert "::: ttreg.errors" in page
 
 
 def prose(page):

@@ -121,8 +121,8 @@ def _show(made: Coverage, since: Path | None) -> None:
     from ..reporting.tables import WORK, cost_lines, size, why, work_cells
 
     typer.echo(made.target)
-    told = cost_lines(made.cost, made.programs, made.device_calls)
-    console().print(f"{made.totals}{told}", markup=False)
+    costs = cost_lines(made.cost, made.programs, made.device_calls)
+    console().print(f"{made.totals}{costs}", markup=False)
     if made.cost_unknown:
         typer.echo(f"not in these figures: {', '.join(made.cost_unknown)}, whose ttnn calls depend on values")
     if made.stopped is not None:

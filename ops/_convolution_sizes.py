@@ -9,6 +9,9 @@ from typing import NamedTuple
 BATCH = 2**20
 # ttnn's table of where each row of outputs starts has room for rows of at least so many.
 FEWEST_COLUMNS = 3
+# A bfloat16 image in rows with an incomplete tile of channels needs more of a core than ttnn reckons with when it cuts
+# it: from about twice this size on, with its padding, some are refused. In tiles all fit.
+IN_ROWS = 2**21
 
 
 class Form(NamedTuple):
@@ -17,6 +20,7 @@ class Form(NamedTuple):
     shape: tuple[int, ...]  # of the result
     computed: int  # its columns, with those that are to be cut off
     at_once: int  # images in a call
+    tiled: bool  # whether bfloat16 images have to come in tiles
     call: dict  # the arguments of a call that are sizes
 
 
@@ -33,7 +37,7 @@ def form_of(images, kernel, stride, padding, dilation, groups):
     whole_column = (sizes[1], stride, left, right) == (1, (1, 1), 0, 0)
     computed = columns if whole_column else max(columns, FEWEST_COLUMNS)
     right += (computed - columns) * stride[1]
-    around = (height + top + bottom) * (width + left + right)
+    padded = (height + top + bottom) * (width + left + right) * -(-channels // 32) * 32
     call = {
         "in_channels": channels,
         "out_channels": outs,
@@ -45,4 +49,5 @@ def form_of(images, kernel, stride, padding, dilation, groups):
         "dilation": dilation,
         "groups": groups,
     }
-    return Form((n, outs, rows, columns), computed, max(1, BATCH // (around * -(-channels // 32) * 32)), call)
+    tiled = channels % 32 != 0 and padded > IN_ROWS
+    return Form((n, outs, rows, columns), computed, max(1, BATCH // padded), tiled, call)

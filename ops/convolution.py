@@ -8,7 +8,7 @@ import torch
 
 from ..apart import batch
 from ..conditions import FLOATS, AtLeast, Check, Rank, SameDtype
-from ..images import Image, unfolded
+from ..images import Image, rows, unfolded
 from ..meta import intern
 from ..on_demand import OnDemand
 from ..pytorch_private import suggest_memory_format
@@ -196,7 +196,8 @@ def conv2d(tt, x, kernel, bias, stride, padding, dilation, groups):
     sizes = kernel.shape if isinstance(kernel, OnDemand) else tuple(shape_of(kernel))
     form = form_of(tuple(x.shape), sizes, tuple(stride), tuple(padding), tuple(dilation), groups)
     kept = tt.prepared(kernel, ("conv2d weights", sizes), tt.KeptWeights)
-    n, outs, rows, columns = form.shape
+    n, outs, height, width = form.shape
+    x = in_tiles(tt, x) if form.tiled and x.dtype == tt.bfloat16 else x
     parts = []
     for start in range(0, n, form.at_once):
         count = min(form.at_once, n - start)
@@ -214,10 +215,18 @@ def conv2d(tt, x, kernel, bias, stride, padding, dilation, groups):
         )
         parts.append(out)
     out = tt.concat(parts, 2) if len(parts) > 1 else parts[0]
-    if form.computed == columns:
+    if form.computed == width:
         return Image(out, form.shape)
-    out = cut(tt, tt.reshape(out, [n, rows, form.computed, outs]), 2, 0, columns)
+    out = cut(tt, tt.reshape(out, [n, height, form.computed, outs]), 2, 0, width)
     return Image(out, form.shape, folded=False)
+
+
+def in_tiles(tt, x):
+    """The images in tiles, and folded: a row of them may be a single column, which a tile would pad to 32."""
+    if x.value.layout == tt.TILE_LAYOUT:
+        return x
+    value = x.value if x.folded else tt.reshape(x.value, list(rows(x.shape)))
+    return Image(tt.to_layout(value, tt.TILE_LAYOUT), x.shape)
 
 
 def some_images(tt, x, start, count):

@@ -20,15 +20,19 @@ ARCHS = ("wormhole_b0", "blackhole")
 Layer = partial[torch.Tensor]
 
 
-def conv(shape, outs, kernel, groups=1, **options) -> Layer:
-    """A convolution with a bias; `shape` is the image's."""
-    kernel = (kernel, kernel)
-    tensors = torch.rand(shape), torch.rand(outs, shape[1] // groups, *kernel), torch.rand(outs)
-    return partial(F.conv2d, *tensors, groups=groups, **options)
+def conv(shape, outs, kernel, groups=1, bias=True, dtype=torch.float32, **options) -> Layer:
+    """A convolution; `shape` is the image's."""
+    tensors = [torch.rand(shape), torch.rand(outs, shape[1] // groups, kernel, kernel), *[torch.rand(outs)] * bias]
+    return partial(F.conv2d, *(tensor.to(dtype) for tensor in tensors), groups=groups, **options)
 
 
-def transposed(shape, outs, kernel, **options) -> Layer:
-    return partial(F.conv_transpose2d, torch.rand(shape), torch.rand(shape[1], outs, kernel, kernel), **options)
+def transposed(shape, outs, kernel, dtype=torch.float32, **options) -> Layer:
+    """A transposed convolution; `outs` are the channels that each group makes."""
+    x, weight = torch.rand(shape), torch.rand(shape[1], outs, kernel, kernel)
+    return partial(F.conv_transpose2d, x.to(dtype), weight.to(dtype), **options)
+
+
+BFLOAT16 = torch.bfloat16
 
 
 def pool(function, shape, *args, **options) -> Layer:
@@ -47,6 +51,13 @@ LAYERS: dict[str, Callable[[], Layer]] = {
     "3x3 over a batch of 8": lambda: conv((8, 64, 56, 56), 64, 3, padding=1),
     "transposed 2x2 at 56x56": lambda: transposed((1, 128, 56, 56), 64, 2, stride=2),
     "transposed 4x4 at 32x32": lambda: transposed((1, 256, 32, 32), 128, 4, stride=2, padding=1),
+    "bfloat16, 12 channels at 449x449": lambda: conv((1, 12, 449, 449), 8, 3, bias=False, dtype=BFLOAT16, padding=1),
+    "bfloat16, depthwise gradient at 151x151": lambda: transposed(
+        (1, 144, 75, 75), 1, 3, dtype=BFLOAT16, groups=144, stride=2
+    ),
+    "bfloat16, depthwise gradient at 213x213": lambda: transposed(
+        (1, 168, 106, 106), 1, 3, dtype=BFLOAT16, groups=168, stride=2
+    ),
     "max_pool 3x3 at 112x112": lambda: pool(F.max_pool2d, (1, 64, 112, 112), 3, stride=2, padding=1),
     "avg_pool 2x2 at 56x56": lambda: pool(F.avg_pool2d, (1, 128, 56, 56), 2),
     "adaptive_avg_pool to 1x1": lambda: pool(F.adaptive_avg_pool2d, (1, 512, 7, 7), 1),

@@ -18,6 +18,7 @@ from ttreg.checking.compare import pcc
 from ttreg.coverage.variations import Variation, variation
 from ttreg.errors import first_line
 from ttreg.explain.lookup import UnknownOpError
+from ttreg.memory.padding import mostly_padding
 from ttreg.meta import meta_of
 from ttreg.notation import write, write_call
 from ttreg.pytorch_private import OpOverload, tree_leaves, tree_map_only
@@ -128,7 +129,9 @@ def on_device(session: Session, op: OpOverload, given: dict[str, Any]) -> list[O
     """What the device gives, inside of the session's block."""
 
     def moved(tensor: torch.Tensor) -> torch.Tensor:
-        return session.to_device(tensor) if tensor.dtype in session.carriers and tensor.numel() else tensor
+        # What is mostly padding in tiles, as kernels are, is uploaded in the form that the op asks for.
+        stays = tensor.dtype not in session.carriers or not tensor.numel() or mostly_padding(meta_of(tensor))
+        return tensor if stays else session.to_device(tensor)
 
     arguments = tree_map_only(torch.Tensor, moved, given)
     torch.manual_seed(0)

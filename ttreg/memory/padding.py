@@ -17,6 +17,9 @@ _ALIGNED = 32  # bytes of a row in row-major layout
 # A value that takes more than this many times its own size in tiles is worth making in another way.
 WASTEFUL = 4
 
+# And of such a value, more bytes than this are too many for the host, too, where a mocked chip keeps them.
+_MUCH = 2**28
+
 # DRAM of the smallest board of each architecture, in bytes.
 _DRAM = {"wormhole_b0": 12 * 10**9, "blackhole": 28 * 10**9}
 
@@ -42,6 +45,12 @@ def tiled(shape: Sequence[int], dtype: torch.dtype) -> int:
 def held_by(meta: Meta) -> int:
     """The bytes that a tensor's value takes in tile layout."""
     return tiled(meta.shape, meta.dtype)
+
+
+def mostly_padding(meta: Meta) -> bool:
+    """Whether a tensor's value takes much room in tiles, of which the tensor itself fills a small part."""
+    held = held_by(meta)
+    return held > _MUCH and held > WASTEFUL * meta.numel * _ITEMSIZE.get(meta.dtype, meta.dtype.itemsize)
 
 
 def row_major(shape: Sequence[int], dtype: torch.dtype) -> int:

@@ -158,6 +158,19 @@ def test_an_op_has_many_names(name):
 
 
 @pytest.mark.parametrize(
+    ("name", "op"),
+    [
+        ("torch.softmax", "softmax"),
+        ("F.gelu", "gelu"),
+        ("torch.Tensor.view", "view"),
+        ("torch.linalg.norm", "linalg_norm"),
+    ],
+)
+def test_an_op_may_be_named_as_programs_name_it(name, op):
+    assert str(find_op(name)) == f"aten.{op}"
+
+
+@pytest.mark.parametrize(
     ("name", "said"),
     [
         ("sofmax", "softmax"),

@@ -1,4 +1,4 @@
-"""Finds ops by what a user types: `conv2d`, `aten.add`, `aten::add.Tensor`, `torch.ops.torchvision.nms`."""
+"""Finds ops by what a user types: `conv2d`, `torch.softmax`, `aten::add.Tensor`, `torch.ops.torchvision.nms`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def find_op(name: str) -> OpOverload | OpOverloadPacket:
 
     Raises UnknownOpError.
     """
-    parts = name.removeprefix("torch.ops.").replace("::", ".").split(".")
+    parts = _as_aten(name.removeprefix("torch.ops.").replace("::", ".")).split(".")
     for namespace, *rest in (["aten", *parts], parts):
         if not 1 <= len(rest) <= 2 or not (namespace.isidentifier() and rest[0].isidentifier()):
             continue
@@ -43,6 +43,27 @@ def find_op(name: str) -> OpOverload | OpOverloadPacket:
     close = closest(".".join(parts))
     hint = f"; the closest are {', '.join(close)}" if close else ""
     raise UnknownOpError(f"no op is named {name!r}{hint}")
+
+
+# As programs write them, and as aten has them.
+_MODULES = {
+    "torch.nn.functional.": "",
+    "nn.functional.": "",
+    "F.": "",
+    "torch.Tensor.": "",
+    "torch.special.": "special_",
+    "torch.linalg.": "linalg_",
+    "torch.fft.": "fft_",
+    "torch.": "",
+}
+
+
+def _as_aten(name: str) -> str:
+    """`torch.softmax` as `softmax`, `torch.linalg.norm` as `linalg_norm`."""
+    for module, prefix in _MODULES.items():
+        if name.startswith(module):
+            return prefix + name.removeprefix(module)
+    return name
 
 
 def entries_of(name: str) -> list[Entry]:

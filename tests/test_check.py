@@ -232,6 +232,22 @@ def test_nan_that_bfloat16_cannot_hold_is_reported_and_no_error(checked, replace
     assert '"nans_lost":2' in report.model_dump_json()
 
 
+def test_the_report_says_how_many_results_were_compared_and_the_lowest_pcc(checked, replaced):
+    nearly = lambda tt, self: tt.add(tt.multiply(self, -1.0), tt.multiply(tt.abs(self), 0.01))  # noqa: E731
+    replaced(ttreg.aten.neg.default, nearly)
+    with checked as session:
+        x = session.to_device(X)
+        torch.abs(x)
+        torch.neg(x)
+        torch.relu(x)
+        report = session.report()
+    assert (report.checked.results, report.checked.op) == (3, "aten.neg.default")
+    assert session.settings.check <= report.checked.lowest_pcc < 1
+    text = f"checked: 3 results are the host's; the lowest PCC is {report.checked.lowest_pcc:.6f}, of aten.neg.default"
+    assert text in str(report)
+    assert '"checked":{"results":3' in report.model_dump_json()
+
+
 def test_lost_nan_do_not_hide_what_else_differs(checked, replaced):
     replaced(ttreg.aten.neg.default, lambda tt, self: tt.where(tt.isnan(self), float("inf"), tt.square(self)))
     with checked as session, pytest.raises(ttreg.AccuracyError, match=r"below 0\.99; on one side only there are 2 NaN"):

@@ -114,4 +114,4 @@ def test_the_report_shown_has_the_form_of_a_report():
     for heading in ("ttnn calls", "programs", "device memory", "device time", "new programs of the device"):
         assert heading in shown
     parts = {"device", "ops", "transfers", "totals", "device_calls", "programs", "cost", "buckets", "trace"}
-    assert set(Report.model_fields) == parts | {"recorded", "lines", "rank", "ranks", "overrides"}
+    assert set(Report.model_fields) == parts | {"checked", "recorded", "lines", "rank", "ranks", "overrides"}

@@ -12,12 +12,13 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from .errors import TtregError
 from .reporting import models
 from .reporting.difference import Difference
-from .reporting.models import Buckets, DeviceInfo, LineRow, OpRow, PlacedAlike, Totals, TracePart, Transfers
+from .reporting.models import Buckets, Checked, DeviceInfo, LineRow, OpRow, PlacedAlike, Totals, TracePart, Transfers
 from .reporting.tables import size, summary, tables, there_and_back, why
 from .reporting.work import Cost, DeviceMemory, DeviceWork, ProgramCounts, ProgramRow
 
 __all__ = [
     "Buckets",
+    "Checked",
     "Cost",
     "DeviceInfo",
     "DeviceMemory",

@@ -84,6 +84,17 @@ class Buckets(BaseModel):
     padding_bytes: int = 0
 
 
+class Checked(BaseModel):
+    """Results of the device that `check` found to be the host's, and the lowest PCC among them.
+
+    A result may also pass because it is as close to the exact one as the host's; its PCC then says nothing.
+    """
+
+    results: int = 0
+    lowest_pcc: float = 1.0
+    op: str = ""
+
+
 class Totals(BaseModel):
     """Calls by placement.
 
@@ -235,6 +246,7 @@ class Report(BaseModel):
     transfers: Transfers
     totals: Totals
     buckets: Buckets = Field(default=Buckets(), exclude_if=lambda buckets: not buckets.calls)
+    checked: Checked = Field(default=Checked(), exclude_if=lambda checked: not checked.results)
     # ttnn calls by name, transfers included; new programs of the device; and what the calls cost at least. None in a
     # report of an older version.
     device_calls: dict[str, int] | None = None

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from .models import Buckets, OpRow, Rank, RankRow, Report, Totals, Transfers
+from .models import Buckets, Checked, OpRow, Rank, RankRow, Report, Totals, Transfers
 from .work import Cost, DeviceWork, ProgramCounts, ProgramRow
 
 AnyReport = TypeVar("AnyReport", bound=Report)
@@ -46,6 +46,7 @@ def merged(reports: Sequence[AnyReport]) -> AnyReport:
         transfers=_sum(Transfers, [report.transfers for report in ordered]),
         totals=_sum(Totals, [report.totals for report in ordered]),
         buckets=_sum(Buckets, [report.buckets for report in ordered]),
+        checked=_checked([report.checked for report in ordered]),
         device_calls=_names(report.device_calls or {} for report in ordered),
         programs=_programs([report.programs for report in ordered if report.programs is not None]),
         cost=_cost([report.cost for report in ordered if report.cost is not None]),
@@ -57,6 +58,11 @@ def merged(reports: Sequence[AnyReport]) -> AnyReport:
 
 def _sum(kind: type[Sums], parts: Sequence[Sums]) -> Sums:
     return kind(**{name: sum(getattr(part, name) for part in parts) for name in kind.model_fields})
+
+
+def _checked(parts: Sequence[Checked]) -> Checked:
+    lowest = min(parts, key=lambda part: part.lowest_pcc)
+    return lowest.model_copy(update={"results": sum(part.results for part in parts)})
 
 
 def _rows(reports: Sequence[Report]) -> list[OpRow]:

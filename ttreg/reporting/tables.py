@@ -33,6 +33,12 @@ def summary(report: Report) -> Text:
     room = ""
     if report.buckets.calls:
         room = f"\n{report.buckets.calls} calls on spare room, padded by {size(report.buckets.padding_bytes)} in all"
+    checked = ""
+    if report.checked.results:
+        lowest = (
+            f"; the lowest PCC is {report.checked.lowest_pcc:.6f}, of {report.checked.op}" if report.checked.op else ""
+        )
+        checked = f"\nchecked: {report.checked.results} results are the host's{lowest}"
     return Text(
         f"{report.device.name} {report.device.arch}, ttnn {report.device.ttnn_version}{validated}{exact}{ranks}\n"
         f"{report.totals}\n"
@@ -41,7 +47,7 @@ def summary(report: Report) -> Text:
         f"({size(moved.weight_upload_bytes)}), downloads {moved.downloads} ({size(moved.download_bytes)})\n"
         f"moving took {moved.upload_seconds * 1e3:.1f} ms up, {moved.download_seconds * 1e3:.1f} ms down\n"
         f"conversions on the device: {moved.dtype_conversions} of dtype, {moved.layout_conversions} of layout"
-        f"{room}{traced}"
+        f"{checked}{room}{traced}"
         f"{cost_lines(report.cost, report.programs, report.device_calls)}"
         f"{recorded_lines(report.recorded)}"
     )

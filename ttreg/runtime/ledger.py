@@ -14,7 +14,7 @@ from ..forks import new_rlock
 from ..plan import Placement, Plan
 
 if TYPE_CHECKING:
-    from ..report import Buckets, OpRow, Totals, Transfers
+    from ..report import Buckets, Checked, OpRow, Totals, Transfers
 
 # A plan takes about 2 KiB. A detector needs a few hundred new plans for each new image size, so plans for dozens of
 # sizes fit.
@@ -69,6 +69,7 @@ class Ledger:
         self._conversions = {"dtype_conversions": 0, "layout_conversions": 0}
         self._lost: Counter[str] = Counter()
         self._in_room = _Moved()
+        self._held, self._lowest = 0, (1.0, "")
         self.told: Callable[[int], None] | None = None  # of the bytes of each weight that has gone to the device
         self._moved = {what: _Moved() for what in ("uploads", "weight_uploads", "downloads")}
 
@@ -115,6 +116,19 @@ class Ledger:
         """Count NaNs that a check found the device to hold as infinities in an op's bfloat16 results."""
         with self._lock:
             self._lost[op] += nans
+
+    def held(self, op: str, correlation: float | None) -> None:
+        """Count a result that a check found to be the host's, and keep the lowest PCC; None has no bearing."""
+        with self._lock:
+            self._held += 1
+            if correlation is not None:
+                self._lowest = min(self._lowest, (correlation, op))
+
+    def checked(self) -> Checked:
+        """The results that were held to the host's."""
+        from ..report import Checked
+
+        return Checked(results=self._held, lowest_pcc=self._lowest[0], op=self._lowest[1])
 
     def padded(self, nbytes: int) -> None:
         """Count a call that worked on spare room, and the bytes by which that made its tensors larger in tiles."""

@@ -85,6 +85,7 @@ class Session(Rescue, Overridable):
             transfers=transfers,
             totals=totals,
             buckets=self.ledger.buckets(),
+            checked=self.ledger.checked(),
             device_calls=calls_by_name(
                 of_ops, besides, transfers.uploads + transfers.weight_uploads, transfers.downloads
             ),

@@ -144,6 +144,9 @@ suggest_memory_format = _find("torch._prims_common.suggest_memory_format")
 storage_use_count = _find("torch._C._storage_Use_Count")
 
 
+HOOKS_OF_A_TENSOR = "_backward_hooks", "_post_accumulate_grad_hooks"
+
+
 def hooks_of(tensor: torch.Tensor) -> tuple[Any, ...]:
     """The hooks that autograd calls with the tensor's gradient."""
     found = tensor._backward_hooks, tensor._post_accumulate_grad_hooks
@@ -167,6 +170,9 @@ native_multi_head_attention: Any = _find("torch._native_multi_head_attention")
 layers: Any = _find("torch._VF")
 find_builtin = _find("torch.jit._builtins._find_builtin")
 register_builtin = _find("torch.jit._builtins._register_builtin")
+
+# A number that is another one after each write to a dict, on which the guards of `torch.compile` rely too.
+dict_version = _find("torch._C._dynamo.guards.dict_version")
 
 
 def _holders() -> tuple[int, int]:

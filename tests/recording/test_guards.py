@@ -100,6 +100,64 @@ def test_globals_are_guarded(name, session, monkeypatch):
     assert step.counts.recordings == 2
 
 
+class Settings:
+    def __init__(self):
+        self.table = {"a": 1.0, "b": 2.0}
+        self.scale = 1.0
+
+
+def of_an_attribute(settings):
+    settings.scale = 3.0
+
+
+def of_the_attributes(settings):
+    vars(settings)["scale"] = 3.0
+
+
+def in_the_dicts_order(settings):
+    settings.table["a"] = settings.table.pop("a")
+
+
+WRITES = {
+    "an attribute": lambda settings: setattr(settings, "scale", 3.0),
+    "an attribute, by code that Python has specialized": of_an_attribute,
+    "the dict of attributes": of_the_attributes,
+    "another dict of attributes": lambda settings: setattr(settings, "__dict__", {**vars(settings), "scale": 3.0}),
+    "below the class": lambda settings: object.__setattr__(settings, "scale", 3.0),
+    "code": lambda settings: exec("scale = 3.0", settings.__dict__),
+    "an item": lambda settings: settings.table.__setitem__("b", 3.0),
+    "update": lambda settings: settings.table.update(b=3.0),
+    "the order": in_the_dicts_order,
+    "setdefault": lambda settings: settings.table.setdefault("c", 3.0),
+    "popitem": lambda settings: settings.table.popitem(),
+    "clear": lambda settings: settings.table.clear(),
+    "a number of another type": lambda settings: settings.table.update(b=True),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=list(WRITES))
+def test_each_way_to_write_to_a_dict_is_seen(write, session):
+    settings = Settings()
+    for _ in range(50):  # what Python specializes code for
+        of_an_attribute(Settings())
+
+    def function(x):
+        for number, value in enumerate(settings.table.values()):
+            x = x * value + number
+        return x * settings.scale
+
+    step = session.record(function)
+    for _ in range(3):
+        holds(step, function, X.clone())
+    settings.scale = float(str(settings.scale))  # an equal number
+    holds(step, function, X.clone())
+    assert step.counts.replays == 2
+    write(settings)
+    for _ in range(3):
+        holds(step, function, X.clone())
+    assert step.counts.recordings == 2
+
+
 def test_what_a_closure_holds_is_guarded(session):
     scale, table = 2.0, [1.0, 2.0]
     tensor = session.to_device(X)

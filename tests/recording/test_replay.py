@@ -136,6 +136,26 @@ def test_a_replay_makes_ttnn_calls_only(device, monkeypatch):
             assert result.tolist() == net(QUARTERS).tolist()
 
 
+def test_calls_that_ttnn_itself_is_to_see_are_no_replays():
+    """A replay makes ttnn's calls without what logs or compares them."""
+    import ttnn
+
+    with ttreg.device_mode(device="mock", min_upload_numel=0) as session:
+        step = session.record(lambda a: a + 1)
+        for _ in range(3):
+            step(QUARTERS)
+        assert step.counts.replays == 1
+        ttnn.graph.enable_python_io_recording()
+        try:
+            step(QUARTERS)
+        finally:
+            ttnn.graph.disable_python_io_recording()
+        assert step.counts.replays == 1
+        assert dict(step.counts.eager_calls) == {"ttnn logs, compares or traces each call": 1}
+        step(QUARTERS)
+        assert step.counts.replays == 2
+
+
 def test_an_outputs_later_part_is_not_made_after_the_recording(session):
     step = session.record(lambda a: a.max(1).indices)
     for number in range(4):

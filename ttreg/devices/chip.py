@@ -160,18 +160,30 @@ class TtnnApi:
         return weight, bias
 
     def bare(self, name: str, kwargs: dict[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
-        """A call that has been made, as ttnn's own function and its keywords, with the kernel that it has prepared."""
+        """A call that has been made, as ttnn's own function and its keywords, with the kernel that it has prepared.
+
+        It is to be made again only while `sees_calls` is false.
+        """
         import ttnn
 
         if "kept" not in kwargs:
-            return attrgetter(name)(ttnn), kwargs
+            return _innermost(attrgetter(name)(ttnn), kwargs), kwargs
         call = dict(kwargs)
         kept, bias = call.pop("kept"), call.pop("bias_tensor")
         del call["weight_tensor"]
         found = kept.find(_form_of(call), bias)
         if found is None:
             return attrgetter(name)(self), kwargs
-        return attrgetter(name)(ttnn), {**call, "weight_tensor": found[0], "bias_tensor": found[1]}
+        function = _innermost(attrgetter(name)(ttnn), kwargs)
+        return function, {**call, "weight_tensor": found[0], "bias_tensor": found[1]}
+
+    def sees_calls(self) -> bool:
+        """Whether ttnn is to log, compare or trace each of its calls, which it does around its functions."""
+        import ttnn
+
+        config = ttnn.CONFIG
+        is_slow = not config.enable_fast_runtime_mode or config.enable_comparison_mode or config.enable_logging
+        return is_slow or ttnn.graph.is_python_io_recording_enabled()
 
     def counted(self, name: str, recorder: Recorder) -> Callable[..., Any] | None:
         """ttnn's function of this name, with its calls noted; None if this class has one in its place."""
@@ -227,6 +239,15 @@ class MockTtnnApi(TtnnApi):
     def _may_read(self, times: int = 1) -> bool:
         self._reads += times
         return self._reads <= _MOST_READS_OF_A_MOCK
+
+
+def _innermost(function: Callable[..., Any], kwargs: dict[str, Any]) -> Callable[..., Any]:
+    """What a ttnn function calls once it has found that nobody wants to see the call."""
+    from ttnn.decorators import FastOperation
+
+    if not isinstance(function, FastOperation) or "queue_id" in kwargs or "cq_id" in kwargs:  # these are handled there
+        return function
+    return function.function
 
 
 def _form_of(call: dict[str, Any]) -> tuple[Any, ...]:

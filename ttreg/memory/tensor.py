@@ -30,6 +30,8 @@ from .reads import given_away, seen
 _make_wrapper = torch.Tensor._make_wrapper_subclass
 _make_subclass: Any = torch.Tensor._make_subclass  # PyTorch's own, which a block replaces for the program
 _throw_on_mutable_data_ptr = throw_on_mutable_data_ptr
+_inference = torch.is_inference_mode_enabled
+_nothing = nullcontext()
 _NO_DISPATCH = torch.Tensor.__torch_dispatch__
 _OWN_ATTRIBUTES = ("_cell", "_meta", "_view")
 
@@ -121,7 +123,8 @@ class DeviceTensor(torch.Tensor):
     def host(self) -> torch.Tensor:
         """A plain CPU tensor over the same memory, downloaded if need be; autograd does not follow it."""
         # In inference mode if this is an inference tensor, so that views of the result are inference tensors too.
-        with _on_the_host(), torch.inference_mode(self.is_inference()):
+        inference = self.is_inference()
+        with _on_the_host(), _nothing if inference == _inference() else torch.inference_mode(inference):
             given_away(self)._cell.pin()
             return self._cell.host_view(self._meta)
 
@@ -144,11 +147,12 @@ class DeviceTensor(torch.Tensor):
     def _ordinary(self) -> torch.Tensor:
         """A plain tensor over the same memory that is a leaf or Parameter where this one is."""
         plain = self.host()
-        with _on_the_host():
-            if isinstance(self, torch.nn.Parameter):
+        if isinstance(self, torch.nn.Parameter):
+            with _on_the_host():
                 plain = torch.nn.Parameter(plain, self.requires_grad)
-            else:
-                plain.requires_grad_(self.requires_grad)
+        elif self.requires_grad:
+            with _on_the_host():
+                plain.requires_grad_()
         plain.__dict__.update((k, v) for k, v in self.__dict__.items() if k not in _OWN_ATTRIBUTES)
         return plain
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -25,6 +25,11 @@ def storage_of(tensor: torch.Tensor) -> torch.UntypedStorage:
         return _storage_of(tensor)
     with DisableTorchFunctionSubclass():
         return _storage_of(tensor)
+
+
+def storage_look_up(tensors: Iterable[torch.Tensor]) -> Callable[[torch.Tensor], torch.UntypedStorage]:
+    """`storage_of`, or what is faster and does the same for all of these tensors."""
+    return _storage_of if {type(tensor) for tensor in tensors} <= {torch.Tensor, torch.nn.Parameter} else storage_of
 
 
 class Uploaded(Protocol):

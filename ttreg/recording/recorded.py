@@ -67,6 +67,8 @@ class Recorded:
         self.session, self.function, self.check_every = session, function, check_every
         self.counts = Counts(getattr(function, "__qualname__", type(function).__name__), line_of(function))
         session.counts_of_recorded.append(self.counts)
+        # Whether ttnn looks at each call, which a replay makes without what is around ttnn's functions.
+        self._ttnn_sees: Callable[[], bool] = getattr(getattr(session.device, "tt", None), "sees_calls", bool)
         self._enter, self._lock, self._evicts = enter, new_rlock(), evicts
         self._reached = ((self.counts.name, function),) if reached is None else tuple(reached)
         why_not = why_never(session) if trace else ""
@@ -111,6 +113,8 @@ class Recorded:
             return "a mode overrides functions"
         if session.checker is not None or session.settings.trace is not None:
             return "check= and trace= look at each call"
+        if self._ttnn_sees():
+            return "ttnn logs, compares or traces each call"
         return ""
 
     def _eagerly(self, reason: str, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -126,10 +130,7 @@ class Recorded:
             return self._eagerly(self._given_up[key], args, kwargs)
         variant = self._variants.find(key)
         if variant is not None:
-            changed = variant.changed(arguments)
-            if not changed:
-                return self._replay(variant, arguments, args, kwargs)
-            self._drop(key, variant, changed)
+            return self._replay(variant, arguments, args, kwargs)
         return self._record(arguments, args, kwargs)
 
     def _drop(self, key: Any, variant: Variant, changed: str) -> None:
@@ -140,36 +141,50 @@ class Recorded:
         self._numbers.update(number for _, number in variant.reach.changed_numbers())
 
     def _replay(self, variant: Variant, arguments: Arguments, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """The result of a replay, or of the function itself where the recording does not hold."""
         session, tensors = self.session, arguments.tensors
-        state = torch.get_rng_state() if any(path.draws for path in variant.paths) else None
-        try:
-            path, registers = variant.run(session, tensors)
-            check = not path.checked or (self.check_every and path.replays % self.check_every == 0)
-            if not check:
-                with session.device.lock, without_modes():
-                    result, gradients = path.results.make(session, registers, tensors)
-                path.results.may_commit(tensors)
-        except Exception as error:
-            if state is not None:
-                torch.set_rng_state(state)
-            self.counts.missed(
-                str(error) if isinstance(error, Miss) else f"{type(error).__name__}: {error}".partition("\n")[0]
-            )
-            if isinstance(error, Miss) and len(variant.paths) < MOST_PATHS:
-                return self._record(arguments, args, kwargs, variant)
-            if isinstance(error, Miss) and self.counts.misses.total() > 2 * max(self.counts.replays, MOST_PATHS):
-                self._variants.drop(arguments.key)
-                self._give_up(arguments.key, f"it sees too many different values: {error}")
-            return self.function(*args, **kwargs)
-        if not check:
-            self._commit(path, registers, tensors, gradients)
-            return result
+        state = failure = None
+        with without_modes():
+            changed = variant.changed(arguments)
+            if not changed:
+                state = torch.get_rng_state() if any(path.draws for path in variant.paths) else None
+                try:
+                    path, registers = variant.run(session, tensors)
+                    check = not path.checked or (self.check_every and path.replays % self.check_every == 0)
+                    if not check:
+                        with session.device.lock:
+                            result, gradients = path.results.make(session, registers, tensors)
+                        path.results.may_commit(tensors)
+                except Exception as error:
+                    failure = error
+                else:
+                    if not check:
+                        self._commit(path, registers, tensors, gradients)
+                        return result
+        if changed:
+            self._drop(arguments.key, variant, changed)
+            return self._record(arguments, args, kwargs)
         if state is not None:
             torch.set_rng_state(state)
+        if failure is not None:
+            return self._missed(failure, variant, arguments, args, kwargs)
         return self._checked(path, registers, arguments, args, kwargs)
 
+    def _missed(
+        self, failure: Exception, variant: Variant, arguments: Arguments, args: tuple, kwargs: dict[str, Any]
+    ) -> Any:
+        """The function's own result, since a replay has failed; it is recorded if it may be another path."""
+        is_miss = isinstance(failure, Miss)
+        self.counts.missed(str(failure) if is_miss else f"{type(failure).__name__}: {failure}".partition("\n")[0])
+        if is_miss and len(variant.paths) < MOST_PATHS:
+            return self._record(arguments, args, kwargs, variant)
+        if is_miss and self.counts.misses.total() > 2 * max(self.counts.replays, MOST_PATHS):
+            self._variants.drop(arguments.key)
+            self._give_up(arguments.key, f"it sees too many different values: {failure}")
+        return self.function(*args, **kwargs)
+
     def _commit(self, path: Path, registers: list[Any], tensors: list[Any], gradients: list[Any]) -> None:
-        with self.session.device.lock, without_modes():
+        with self.session.device.lock:
             path.results.commit(registers, tensors)
             for owner, gradient in gradients:
                 owner.grad = gradient

@@ -2,7 +2,7 @@
 
 Two objects that are not the same one may still be equal numbers or texts. So where the quick look finds a difference,
 each holder is looked at by itself, and what only became another object of the same value is the one to compare with
-from then on.
+from then on. Of a dict, the quick look is at a number that Python changes at each write.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from operator import attrgetter, is_
 from typing import Any
 
 import torch
+
+from ..pytorch_private import dict_version
 
 ATOMS = (int, float, complex, str, bytes, bool, type(None), torch.dtype, torch.device, torch.Size)
 _MISSING = object()
@@ -68,12 +70,68 @@ class Kind:
                 return name
             if len(now) != len(saved):
                 return f"the number of elements of {name}"
-            for number, (one, before) in enumerate(zip(now, saved, strict=True)):
-                if one is not before and not equal(one, before):
-                    return self._what.format(name) if self._what else names[number] if number < len(names) else name
+            number = _first_difference(now, saved)
+            if number is not None:
+                return self._what.format(name) if self._what else names[number] if number < len(names) else name
             self._saved[place] = now
         self._all = list(chain.from_iterable(self._saved))
         return ""
+
+
+class Dicts:
+    """Dicts, with the keys and values of each. Only those are looked at that were written to since."""
+
+    def __init__(self) -> None:
+        self._holders: list[Any] = []
+        self._names: list[tuple[str, list[str]]] = []
+        self._saved: list[tuple[list[Any], list[Any]]] = []
+        self._versions: list[int] = []
+
+    def add(self, name: str, holder: dict[Any, Any], names: list[str]) -> list[Any]:
+        """Look at a dict from now on; `names` are those of its values. Gives its values."""
+        self._versions.append(dict_version(holder))  # before its content: another thread may write to it meanwhile
+        values = list(dict.values(holder))
+        self._holders.append(holder)
+        self._names.append((name, names))
+        self._saved.append((list(dict.keys(holder)), values))
+        return values
+
+    def changed(self) -> str:
+        """What is no longer as it was; empty if nothing has changed."""
+        versions = list(map(dict_version, self._holders))
+        if versions == self._versions:
+            return ""
+        for place, version in enumerate(versions):
+            if version != self._versions[place]:
+                what = self._difference(place)
+                if what:
+                    return what
+                self._versions[place] = version
+        return ""
+
+    def _difference(self, place: int) -> str:
+        holder, (name, names), (keys, values) = self._holders[place], self._names[place], self._saved[place]
+        try:
+            now = list(dict.keys(holder)), list(dict.values(holder))
+        except _GONE:
+            return name
+        if len(now[0]) != len(keys) or len(now[1]) != len(values):
+            return f"the number of elements of {name}"
+        number = _first_difference(now[1], values)
+        if number is not None:
+            return names[number] if number < len(names) else name
+        if _first_difference(now[0], keys) is not None:
+            return f"the keys of {name}"
+        self._saved[place] = now
+        return ""
+
+
+def _first_difference(now: list[Any], saved: list[Any]) -> int | None:
+    """The place of the first object that is not the same to a program."""
+    for number, (one, before) in enumerate(zip(now, saved, strict=True)):
+        if one is not before and not equal(one, before):
+            return number
+    return None
 
 
 def _of_attribute(name: str) -> Kind:
@@ -85,15 +143,14 @@ class Snapshot:
     """What a recording depends on, of Python objects."""
 
     def __init__(self) -> None:
-        self.values = Kind(dict.values, lambda holders: chain.from_iterable(map(dict.values, holders)), dict.__len__)
-        self.keys = Kind(dict.keys, lambda holders: chain.from_iterable(map(dict.keys, holders)), what="the keys of {}")
+        self.values = Dicts()
         self.items = Kind(iter, chain.from_iterable, len)
         self.types = Kind(lambda holder: (type(holder),), lambda holders: map(type, holders), what="the class of {}")
         self.dicts, self.cells = _of_attribute("__dict__"), _of_attribute("cell_contents")
         self.codes, self.defaults, self.named = map(_of_attribute, ("__code__", "__defaults__", "__kwdefaults__"))
         self.others = Kind(lambda look: look(), lambda looks: chain.from_iterable(look() for look in looks))
-        self._kinds = [
-            *(self.values, self.keys, self.items, self.types, self.dicts, self.cells),
+        self._kinds: list[Kind | Dicts] = [
+            *(self.values, self.items, self.types, self.dicts, self.cells),
             *(self.codes, self.defaults, self.named, self.others),
         ]
         self._empty: list[tuple[str, Any]] = []
@@ -120,7 +177,6 @@ class Snapshot:
         if isinstance(holder, OrderedDict) or not isinstance(holder, dict):  # a class has a proxy of one
             self.others.add(name, lambda: [*holder, *holder.values()], [f"the keys of {name}"] * len(holder) + names)
             return list(holder.values())
-        self.keys.add(name, holder, [])
         return self.values.add(name, holder, names)
 
     def of_items(self, name: str, holder: Any, names: list[str]) -> list[Any]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from ..modes import without_modes
 from ..pytorch_private import below_autograd
 from .arguments import Arguments
 from .capture import Capture
@@ -67,7 +66,7 @@ class Variant:
         return self.state.changed(arguments)
 
     def run(self, session: Any, tensors: list[Any]) -> tuple[Path, list[Any]]:
-        """The path that the values take, and the registers at its end. Nothing is written yet.
+        """The path that the values take, and the registers at its end. Nothing is written yet. There has to be no mode.
 
         Raises Miss if a value is new, or if the device refuses a call.
         """
@@ -94,7 +93,7 @@ class Variant:
         seen: tuple[Any, ...] = ()
         done = False
         try:
-            with session.device.lock, without_modes(), below_autograd():
+            with session.device.lock, below_autograd():
                 if path.capture is not None and path.checked and path.capture.run(session, registers, tensors):
                     return seen, registers
                 for segment in path.program.segments:

@@ -14,6 +14,7 @@ from ..memory.watch import storage_of
 from ..meta import Meta, is_plain, meta_of
 from ..plan import Plan
 from ..pytorch_private import OpOverload, tree_leaves, tree_map
+from ..runtime import waiting
 from ..runtime.dispatch import Dispatcher
 from ..runtime.session import Session
 from ..schema import argument_names, functional_form
@@ -79,6 +80,10 @@ class RecordingDispatcher(Dispatcher):
             return self._brought_down(plan, args, kwargs)
         numbers = tape.numbers
         names = [name for name, value in plan.constants.items() if numbers.is_given(value)]
+        if tape.on() and plan.waits and not names and not plan.may_be_longer:
+            made = waiting.run(self.session, plan, args, kwargs, again=True)
+            if made is not None:
+                return made
         numbers.for_lowering = (plan.op, names[0]) if len(names) == 1 else None
         try:
             return super()._run_on_device(plan, args, kwargs, with_room=with_room and not tape.on())
@@ -122,9 +127,11 @@ class RecordingDispatcher(Dispatcher):
         for tensor in given:
             if isinstance(tensor, DeviceTensor):
                 tape.on_host(tensor)
+        numbers = tape.numbers.found
         words = tree_map(self._word, (args, kwargs))
         targets = plan.targets(args, kwargs)
-        fixed = _RANDOM not in plan.op.tags and tape.are_fixed(given, written=bool(targets))
+        fixed = numbers == tape.numbers.found and _RANDOM not in plan.op.tags
+        fixed = fixed and tape.are_fixed(given, written=bool(targets))
         before = [self._memory(tensor) for tensor in targets]
         result = None
         with tape.paused():
@@ -171,7 +178,8 @@ class RecordingDispatcher(Dispatcher):
             tape.fail(f"the shape of what {plan.op} returns depends on values")
         metas, new = self._new(plan, leaves)
         written = self._note_written(targets, fixed)
-        event = tape.add(host_step(session, plan, metas), args, kwargs, pure=not random, writes=written)
+        same = ("host", id(plan)) if not targets else None
+        event = tape.add(host_step(session, plan, metas), args, kwargs, pure=not random, writes=written, same=same)
         for number, storage in enumerate(new):
             ref = tape.register()
             event.results.append((f"[{number}]", ref))

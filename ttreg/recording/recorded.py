@@ -28,6 +28,7 @@ from .plain_reads import plain_reads
 from .program import compiled
 from .reach import Reach
 from .results import found
+from .shared import without_repeats
 from .state import State
 from .tape import Tape
 from .taped import taped
@@ -260,6 +261,7 @@ class Recorded:
             if not (tape.may_succeed or reason.startswith(_SETTLES)) or self._tries[key] >= _TRIES:
                 self._give_up(key, reason)
             return result
+        tape.events = without_repeats(tape.events, results.refs, tape.fixed())
         path = Path(compiled(tape.events, results.refs, tape.registers), results, tape.draws)
         if self._traces:
             path.capture = capture_of(self.session, tape, results, self.counts)

@@ -143,6 +143,10 @@ class Tape(Known):
             whole = external if meta_of(external.tensor) is meta else None
         return Plain(ref, meta, whole)
 
+    def fixed(self) -> dict[Ref, torch.UntypedStorage]:
+        """The storages that have the same content at each call."""
+        return {ref: storage for storage, ref in self._storages.values() if self.is_fixed(storage)}
+
     def knows(self, storage: torch.UntypedStorage) -> Ref | None:
         """The register of a storage that the recording has met."""
         found = self._storages.get(storage._cdata)
@@ -221,5 +225,5 @@ class Tape(Known):
         if self.is_fixed(storage):
             self._constants[id(value)] = value
         else:
-            self._living[id(value)] = [value, self.made(steps[0], word, *more, instead=steps[1])]
+            self._living[id(value)] = [value, self.made(steps[0], word, *more, instead=steps[1], same="new upload")]
         return value

@@ -190,7 +190,7 @@ def _upload(
     with tape.paused():
         value = make()
     if tape.on():
-        tape.bind(value, tape.made(step, word, carrier, weight, row_major))
+        tape.bind(value, tape.made(step, word, carrier, weight, row_major, same="upload"))
     return value
 
 
@@ -254,5 +254,6 @@ def _indices(
         tape.fail("an index is out of bounds")
         return None
     if tape.on():
-        tape.bind(value, tape.made(indices_step(session, ready, row_major, carrier), words))
+        step = indices_step(session, ready, row_major, carrier)
+        tape.bind(value, tape.made(step, words, same=(repr(ready), row_major, carrier)))  # `ready` is a partial
     return value

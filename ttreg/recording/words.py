@@ -71,6 +71,7 @@ class Event:
     on_device: bool = False  # a ttnn call
     where: str = ""  # the line of the program, for reads
     instead: Any = None  # the function if the first argument is not just a tensor from outside
+    same: Any = None  # of a step of the host: equal for those that make the same of equal arguments; None if none does
 
 
 def outcome_of(value: Any) -> Any:

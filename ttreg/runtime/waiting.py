@@ -58,9 +58,12 @@ def take_part(session: Session, plan: Plan, entry: Entry) -> bool:
     return bool(steps.of_two) and len(plan.slots) == 2 and alone and any(slot.as_held for slot in plan.slots)
 
 
-def run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> torch.Tensor | None:
-    """The result of a call that waits, or that makes the steps for which its operands wait; None for any other."""
-    if plan.count < 2 or plan.of_kept or session.checker is not None:  # what is kept costs nothing
+def run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any], again: bool = False) -> torch.Tensor | None:
+    """The result of a call that waits, or that makes the steps for which its operands wait; None for any other.
+
+    With `again`, the call is known to come again with the same numbers.
+    """
+    if (plan.count < 2 and not again) or plan.of_kept or session.checker is not None:  # what is kept costs nothing
         return None
     if plan.step is None:
         return _joined(session, plan, args, kwargs)

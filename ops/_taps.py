@@ -184,3 +184,22 @@ def passed_back(size: int, out: int, make: Callable[..., Taps | None], *argument
     weight = [[*taken.values(), *[0.0] * (most - len(taken))] for taken in found]
     made = torch.tensor(index, dtype=torch.int32, device="cpu"), torch.tensor(weight, dtype=torch.float32, device="cpu")
     return Taps(*(rows.mT.contiguous() for rows in made))
+
+
+@from_sizes
+def windows_over(size: int, out: int, kernel: int, stride: int, padding: int, dilation: int) -> Taps | None:
+    """The elements of windows that lie over each element that windows go over; None if those are the same.
+
+    The windows' first elements stand before all of their second ones.
+    """
+    if (kernel, stride, padding, size) == (1, 1, 0, out):
+        return None
+    starts = torch.arange(size // kernel, dtype=torch.int64, device="cpu") * stride - padding
+    at = starts + torch.arange(kernel, dtype=torch.int64, device="cpu")[:, None] * dilation
+    found: list[list[int]] = [[] for _ in range(out)]
+    for number, place in enumerate(at.flatten().tolist()):
+        if 0 <= place < out:
+            found[place].append(number)
+    most = max(1, *map(len, found))
+    index = torch.tensor([[*taken, *[size] * (most - len(taken))] for taken in found], dtype=torch.int32, device="cpu")
+    return Taps(index.mT.contiguous(), torch.ones(most, out, dtype=torch.float32, device="cpu"))

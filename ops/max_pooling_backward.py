@@ -150,3 +150,56 @@ def lower_max_pool_backward(op, dims):
 
 lower_max_pool_backward(aten.max_pool2d_with_indices_backward.default, 2)
 lower_max_pool_backward(aten.max_pool3d_with_indices_backward.default, 3)
+
+
+def adaptive_gradients(dims):
+    """Samples whose indices are the pool's own."""
+    pool = torch.nn.functional.adaptive_max_pool2d if dims == 2 else torch.nn.functional.adaptive_max_pool3d
+
+    def of(x, output_size):
+        y, where = pool(x.float(), output_size, return_indices=True)
+        return Sample(rand(*y.shape, dtype=x.dtype), x, where)
+
+    def samples():
+        more = [4] * (dims - 2)
+        for dtype in FLOATS:
+            yield of(rand(2, 3, *more, 12, 9, dtype=dtype), [*more, 4, 3])
+            yield of(rand(3, *more, 6, 40, dtype=dtype), [1] * (dims - 1) + [40])
+        yield of(rand(2, 33, *more, 7, 7), [1] * dims)
+        refused = of(rand(1, 2, *more, 6, 6), [2] * dims)
+        grad, x, where = refused.args
+        yield Sample(torch.where(grad > 0, INF, NAN), x, where)
+        yield Sample(grad.double(), x.double(), where)
+        yield Sample(grad.bfloat16(), x, where)
+        yield Sample(grad, x, where.int())
+        yield of(rand(1, 2, *more, 7, 6), [2] * (dims - 1) + [3])
+
+    return samples
+
+
+def lower_adaptive_max_pool_backward(op, dims):
+    def uneven(call):
+        x, grad, where = call["self"], call["grad_output"], call["indices"]
+        sizes = list(zip(x.shape[-dims:], grad.shape[-dims:], strict=True)) if x.ndim == grad.ndim else [(1, 2)]
+        fits = (grad.shape[:-dims], grad.shape) == (x.shape[:-dims], where.shape)
+        return None if fits and not any(size % out for size, out in sizes) else f"{grad} and {where} of {x}"
+
+    @lower(
+        op,
+        samples=adaptive_gradients(dims),
+        takes={"grad_output": FLOATS, "self": Shape(FLOATS), "indices": (torch.int64,)},
+        when=[
+            SameDtype(("grad_output", "self")),
+            Check(
+                "sizes are multiples of the gradient's", uneven, because="windows of several sizes repeat no gradient"
+            ),
+        ],
+    )
+    def backward(tt, grad_output, self, indices):
+        sizes, out = list(self.shape)[-dims:], list(grad_output.shape)[-dims:]
+        kernel = [size // places for size, places in zip(sizes, out, strict=True)]
+        return max_pool_backward(tt, grad_output, indices, windows(sizes, kernel, kernel, [0], [1], False))
+
+
+lower_adaptive_max_pool_backward(aten.adaptive_max_pool2d_backward.default, 2)
+lower_adaptive_max_pool_backward(aten.adaptive_max_pool3d_backward.default, 3)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from math import gcd, prod
+
 import torch
 
 from ..conditions import FLOATS, AtLeast, AtMost, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, rand
+from ._taps import windows_over
+from ._weighed import FEW_TAPS, weighed
 from .pad import PADDED_ROW, constant_pad_nd
 from .views import VIEWABLE, of
-from .vocabulary import ROW, as_shape, at_most, cut, moves_narrow
+from .vocabulary import ROW, as_shape, at_most, cast, cut, moves_narrow, permuted, shape_of, widen
 
 aten = torch.ops.aten
 
@@ -87,3 +91,62 @@ def im2col(tt, self, kernel_size, dilation, padding, stride):
     seen = tt.stack(places, axis)
     blocks = seen.shape[-1] * seen.shape[-2]
     return tt.reshape(seen, [*batch, channels * high * wide, blocks])
+
+
+def col2im_samples():
+    def of(image, *how):
+        """The windows of an image, to be put together again."""
+        return Sample(aten.im2col(image, *how), list(image.shape[-2:]), *how)
+
+    for dtype in FLOATS:
+        yield of(rand(2, 3, 8, 9, dtype=dtype), [2, 3], [1, 1], [0, 0], [1, 1])
+        yield of(rand(1, 2, 33, 40, dtype=dtype), [3, 3], [2, 1], [1, 2], [2, 3])
+        yield of(rand(3, 8, 8, dtype=dtype), [4, 4], [1, 1], [0, 0], [4, 4])
+    yield of(rand(2, 3, 5, 6), [2, 2], [1, 1], [0, 0], [2, 2])
+    yield of(rand(1, 3, 3, 4), [1, 2], [1, 3], [1, 1], [1, 1])
+    yield of(rand(2, 3, 5, 7), [1, 1], [1, 1], [0, 0], [1, 1])
+    yield of(rand(1, 2, 3, 8), [1, 1], [1, 1], [2, 0], [4, 3])
+    yield of(rand(1, 3, 8, 8).double(), [2, 2], [1, 1], [0, 0], [1, 1])
+    yield of(rand(1, 1, 16, 16), [9, 9], [1, 1], [0, 0], [1, 1])
+    yield Sample(rand(1, 12, 35), [8, 8], [2, 2], [1, 1], [0, -1], [1, 1])
+
+
+def windows_over_each(call):
+    """In how many windows an element lies at most, along either dimension."""
+    kernel, dilation, stride = (call[name] for name in ("kernel_size", "dilation", "stride"))
+    return max(-(-k // (s // gcd(d, s))) for k, d, s in zip(kernel, dilation, stride, strict=True))
+
+
+@lower(
+    aten.col2im.default,
+    samples=col2im_samples,
+    takes=FLOATS,
+    when=[
+        AtLeast("padding", 0, because="PyTorch takes no others"),
+        at_most(
+            FEW_TAPS,
+            "an element is in at most {} windows along each dimension",
+            windows_over_each,
+            because="it takes one gather for each",
+        ),
+    ],
+)
+def col2im(tt, self, output_size, kernel_size, dilation, padding, stride):
+    *batch, folded, _ = shape_of(self)
+    (high, wide), (height, width) = kernel_size, output_size
+    rows, columns = (
+        (size + 2 * p - d * (k - 1) - 1) // s + 1
+        for size, k, d, p, s in zip(output_size, kernel_size, dilation, padding, stride, strict=True)
+    )
+    channels = folded // (high * wide)
+    x = as_shape(tt, self, [prod(batch) * channels, high, wide, rows, columns])
+    shape = [*batch, channels, height, width]
+    if list(stride) == list(kernel_size) and (rows * high, columns * wide) == (height, width):
+        return as_shape(tt, tt.permute(x, [0, 3, 1, 4, 2]), shape)
+    x = permuted(tt, x, [0, 1, 3, 2, 4])
+    x = widen(tt, as_shape(tt, x, [x.shape[0], high * rows, wide * columns]))
+    for dim, side in ((-1, 1), (-2, 0)):
+        x = weighed(
+            tt, x, dim, output_size[side], windows_over, kernel_size[side], stride[side], padding[side], dilation[side]
+        )
+    return cast(tt, as_shape(tt, x, shape), self.dtype)

@@ -77,6 +77,8 @@ EXCLUDED = (
     Excluded("_log_softmax_backward_data", "*", ("*",), UNCHECKED, output_of_another_shape),
     Excluded("max_pool2d_with_indices_backward", "*", ("*",), ITS_OWN, outside_of_windows(2)),
     Excluded("max_pool3d_with_indices_backward", "*", ("*",), ITS_OWN, outside_of_windows(3)),
+    Excluded("adaptive_max_pool?d_backward", "indices", ("*",), UNCHECKED),
+    Excluded("adaptive_max_pool?d_backward", "*", SHAPES, UNCHECKED),
     Excluded("log_sigmoid_backward", "*", ("*",), ITS_OWN, buffer_of_another),
     Excluded("bucketize", "*", ("*",), UNSORTED, unsorted("boundaries")),
     Excluded("searchsorted", "*", ("*",), UNSORTED, unsorted("sorted_sequence", "sorter")),

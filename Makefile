@@ -38,7 +38,7 @@ test-oldest: ## run the tests on CPython 3.10 with the oldest torch and ttnn tha
 models: setup ## run whole pipelines and models on the device beside CPU, the long ones too
 	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "long or not long" tests/models $(ARGS)
 
-opinfo: setup ## hold every op of PyTorch's own operator tests to what it gives on CPU (a quarter of an hour)
+opinfo: setup ## hold every op and layer of PyTorch's own tests to what it gives on CPU (a quarter of an hour)
 	$(THREADS) $(BIN)/python -m pytest -n $(WORKERS) -m "long or not long" tests/opinfo $(ARGS)
 
 aliasing: setup ## take 20,000 random programs of views, writes and copies beside CPU (SEED=1: others)

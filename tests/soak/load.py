@@ -40,7 +40,7 @@ def _mix(count: int, device: dict[str, Any], compared: int, new_shapes: int | No
         for owner, bound, most in BOUNDS:  # so that what is kept comes to its bounds in the warm parts
             patch.setattr(owner, bound, most)
         patch.setattr(ledger, "_KEPT_PLANS", 1 << 10)  # enough for a thousand calls
-        patch.setattr(meta, "_LIMIT", 1 << 11)
+        patch.setattr(meta._Interned, "limit", 1 << 11)
         with ttreg.device_mode(min_upload_numel=0, **device) as session, torch.no_grad():
             mix = Mix(session, 0, new_shapes, compared)
             sizes, on_device = [], []

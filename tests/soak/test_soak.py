@@ -57,7 +57,7 @@ def test_a_program_that_goes_on_holds_no_more(name, request):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_memory_of_a_process_is_flat(name, monkeypatch):
     """Of six parts, after each of which it is looked at, the first three are to warm up."""
-    monkeypatch.setattr(meta, "_LIMIT", 1 << 11)
+    monkeypatch.setattr(meta._Interned, "limit", 1 << 11)
     count = int(os.environ.get("SOAK_STEPS", "1500")) // 6
     parts = [resident() for number, _ in enumerate(steps(name, 6 * count), 1) if number % count == 0]
     assert max(parts[4:]) <= FLAT * parts[2], parts
@@ -67,7 +67,7 @@ def test_the_memory_of_a_process_is_flat(name, monkeypatch):
 @pytest.mark.parametrize("name", ["recorded_calls", "recorded_calls_of_many_sizes"])
 def test_ten_thousand_replays_hold_no_more(name, monkeypatch):
     """Bytes of the device, and of the process in memory, after a tenth of the calls and at the end."""
-    monkeypatch.setattr(meta, "_LIMIT", 1 << 11)
+    monkeypatch.setattr(meta._Interned, "limit", 1 << 11)
     seen = [
         (held(state.session).device, resident())
         for number, state in enumerate(steps(name, 10_000), 1)

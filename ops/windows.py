@@ -6,7 +6,7 @@ from math import gcd, prod
 
 import torch
 
-from ..conditions import FLOATS, AtLeast, AtMost, SizeAtMost
+from ..conditions import FLOATS, AtLeast, AtMost, Check, SizeAtMost
 from ..registry import lower
 from ..samples import Sample, rand
 from ._taps import windows_over
@@ -150,3 +150,63 @@ def col2im(tt, self, output_size, kernel_size, dilation, padding, stride):
             tt, x, dim, output_size[side], windows_over, kernel_size[side], stride[side], padding[side], dilation[side]
         )
     return cast(tt, as_shape(tt, x, shape), self.dtype)
+
+
+def unfold_backward_samples():
+    def of(x, dim, size, step):
+        """The gradient of windows of a tensor."""
+        return Sample(torch.rand_like(x.unfold(dim, size, step)), list(x.shape), dim, size, step)
+
+    for dtype in FLOATS:
+        yield of(rand(3, 40, dtype=dtype), 1, 8, 8)
+        yield of(rand(9, 33, dtype=dtype), 0, 4, 2)
+        yield of(rand(2, 3, 8, 8, dtype=dtype), 2, 4, 3)
+    yield of(rand(8), 0, 3, 1)
+    yield of(rand(2, 9), -1, 2, 4)
+    yield of(rand(), 0, 1, 1)
+    yield of(rand(3, 40).double(), 1, 8, 8)
+    yield of(rand(20), 0, 9, 1)
+    yield Sample(rand(5, 3), [8], 0, 3, 1)
+
+
+def other_windows(call):
+    """The gradient, if it does not have the shape of the windows."""
+    sizes, dim, size, step = list(call["input_sizes"]), call["dim"], call["size"], call["step"]
+    rank = max(len(sizes), 1)
+    whole = sizes or [1]
+    if not -rank <= dim < rank or step < 1 or not 1 <= size <= whole[dim]:
+        return f"windows of {size} in steps of {step} along dimension {dim} of {sizes}"
+    wanted = list(whole)
+    wanted[dim] = (whole[dim] - size) // step + 1
+    wanted = wanted if sizes else []
+    return None if call["grad_in"].shape == (*wanted, size) else str(call["grad_in"])
+
+
+@lower(
+    aten.unfold_backward.default,
+    samples=unfold_backward_samples,
+    takes=FLOATS,
+    when=[
+        Check("a gradient of the windows", other_windows, because="PyTorch reads memory that is none of it"),
+        at_most(
+            FEW_TAPS,
+            "an element is in at most {} windows",
+            lambda call: -(-call["size"] // max(call["step"], 1)),
+            because="it takes one gather for each",
+        ),
+    ],
+)
+def unfold_backward(tt, grad_in, input_sizes, dim, size, step):
+    if not input_sizes:
+        return as_shape(tt, grad_in, [])
+    rank = len(input_sizes)
+    dim = dim % rank
+    order = list(range(rank))
+    order.insert(dim, rank)  # the first elements of all windows, then their second ones
+    before, after, out = prod(input_sizes[:dim]), prod(input_sizes[dim + 1 :]), input_sizes[dim]
+    x, places = widen(tt, permuted(tt, grad_in, order)), grad_in.shape[dim] * size
+    if dim == rank - 1:
+        x = weighed(tt, as_shape(tt, x, [before, places]), -1, out, windows_over, size, step, 0, 1)
+    else:
+        x = weighed(tt, as_shape(tt, x, [before, places, after]), -2, out, windows_over, size, step, 0, 1)
+    return cast(tt, as_shape(tt, x, list(input_sizes)), grad_in.dtype)

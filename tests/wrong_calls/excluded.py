@@ -79,6 +79,8 @@ EXCLUDED = (
     Excluded("max_pool3d_with_indices_backward", "*", ("*",), ITS_OWN, outside_of_windows(3)),
     Excluded("adaptive_max_pool?d_backward", "indices", ("*",), UNCHECKED),
     Excluded("adaptive_max_pool?d_backward", "*", SHAPES, UNCHECKED),
+    Excluded("unfold_backward", "*", SHAPES, UNCHECKED),
+    *(Excluded("unfold_backward", name, ("*",), UNCHECKED) for name in ("input_sizes", "dim", "size", "step")),
     Excluded("log_sigmoid_backward", "*", ("*",), ITS_OWN, buffer_of_another),
     Excluded("bucketize", "*", ("*",), UNSORTED, unsorted("boundaries")),
     Excluded("searchsorted", "*", ("*",), UNSORTED, unsorted("sorted_sequence", "sorter")),

@@ -20,6 +20,17 @@ _DEVICE_DTYPES = {
 }
 
 
+# The torch dtype of the same name as ttnn's. Block floats have none.
+TORCH_DTYPES = {
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+    "int32": torch.int32,
+    "uint32": torch.uint32,
+    "uint16": torch.uint16,
+    "uint8": torch.uint8,
+}
+
+
 def narrowed(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """The tensor in a narrower dtype. Finite values stay finite, such as the least float32 that masks are filled with.
 

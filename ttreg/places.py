@@ -24,7 +24,8 @@ from .pytorch_private import autograd_node, module_call, next_node_number, run_b
 RUNNERS = frozenset(("ttreg.coverage.targets", "ttreg.cli.program", "ttreg.bisect.measure"))
 _CALL = module_call.__code__
 _BACKWARD = run_backward.__code__
-_NO_PROGRAMS = frozenset(("torch", "ttreg", "contextlib"))  # the last is between a block and what it does at its end
+# Packages whose lines are not the program's. contextlib is between a block and what it does at its end.
+NO_PROGRAMS = frozenset(("torch", "ttreg", "ttnn", "contextlib"))
 _GENERAL = frozenset(("torch.nn.modules.module", "torch.nn.modules.container"))
 
 _MOST_CODES = 1 << 14  # whose kind is kept
@@ -45,6 +46,10 @@ class Place:
     def module(self) -> str:
         """The innermost module for people: its path, or its class if it has none."""
         return self.path or self.model
+
+    def __str__(self) -> str:
+        module = f" in {self.module}" if self.module else ""
+        return f"{self.where or 'no line'}{module}"
 
 
 class _Kind(Enum):
@@ -161,7 +166,7 @@ def _kind_of(frame: FrameType) -> _Kind:
         return _Kind.BACKWARD
     if frame.f_code is _CALL:
         return _Kind.CALL
-    if name.partition(".")[0] not in _NO_PROGRAMS:
+    if name.partition(".")[0] not in NO_PROGRAMS:
         return _Kind.PROGRAM
     return _Kind.LAYER if name.startswith("torch.nn.modules.") and name not in _GENERAL else _Kind.OTHER
 

@@ -13,7 +13,7 @@ from .errors import TtregError
 from .reporting import models
 from .reporting.difference import Difference
 from .reporting.models import Buckets, Checked, DeviceInfo, LineRow, OpRow, PlacedAlike, Totals, TracePart, Transfers
-from .reporting.tables import size, summary, tables, there_and_back, why
+from .reporting.tables import summary, tables, there_and_back, why
 from .reporting.work import Cost, DeviceMemory, DeviceWork, ProgramCounts, ProgramRow
 
 __all__ = [
@@ -35,7 +35,6 @@ __all__ = [
     "TracePart",
     "Transfers",
     "read_report",
-    "size",
     "there_and_back",
     "why",
 ]

@@ -100,6 +100,19 @@ def test_views_that_the_device_keeps_are_freed_too(fails):
     torch.testing.assert_close(result, a.t() + 1)
 
 
+def test_tensors_that_are_made_once_for_a_session_are_freed_too(fails):
+    with fails("relu", "out of memory") as session:
+        a, made = on_device(session, 4, 4), session.tt.once(_zeros)
+        assert session.tt.once(_zeros) is made
+        result = a.relu()
+        assert session.tt.once(_zeros) is not made
+    torch.testing.assert_close(result, a.clamp(0))
+
+
+def _zeros(tt):
+    return tt.zeros([32, 32], dtype=tt.float32, layout=tt.TILE_LAYOUT, device=tt.device)
+
+
 def test_the_host_takes_a_call_for_which_there_is_no_memory(fails):
     with fails("exp", "out of memory from then on", on_device_error="fallback") as session:
         a = on_device(session, 4, 4)

@@ -163,7 +163,7 @@ def _show_partings(found: Sequence[Parting], rows: int) -> None:
 def _show_weights(found: Carried, made: Bisection) -> None:
     from rich.markup import escape
 
-    from ..reporting.tables import size
+    from ..amounts import size
 
     if not found.rows:
         typer.echo(f"\nno weight enters a matrix product on the device, so there is none to carry in {found.dtype}")

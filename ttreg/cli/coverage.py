@@ -117,8 +117,9 @@ def _is_worse(made: Coverage, since: Path | None) -> bool:
 def _show(made: Coverage, since: Path | None) -> None:
     from rich.markup import escape
 
+    from ..amounts import size
     from ..reporting.models import OpRow
-    from ..reporting.tables import WORK, cost_lines, size, why, work_cells
+    from ..reporting.tables import WORK, cost_lines, why, work_cells
 
     typer.echo(made.target)
     costs = cost_lines(made.cost, made.programs, made.device_calls)

@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from ..amounts import size
 from ..caches import cache_home
 from ..errors import DeviceUnavailableError
 from ..settings import ARCHS
@@ -140,14 +141,14 @@ def _cache() -> Line:
     if folder.exists() and not folder.is_dir():
         return Line(name="cache", status="fail", found=f"{folder} is no folder", advice="set TTREG_CACHE_DIR right")
     files = list(islice((Path(at, name) for at, _, names in os.walk(folder) for name in names), _MOST_FILES))
-    size = 0
+    nbytes = 0
     for file in files:
         with suppress(FileNotFoundError):  # another process may remove it meanwhile
-            size += file.lstat().st_size
+            nbytes += file.lstat().st_size
     at_least = "at least " if len(files) == _MOST_FILES else ""
-    advice = "it can be removed at any time" if at_least or size > 1 << 30 else ""
+    advice = "it can be removed at any time" if at_least or nbytes > 1 << 30 else ""
     status: Literal["ok", "warn"] = "warn" if advice else "ok"
-    return Line(name="cache", status=status, found=f"{folder}: {at_least}{size / (1 << 20):.1f} MiB", advice=advice)
+    return Line(name="cache", status=status, found=f"{folder}: {at_least}{size(nbytes)}", advice=advice)
 
 
 def _needed() -> Literal["warn", "fail"]:

@@ -8,8 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from ..amounts import size
 from .models import OpRow, Report, Totals
-from .tables import size, why
+from .tables import why
 
 Kind = Literal["regression", "improvement", "moved", "new", "gone"]
 

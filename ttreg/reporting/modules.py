@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from rich.markup import escape
 from rich.table import Column, Table
 
+from ..amounts import size
 from .fitted import Fitted
 from .models import LineRow, Report
-from .tables import WORK, short, size, work_cells
+from .tables import WORK, short, work_cells
 from .work import DeviceWork
 
 DEPTH = 3

@@ -7,11 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..amounts import size
 from ..conditions import Refusal
 from .difference import HEADINGS, difference
 from .models import OpRow, Report
 from .modules import by_module, memory
-from .tables import duration, short, size, there_and_back, why
+from .tables import duration, short, there_and_back, why
 from .timeline import WIDTH, NoTimelineError, timeline
 
 if TYPE_CHECKING:

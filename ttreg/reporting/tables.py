@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
+from ..amounts import size
 from ..conditions import Never, Refusal
 from .fitted import Fitted
 from .models import OpRow, RankRow, RecordedRow, Report
@@ -191,12 +192,3 @@ def there_and_back(row: OpRow) -> str:
         return ""
     again = f", {size(row.bytes_up)} went up again" if row.bytes_up else ""
     return f" ({size(row.bytes_down)} came down for it{again})"
-
-
-def size(count: float) -> str:
-    """A number of bytes in a unit that suits it."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    raise AssertionError

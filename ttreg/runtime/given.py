@@ -6,23 +6,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..carriers import TORCH_DTYPES
 from ..devices.base import Value, ttnn_dtype_name
 from ..meta import Meta, in_rows
+from .block_floats import BLOCK_FLOATS
 
 if TYPE_CHECKING:
     from .api import Api
     from .session import Session
 
-_TORCH_DTYPES = {
-    "bfloat16": torch.bfloat16,
-    "float32": torch.float32,
-    "int32": torch.int32,
-    "uint32": torch.uint32,
-    "uint16": torch.uint16,
-    "uint8": torch.uint8,
-    "bfloat8_b": torch.bfloat16,
-    "bfloat4_b": torch.bfloat16,
-}
+_TORCH_DTYPES = TORCH_DTYPES | dict.fromkeys(BLOCK_FLOATS, torch.bfloat16)
 
 
 def torch_dtype(session: Session, value: Value, like: tuple[torch.dtype, ...] = ()) -> torch.dtype:

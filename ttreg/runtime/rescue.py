@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import torch
 
+from ..amounts import size
 from ..devices import forget
 from ..devices.base import Device, LostDevice, RefusedByDevice, Value
 from ..errors import DeviceError
@@ -98,7 +99,7 @@ class Rescue(Values):
         """Free all of the device's memory that can be filled again: uploads and what was made of them, and views."""
         with self.device.lock:
             self.uploads.clear()
-            self.tt.forget_lately()
+            self.tt.let_go()
             for cell in self.live():
                 free(cell)
         gc.collect()  # tensors in reference cycles
@@ -106,8 +107,7 @@ class Rescue(Values):
     def _called_at(self) -> str:
         """The line of Python that made the present call, and the module; a trace tells of all failures itself."""
         place = Places().here() if self.settings.trace is None else Place()
-        module = f" in {place.module}" if place.module else ""
-        return f"; it was called at {place.where}{module}" if place.where else ""
+        return f"; it was called at {place}" if place.where else ""
 
     def what_holds_memory(self) -> str:
         """The tensors that hold the device's memory, by the op and the line of Python that made them."""
@@ -117,10 +117,10 @@ class Rescue(Values):
             made_by = _maker(cell)
             nbytes[made_by] += of_cell(cell)
             counts[made_by] += 1
-        rows = [f"{_mebibytes(n)} in {counts[name]} of {name}" for name, n in nbytes.most_common(_MOST_NAMED) if n]
+        rows = [f"{size(n)} in {counts[name]} of {name}" for name, n in nbytes.most_common(_MOST_NAMED) if n]
         uploads = of_values(self.uploads.kept())
-        rows += [f"{_mebibytes(uploads)} in weights and other uploads"] if uploads else []
-        total = _mebibytes(nbytes.total() + uploads)
+        rows += [f"{size(uploads)} in weights and other uploads"] if uploads else []
+        total = size(nbytes.total() + uploads)
         return f"; the session holds {total}: {'; '.join(rows)}" if rows else "; the session holds none of the memory"
 
     def _note(self, failure: Exception) -> None:
@@ -178,7 +178,3 @@ def _told_lost(names: list[str]) -> str:
         return "no tensor was lost, since the host has all of them"
     more = f", and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return f"lost are the tensors whose only copy it had: {', '.join(names[:_MOST_NAMED])}{more}"
-
-
-def _mebibytes(nbytes: int) -> str:
-    return f"{nbytes / (1 << 20):.1f} MiB"

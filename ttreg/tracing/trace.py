@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..amounts import size
 from ..call import Call, describe, tensors_in
 from ..conditions import Refusal
 from ..costs.work import Amount
@@ -259,10 +260,7 @@ def _of_place(place: Place) -> dict[str, Any]:
 
 def _where(place: Place, held: int) -> str:
     """Where an op failed and what the session held, for an error's message."""
-    from ..report import size
-
-    module = f" in {place.module}" if place.module else ""
-    return f" (at {place.where or 'no line'}{module}; the session held {size(held)} before)"
+    return f" (at {place}; the session held {size(held)} before)"
 
 
 def _because(refusal: Refusal | None) -> dict[str, str]:

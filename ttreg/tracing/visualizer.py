@@ -12,12 +12,11 @@ from typing import Any
 
 from ..devices.base import Device
 from ..errors import SettingsError
-from ..places import RUNNERS
+from ..places import NO_PROGRAMS, RUNNERS
 
 _CAPTURE = "graph_capture.json"  # which ttnn writes first, and makes the database from
 
 # Whose frames say nothing about the program.
-_NOT_THE_PROGRAMS = frozenset(("torch", "ttreg", "ttnn", "contextlib"))
 
 
 class Capture:
@@ -69,7 +68,7 @@ def _lines_of_the_program() -> list[str]:
         name = frame.f_globals.get("__name__", "")
         if name in RUNNERS:
             break
-        if name.partition(".")[0] not in _NOT_THE_PROGRAMS:
+        if name.partition(".")[0] not in NO_PROGRAMS:
             code, number = frame.f_code, frame.f_lineno
             text = linecache.getline(code.co_filename, number).strip()
             lines.append(f'  File "{code.co_filename}", line {number}, in {code.co_name}\n    {text}\n')

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import ttnn
 
+from ...carriers import TORCH_DTYPES
 from .as_ttnn import AsTtnn
 
 
@@ -27,15 +28,7 @@ class EmulatedTensor(AsTtnn):
         return f"EmulatedTensor({list(self.shape)}, {self.dtype}, {self.layout})"
 
 
-_HELD_AS = {
-    ttnn.bfloat16: torch.bfloat16,
-    ttnn.float32: torch.float32,
-    ttnn.int32: torch.int32,
-    ttnn.uint32: torch.uint32,
-    ttnn.uint16: torch.uint16,
-    ttnn.uint8: torch.uint8,
-}
-
+_HELD_AS = {getattr(ttnn, name): dtype for name, dtype in TORCH_DTYPES.items()}
 _SIGNIFICANDS = {ttnn.bfloat8_b: 7, ttnn.bfloat4_b: 3}
 _PIECE = 1 << 16  # elements that are rounded at a time, so that what is made between takes no memory
 _FLOAT_BITS, _LEAST = 24, -149  # of a float32: bits of its significand, and the exponent of the least number

@@ -10,6 +10,7 @@ trap 'rm -rf "$FRESH"' EXIT
 
 rm -rf dist
 "$UV" --quiet build --build-constraint constraints.txt # the wheel is made of the sdist, so that nothing lacks there
+tar -tf "dist/ttreg-$VERSION.tar.gz" "ttreg-$VERSION/constraints.txt" >/dev/null # which docs/install.md promises
 cp constraints.txt "$FRESH"
 cp dist/* "$FRESH"
 cd "$FRESH"
@@ -33,6 +34,10 @@ try() { # a file of dist/, for a CPython
     venv/bin/ttreg --version
     venv/bin/ttreg why relu --args 'f32[64, 64]'
     venv/bin/ttreg show relu >/dev/null
+    venv/bin/ttreg list relu >/dev/null
+    echo 'import torch; torch.relu(torch.rand(64, 64))' >program.py
+    venv/bin/ttreg coverage --min-share 1 program.py >/dev/null
+    venv/bin/ttreg run program.py 2>/dev/null
     venv/bin/python -c "
 import torch, ttreg
 with ttreg.device_mode(device='emulated', min_upload_numel=0) as session:

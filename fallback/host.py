@@ -67,6 +67,11 @@ def runs_as_it_is(plan: Plan) -> bool:
     return plan.plain and not (plan.written or plan.complex or (plan.has_parts and plan.host_float))
 
 
+def only_calls_the_op(plan: Plan) -> bool:
+    """As `runs_as_it_is`, if all tensors are plain ones of which nobody has to learn that they are written to."""
+    return not (plan.complex or (plan.has_parts and plan.host_float) or is_between_processes(plan.op))
+
+
 def run(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Run the plan's op on plain tensors that share memory with the arguments."""
     if plan.has_parts and plan.host_float:

@@ -111,10 +111,15 @@ def indices_step(session: Values, ready: Any, row_major: bool, carrier: str) -> 
 
 def host_step(session: Any, plan: Plan, metas: list[Meta | None]) -> Callable[..., Any]:
     """A step that runs an op on the host; its result is the list of new storages."""
+    alone = host.only_calls_the_op(plan)  # the tensors are the replay's own, or are only read
+    makes_none = all(meta is None for meta in metas)
 
     def run(args: tuple, kwargs: dict[str, Any]) -> list[torch.UntypedStorage]:
-        found = []
-        for leaf, meta in zip(tree_leaves(host.run(session, plan, args, kwargs)), metas, strict=True):
+        result = plan.op(*args, **kwargs) if alone else host.run(session, plan, args, kwargs)
+        found: list[torch.UntypedStorage] = []
+        if makes_none:
+            return found
+        for leaf, meta in zip(tree_leaves(result), metas, strict=True):
             if meta is None:
                 continue
             if not is_plain(leaf) or meta_of(leaf) is not meta:

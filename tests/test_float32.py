@@ -400,6 +400,10 @@ def test_a_rounded_weight_is_the_nearest_that_the_unit_keeps():
         near = rounded(values, bits)
         assert kept(near, bits).all()
         assert ((near - values).abs() <= values.abs() * 2.0 ** (-bits - 1)).all()
+        beside = torch.cat((values, torch.tensor([torch.inf])))  # which is looked for
+        assert torch.equal(rounded(beside, bits)[:-1], near)
+        huge = values * (largest / 2 / values.abs().max())
+        assert torch.equal(rounded(huge, bits), rounded(huge * 2.0**-20, bits) * 2.0**20)
 
 
 @pytest.mark.parametrize("numerics", ["chip", "golden"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 _INFINITE = 0x7F800000
+_LARGEST = 0x7F000000  # the largest exponent of a finite number
 
 
 # Elements that are rounded at a time: what is made between stays in the processor's cache, and takes no memory.
@@ -21,6 +22,13 @@ def rounded(values: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def _rounded(whole: torch.Tensor, dropped: int) -> torch.Tensor:
+    if whole.numel() and int((whole & _INFINITE).max()) < _LARGEST:  # none is or becomes infinite
+        near = whole >> dropped
+        near &= 1
+        near += whole
+        near += (1 << (dropped - 1)) - 1
+        near &= -(1 << dropped)
+        return near
     half = (1 << (dropped - 1)) - 1 + ((whole >> dropped) & 1)
     near = (whole + half) & -(1 << dropped)
     cut = whole & -(1 << dropped)

@@ -322,3 +322,57 @@ def test_a_change_between_calls_is_seen(name, session, monkeypatch):
     assert found == expected
     assert step.counts.replays or step.counts.refusals or step.counts.misses or step.counts.checks
     assert step.counts.misses or step.counts.refusals or expected[2] == expected[3]
+
+
+class Factors(type):
+    factor = 1.0
+
+
+def a_hook_taken_away():
+    layer = torch.nn.Sequential(torch.nn.Identity())
+    handle = layer[0].register_forward_hook(lambda module, args, out: out * 2)
+    return layer, handle.remove
+
+
+def the_second_hook_taken_away():
+    layer = torch.nn.Sequential(torch.nn.Identity())
+    layer[0].register_forward_hook(lambda module, args, out: out + 1)
+    handle = layer[0].register_forward_hook(lambda module, args, out: out * 2)
+    return layer, handle.remove
+
+
+def the_last_item_of_an_ordered_dict():
+    scales = collections.OrderedDict(a=2.0, b=3.0)
+
+    def function(x):
+        for scale in scales.values():
+            x = x * scale
+        return x
+
+    return function, scales.popitem
+
+
+def an_attribute_of_a_metaclass():
+    kind = Factors("Kind", (), {})
+    return lambda x: x * kind.factor, lambda: setattr(Factors, "factor", 3.0)
+
+
+CHANGES = (
+    a_hook_taken_away,
+    the_second_hook_taken_away,
+    the_last_item_of_an_ordered_dict,
+    an_attribute_of_a_metaclass,
+)
+
+
+@pytest.mark.parametrize("make", CHANGES, ids=lambda make: make.__name__)
+def test_what_is_there_no_more_is_seen(make, session, monkeypatch):
+    monkeypatch.setattr(Factors, "factor", 1.0)
+    function, change = make()
+    step = session.record(function)
+    for number in range(8):
+        if number == 4:
+            assert step.counts.replays == 2
+            change()
+        assert step(X + number).tolist() == function(X + number).tolist(), number
+    assert step.counts.recordings == 2

@@ -239,6 +239,8 @@ class Reach:
                 self._seen[id(base)] = base
                 names = [f"{name}.{key}" for key in vars(base)]
                 self._all(self._snapshot.of_dict(name, vars(base), names), names, depth)
+        if is_own(type(kind)):  # its attributes are those of the class, too
+            self._follow(type(kind).__name__, type(kind), depth + 1)
 
     def _function(self, name: str, function: types.FunctionType, depth: int) -> None:
         if not is_own(function) or function.__code__.co_filename.startswith(INSTALLED):

@@ -28,9 +28,15 @@ Parts = Callable[[Any], Iterable[Any]]
 
 
 class Kind:
-    """All holders of one kind, with what each held."""
+    """All holders of one kind, with what each held.
 
-    def __init__(self, parts: Parts, flat: Callable[[list[Any]], Iterable[Any]], length: Any = None, what: str = ""):
+    `flat` gives the parts of all in one row, and `length` how many one has, unless all have one. Without `flat`, each
+    holder is asked by itself.
+    """
+
+    def __init__(
+        self, parts: Parts, flat: Callable[[list[Any]], Iterable[Any]] | None = None, length: Any = None, what: str = ""
+    ):
         self._parts, self._flat, self._length, self._what = parts, flat, length, what
         self._holders: list[Any] = []
         self._names: list[tuple[str, list[str]]] = []
@@ -54,8 +60,13 @@ class Kind:
         if not holders:
             return ""
         try:
-            same_length = self._length is None or list(map(self._length, holders)) == self._lengths
-            if same_length and all(map(is_, self._flat(holders), self._all)):
+            if self._flat is None:
+                found = [list(self._parts(holder)) for holder in holders]
+                lengths, parts = list(map(len, found)), chain.from_iterable(found)
+            else:
+                lengths = self._lengths if self._length is None else list(map(self._length, holders))
+                parts = self._flat(holders)
+            if lengths == self._lengths and all(map(is_, parts, self._all)):
                 return ""
         except _GONE:
             pass
@@ -148,7 +159,7 @@ class Snapshot:
         self.types = Kind(lambda holder: (type(holder),), lambda holders: map(type, holders), what="the class of {}")
         self.dicts, self.cells = _of_attribute("__dict__"), _of_attribute("cell_contents")
         self.codes, self.defaults, self.named = map(_of_attribute, ("__code__", "__defaults__", "__kwdefaults__"))
-        self.others = Kind(lambda look: look(), lambda looks: chain.from_iterable(look() for look in looks))
+        self.others = Kind(lambda look: look())
         self._kinds: list[Kind | Dicts] = [
             *(self.values, self.items, self.types, self.dicts, self.cells),
             *(self.codes, self.defaults, self.named, self.others),

@@ -2,7 +2,10 @@
 
 Run `python benchmarks/replay.py`. On a mocked chip, a function is called recorded, as it is, and as the ttnn calls of
 its second run alone, in turn on one core. On the emulated device it is called recorded and as it is. Weights are
-random; each program runs in a process of its own.
+random; each program runs in a process of its own. Times are those that the thread was on the processor: other programs
+of the machine do not count.
+
+The ttnn calls begin with the upload of the arguments and end with the download of the results, as a replay does.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from time import thread_time
 from typing import Any
 
 import torch
@@ -119,10 +123,11 @@ def measured(name: str, rounds: int) -> dict[str, Any]:
     case = made(name)
     with nullcontext() if case.gradients else torch.no_grad(), pinned():
         on_chip, counts, calls = chip_ways(case, chip)
-        taken = interleaved(on_chip, rounds)
+        taken = interleaved(on_chip, rounds, clock=thread_time)
         emulated = Session(settings := Settings(device="emulated"), open_device(settings))
         both, _ = session_ways(made(name), emulated)
-        taken |= {f"emulated {way}": seconds for way, seconds in interleaved(both, max(2, rounds // 3)).items()}
+        emulated_ways = interleaved(both, max(2, rounds // 3), clock=thread_time)
+        taken |= {f"emulated {way}": seconds for way, seconds in emulated_ways.items()}
     return {
         "ttnn_calls": calls,
         "replays": counts.replays,
@@ -170,7 +175,7 @@ def show(figures: dict[str, Any]) -> None:
     """Print the table."""
     programs = figures["programs"]
     names = next(iter(programs.values()))["milliseconds"]
-    title = f"ms a call, medians of {figures['rounds']}"
+    title = f"ms of processor time a call, medians of {figures['rounds']}"
     table = Table("program", "ttnn calls", *names, *RATIOS, title=title)
     for name, found in programs.items():
         times = [f"{found['milliseconds'][way]:.1f}" for way in names]

@@ -132,7 +132,7 @@ def replay(figures: dict[str, Any]) -> Iterator[str]:
     """The table of benchmarks/replay.py."""
     programs, ratios = figures["programs"], list(figures["median"])
     ways = list(next(iter(programs.values()))["milliseconds"])
-    yield f"{machine(figures)}; medians of {figures['rounds']} samples, in ms a call.\n"
+    yield f"{machine(figures)}; medians of {figures['rounds']} samples, in ms of processor time a call.\n"
     yield row("program", "ttnn calls", *ways, *ratios)
     yield row(*["---"] * (len(ways) + len(ratios) + 2))
     for name, found in programs.items():

@@ -30,18 +30,20 @@ class Way:
     arguments: Callable[[], tuple[Any, ...]] = tuple
     under: Callable[[], AbstractContextManager[Any]] = nullcontext
 
-    def sample(self, calls: int) -> float:
-        """Seconds that a call takes, the mean of so many."""
+    def sample(self, calls: int, clock: Callable[[], float] = perf_counter) -> float:
+        """Seconds that a call takes by the clock, the mean of so many."""
         run, prepared = self.run, [self.arguments() for _ in range(calls)]
         with self.under():
-            start = perf_counter()
+            start = clock()
             for arguments in prepared:
                 run(*arguments)
-            return (perf_counter() - start) / calls
+            return (clock() - start) / calls
 
 
-def interleaved(ways: Mapping[str, Way], rounds: int, calls: int = 1) -> dict[str, list[float]]:
-    """Seconds that a call takes each way, a sample in each round, after one that is not counted.
+def interleaved(
+    ways: Mapping[str, Way], rounds: int, calls: int = 1, clock: Callable[[], float] = perf_counter
+) -> dict[str, list[float]]:
+    """Seconds that a call takes each way by the clock, a sample in each round, after one that is not counted.
 
     Each round has an order of its own: what one way leaves in the caches decides how fast the next one begins.
     """
@@ -51,7 +53,7 @@ def interleaved(ways: Mapping[str, Way], rounds: int, calls: int = 1) -> dict[st
         for round_ in range(rounds + 1):
             shuffle(order)
             for name in order:
-                taken = ways[name].sample(calls)
+                taken = ways[name].sample(calls, clock)
                 if round_:
                     seconds[name].append(taken)
     return seconds

@@ -62,7 +62,8 @@ class Kind:
         try:
             if self._flat is None:
                 found = [list(self._parts(holder)) for holder in holders]
-                lengths, parts = list(map(len, found)), chain.from_iterable(found)
+                lengths = list(map(len, found))
+                parts: Iterable[Any] = chain.from_iterable(found)
             else:
                 lengths = self._lengths if self._length is None else list(map(self._length, holders))
                 parts = self._flat(holders)

@@ -105,3 +105,5 @@ def test_what_cannot_be_recorded_is_an_error(wrong):
             ttreg.recorded(wrong)
         with pytest.raises(TypeError, match="takes a module"):
             ttreg.record(wrong)
+        with ttreg.device_mode(device="emulated") as session, pytest.raises(TypeError, match="a function or a module"):
+            session.record(wrong)

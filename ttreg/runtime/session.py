@@ -99,7 +99,11 @@ class Session(Rescue, Overridable):
     def record(self, function: Callable[..., Any], *, check_every: int | None = None, trace: bool = False) -> Any:
         """A function that does what the given one does, recorded at its first call and replayed at the next ones.
 
-        The first and each `check_every`-th replay are compared with it. `trace` makes them one trace of the device."""
+        The first and each `check_every`-th replay are compared with it. `trace` makes them one trace of the device.
+        Raises TypeError for what is no function or module.
+        """
+        if isinstance(function, type) or not callable(function):
+            raise TypeError(f"session.record takes a function or a module; got {function!r:.80}")
         return type(self).recorded(self, function, check_every=check_every, trace=trace)
 
     def new_tensor(self, meta: Meta, value: Any, maker: Plan | None = None) -> torch.Tensor:

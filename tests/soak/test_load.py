@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
 import pytest
 
@@ -44,7 +45,8 @@ def test_eight_processes_come_to_their_own_results():
 @pytest.mark.parametrize(
     "method", ["fork", *(pytest.param(method, marks=pytest.mark.long) for method in ("spawn", "forkserver"))]
 )
-def test_a_process_that_is_started_in_a_block(method):
+def test_a_process_that_is_started_in_a_block(method, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])  # for the child, which imports this package anew
     assert crowds.after_a_session(method) == {
         "method": method,
         "the parent's tensor in the child": "DeviceError" if method == "fork" else "right",

@@ -81,7 +81,8 @@ class _FaultyApi:
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._tt, name)
-        if hasattr(type(attribute), "__getattr__"):  # `ttnn.transformer`
+        # Such as `ttnn.transformer`. On CPython 3.10 enums seem to have the method, but it is their metaclass's.
+        if any("__getattr__" in vars(kind) for kind in type(attribute).__mro__):
             attribute = _FaultyApi(attribute, self._device)
         elif getattr(attribute, "__module__", "") == "ttreg.devices.emulated.operation" or name == "conv2d":
             attribute = self._failing(name, attribute)

@@ -205,8 +205,6 @@ def unfold_backward(tt, grad_in, input_sizes, dim, size, step):
     order.insert(dim, rank)  # the first elements of all windows, then their second ones
     before, after, out = prod(input_sizes[:dim]), prod(input_sizes[dim + 1 :]), input_sizes[dim]
     x, places = widen(tt, permuted(tt, grad_in, order)), grad_in.shape[dim] * size
-    if dim == rank - 1:
-        x = weighed(tt, as_shape(tt, x, [before, places]), -1, out, windows_over, size, step, 0, 1)
-    else:
-        x = weighed(tt, as_shape(tt, x, [before, places, after]), -2, out, windows_over, size, step, 0, 1)
+    shape = [before, places] if dim == rank - 1 else [before, places, after]
+    x = weighed(tt, as_shape(tt, x, shape), 1 - len(shape), out, windows_over, size, step, 0, 1)
     return cast(tt, as_shape(tt, x, list(input_sizes)), grad_in.dtype)

@@ -145,16 +145,15 @@ storage_use_count = _find("torch._C._storage_Use_Count")
 
 
 HOOKS_OF_A_TENSOR = "_backward_hooks", "_post_accumulate_grad_hooks"
+for _name in HOOKS_OF_A_TENSOR:
+    _find(f"torch.Tensor.{_name}")
 
 
 def hooks_of(tensor: torch.Tensor) -> tuple[Any, ...]:
     """The hooks that autograd calls with the tensor's gradient."""
-    found = tensor._backward_hooks, tensor._post_accumulate_grad_hooks
+    found = (getattr(tensor, name) for name in HOOKS_OF_A_TENSOR)
     return tuple(hook for hooks in found if hooks for hook in hooks.values())
 
-
-_find("torch.Tensor._backward_hooks")
-_find("torch.Tensor._post_accumulate_grad_hooks")
 
 # The stack frames that show a call of a module, and a backward pass; the node of autograd whose gradient is computed,
 # and the number that the next node will have.

@@ -19,7 +19,7 @@ ROUND, ROUNDS = 30, 3  # a program's sizes come back after so many steps; the fi
 FLAT = 1.01
 FEW = ROUND - 1  # objects more after a round: fewer than one for each step, as programs do not stand where they stood
 
-# New metadata is forgotten all at once, when there is a great deal of it: a short run sees it grow.
+# Metadata that nothing holds is forgotten when there is a great deal of it: a short run sees it grow.
 IN_SHORT = [name for name in PROGRAMS if not SETTINGS[name].get("only_long")]
 
 

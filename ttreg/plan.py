@@ -90,6 +90,10 @@ class Plan:
     in_room: InRoom | None = None
     # The plans for arguments with so many more leading dimensions of 1, made when they are first met; see `leading`.
     for_leading: dict[int, Plan] = field(default_factory=dict)
+    # The matrix as which an elementwise op gives its result, and takes its tensors, where tiles would pad these many
+    # times over; and why the call does not fit the device without that. See `matrices`.
+    matrix: Meta | None = None
+    too_large: Refusal | None = None
     # The number that every element of the output is; None if it is not that simple.
     number: Any = None
     # Which dimensions the op keeps apart; None if the entry does not say. By label: `own_sizes` are the call's sizes,

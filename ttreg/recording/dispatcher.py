@@ -78,6 +78,8 @@ class RecordingDispatcher(Dispatcher):
         tape = self._tape
         if plan.comes_down and tape.on():
             return self._brought_down(plan, args, kwargs)
+        if tape.on() and plan.matrix is not None and with_room:
+            return self._run_on_matrices(plan, args, kwargs)
         numbers = tape.numbers
         names = [name for name, value in plan.constants.items() if numbers.is_given(value)]
         if tape.on() and plan.waits and not names and not plan.may_be_longer:

@@ -23,6 +23,7 @@ from .host_writes import may_come_down
 from .image_plans import of_images
 from .layouts import as_on_cpu
 from .leading import may_lead
+from .matrices import matrix_of_call
 from .rehearsal import refuse_too_large
 from .rooms import may_grow
 from .session import Session
@@ -159,9 +160,13 @@ def prepare(asked: Asked, plan: Plan) -> bool:
     in_place = not plan.written or (is_in_place(plan.op) and not plan.writes_part and not plan.comes_down)
     if session.makes_room and apart is not None and in_place:
         _set_apart(asked, plan, entry, apart)
-    plan.may_be_longer = plan.in_room is not None or (session.varies and plan.apart is not None)
+    plan.matrix = matrix_of_call(session, plan, asked.args, asked.kwargs)
+    may_vary = session.varies and plan.apart is not None
+    plan.may_be_longer = plan.in_room is not None or plan.matrix is not None or may_vary
     plan.waits = take_part(session, plan, entry)
-    plan.refusal = refuse_too_large(session, plan, asked.args, asked.kwargs)
+    plan.too_large = refuse_too_large(session, plan, asked.args, asked.kwargs)
+    if plan.matrix is None:
+        plan.refusal = plan.too_large
     return plan.refusal is None
 
 

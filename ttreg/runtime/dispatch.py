@@ -25,7 +25,7 @@ from ..memory.tensor import DeviceTensor
 from ..plan import Plan
 from ..pytorch_private import OpOverload
 from ..refusal import HOST_MEMORY, INDEX_OUT_OF_RANGE, NO_META, OUT_OF_BOUNDS, OVERLAPPING, PART_WRITTEN, TOO_LARGE
-from . import rooms, waiting
+from . import matrices, rooms, waiting
 from .complaints import complain
 from .decide import decide
 from .host_writes import bring_down, shares_memory
@@ -50,7 +50,8 @@ class Dispatcher:
     def __init__(self, session: Session, reenter: Callable[[], AbstractContextManager[Any]]):
         self.session = session
         self.reenter = reenter
-        self._varying = Varying(session, self._planned, partial(self._run_on_device, with_room=False))
+        self._run_as_held = partial(self._run_on_device, with_room=False)
+        self._varying = Varying(session, self._planned, self._run_as_held)
         self._complains = session.settings.on_fallback != "allow"
         self._runs = {
             "device": self._run_on_device,
@@ -185,14 +186,24 @@ class Dispatcher:
         return results if lowered is plan else shown(results, plan.outputs[0])
 
     def _run_with_room(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """Run a call whose arguments may be held longer than they are, or are to be."""
+        """Run a call whose arguments may be held longer than they are, or are to be; or as matrices."""
+        if plan.matrix is not None:
+            return self._run_on_matrices(plan, args, kwargs)
         if plan.apart is not None and not (plan.written and _overlapping(plan, args, kwargs)):
             result = self._varying.run(plan, args, kwargs)
             if result is not None:
                 return result
         if plan.in_room is None:
-            return self._run_on_device(plan, args, kwargs, with_room=False)
-        return rooms.run(self.session, plan, args, kwargs, partial(self._run_on_device, with_room=False))
+            return self._run_as_held(plan, args, kwargs)
+        return rooms.run(self.session, plan, args, kwargs, self._run_as_held)
+
+    def _run_on_matrices(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        result = matrices.run(plan, args, kwargs, self._planned, self._run_as_held)
+        if result is not None:
+            return result
+        if plan.too_large is not None:
+            return self._run_on_host_instead(plan, plan.too_large, args, kwargs)
+        return self._run_as_held(plan, args, kwargs)
 
     def _planned(self, op: OpOverload, args: tuple, kwargs: dict[str, Any]) -> Plan | None:
         key = signature(self.session, op, args, kwargs)

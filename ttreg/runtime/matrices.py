@@ -1,0 +1,92 @@
+"""Elementwise calls on tensors that tiles would pad many times over: they run on matrices of the same elements.
+
+A tile holds 32 x 32 elements of the last two dimensions, so that a kernel of 1 x 1, and what an optimizer keeps for it,
+would take 1,024 times its size. As a matrix of its outputs and its inputs it takes little more than itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import torch
+
+from ..memory.padding import WASTEFUL, held_by, tiled
+from ..memory.tensor import DeviceTensor
+from ..meta import Meta, in_rows
+from ..modes import without_any_modes
+from ..plan import Plan
+from .leading import shown
+from .session import Session
+
+# Smaller values fit as they are, and what other ops give or take of them need not be moved.
+_LEAST_BYTES = 2**23
+
+Planned = Callable[[Any, tuple, dict[str, Any]], Plan | None]
+Runs = Callable[[Plan, tuple, dict[str, Any]], Any]
+
+
+@lru_cache(maxsize=1 << 12)
+def _matrix_of(meta: Meta) -> Meta | None:
+    """The matrix of the same elements that takes the fewest tiles; None if the tensor fits tiles well enough."""
+    held = held_by(meta)
+    if meta.ndim < 3 or not meta.is_default or held < _LEAST_BYTES or held <= WASTEFUL * meta.nbytes:
+        return None
+    shapes = ((prod(meta.shape[:dim]), prod(meta.shape[dim:])) for dim in range(1, meta.ndim))
+    best = in_rows(meta.dtype, min(shapes, key=lambda shape: tiled(shape, meta.dtype)))
+    return best if held > WASTEFUL * held_by(best) else None
+
+
+def matrix_of_call(session: Session, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Meta | None:
+    """What the result of a call is as a matrix; None if the call has to run as it is."""
+    if not (session.may_lead and plan.elementwise) or plan.returns_list or len(plan.outputs) != 1:
+        return None
+    given = [slot.of(args, kwargs) for slot in plan.tensors]
+    alike = all(isinstance(t, torch.Tensor) and (t.ndim == 0 or _is_like(t, plan.outputs[0])) for t in given)
+    return _matrix_of(plan.outputs[0]) if alike else None
+
+
+def run(plan: Plan, args: tuple, kwargs: dict[str, Any], planned: Planned, runs: Runs) -> Any:
+    """The result of a call on matrices in place of its tensors; None if one of them is held in another way."""
+    assert plan.matrix is not None
+    changed, named = list(args), dict(kwargs)
+    for slot in plan.tensors:
+        tensor = slot.of(args, kwargs)
+        matrix = tensor if tensor.ndim == 0 else _as_matrix(tensor, plan.matrix.shape)
+        if matrix is None:
+            return None
+        if isinstance(slot.where, int):
+            changed[slot.where] = matrix
+        else:
+            named[slot.where] = matrix
+    of_matrices = planned(plan.op, tuple(changed), named)
+    if of_matrices is None or of_matrices.placement != "device" or of_matrices.outputs != [plan.matrix]:
+        return None
+    of_matrices.count += 1  # as the run takes it back if it fails
+    try:
+        result = runs(of_matrices, tuple(changed), named)
+    except BaseException:
+        plan.count -= 1
+        raise
+    of_matrices.count -= 1
+    if plan.written:
+        return plan.targets(args, kwargs)[0]
+    made = plan.outputs[0]
+    return shown(result, made) if isinstance(result, DeviceTensor) else result.view(made.shape)
+
+
+def _is_like(tensor: torch.Tensor, made: Meta) -> bool:
+    return tensor.shape == made.shape and tensor.is_contiguous()
+
+
+def _as_matrix(tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor | None:
+    """The tensor as a matrix, over the same memory."""
+    if not isinstance(tensor, DeviceTensor):
+        with torch.no_grad(), without_any_modes():
+            return tensor.view(shape)
+    cell, meta = tensor._cell, tensor._meta
+    if cell.longer is not None or not meta.covers(cell.nbytes):
+        return None
+    return DeviceTensor.make(cell, in_rows(meta.dtype, shape))

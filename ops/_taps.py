@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..pytorch_private import IS_2_14
 from .vocabulary import from_sizes
 
 
@@ -35,7 +36,11 @@ def step(size: int, out: int, align_corners: bool, scale: float | None) -> float
 def centers(size: int, out: int, align_corners: bool, scale: float | None) -> torch.Tensor:
     """Where the outputs lie between the elements."""
     apart, places = torch.tensor(step(size, out, align_corners, scale), dtype=torch.float32, device="cpu"), numbers(out)
-    return apart * places if align_corners else apart * (places + 0.5) - 0.5
+    if align_corners:
+        return apart * places
+    if IS_2_14:  # its kernels are compiled so that a product and what is added to it are rounded once
+        return (apart.double() * (places + 0.5).double() - 0.5).float()
+    return apart * (places + 0.5) - 0.5
 
 
 @from_sizes

@@ -69,6 +69,7 @@ def convolution_samples():
     yield conv((1, 2, 4, 4, 4), 2, (3, 3, 3))
     yield conv((1, 3, 6, 6), 2, (3, 3), padding=[0, -1])
     yield conv((1, 3, 6, 6), 2, (3, 3), out_padding=[0, -1], stride=2)
+    yield conv((1, 3, 6, 6), 2, (3, 3), stride=[3, 2], out_padding=[2, 2])
     yield conv((1, 3, 6, 6), 2, (3, 3), stride=[1, 0])
     yield conv((1, 3, 6, 6), 2, (3, 3), dilation=[0, 1])
     yield Sample(*x.args[:3], [1], [1, 1, 1], [1], False, [0], 1)
@@ -94,6 +95,15 @@ def uneven(call):
     return next((f"{name} {value}" for name, value in lists.items() if len(value) not in (1, dims)), None)
 
 
+def too_wide(call):
+    dims = call["input"].ndim - 2
+    strides, dilations, paddings = (
+        list(call[name]) * (dims // len(call[name])) for name in ("stride", "dilation", "output_padding")
+    )
+    wide = any(p >= max(s, d) for p, s, d in zip(paddings, strides, dilations, strict=True))
+    return f"output_padding {call['output_padding']}" if call["transposed"] and wide else None
+
+
 def misfit(call):
     """What does not fit together of the shapes of input, weight and bias."""
     image, weight, groups = call["input"], call["weight"], call["groups"]
@@ -115,6 +125,7 @@ USUAL = [
     AtLeast("dilation", 1, because=ONLY),
     AtLeast("output_padding", 0, because=ONLY),
     Check("one number, or one for each dimension", uneven, because=ONLY),
+    Check("output_padding below the stride or the dilation", too_wide, because=ONLY),
     Check("channels as the weight has them", misfit, because=ONLY),
 ]
 

@@ -70,6 +70,7 @@ def refused():
     yield gradients((1, 2, 4, 4, 4), 2, (3, 3, 3))
     grad, image, weight, bias, *settings = gradients((1, 3, 6, 6), 2, (3, 3)).args
     stride, padding, dilation, transposed, output_padding, groups, mask = settings
+    yield Sample(grad, image, weight, bias, stride, padding, dilation, True, [1, 1], groups, mask)
     yield Sample(grad, image, weight, bias, [0, 1], padding, dilation, transposed, output_padding, groups, mask)
     yield Sample(grad, image, weight, bias, stride, [-1, 0], dilation, transposed, output_padding, groups, mask)
     yield Sample(grad, image, weight, bias, stride, padding, [0, 1], transposed, output_padding, groups, mask)

@@ -20,10 +20,13 @@ def calls(session):
 
 
 def regions(x):
-    """What shifted windows make of zeros: a number for each region."""
+    """What shifted windows make of zeros: a number for each region.
+
+    It calls `fill_`, since PyTorch 2.14 writes `mask[...] = number` as a tensor of one element, which is uploaded.
+    """
     mask = x.new_zeros(8, 12)
     for number, (rows, columns) in enumerate([(r, c) for r in ((0, 4), (4, 6), (6, 8)) for c in ((0, 8), (8, 12))]):
-        mask[rows[0] : rows[1], columns[0] : columns[1]] = number
+        mask[rows[0] : rows[1], columns[0] : columns[1]].fill_(number)
     return mask
 
 

@@ -89,7 +89,7 @@ def test_a_part_is_written_on_the_device_when_the_host_has_only_read_the_whole()
     with ttreg.device_mode(device="emulated", min_upload_numel=0) as session:
         x = session.to_device(X)
         x.tolist()
-        x[:, 2] = 5
+        x[:, 2].fill_(5)  # PyTorch 2.14 writes `x[:, 2] = 5` as a tensor of one element, which is uploaded
         doubled = x * 2
         transfers = session.report().transfers
         assert (transfers.uploads, transfers.downloads) == (1, 1)

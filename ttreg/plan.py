@@ -116,6 +116,8 @@ class Plan:
     line: str = ""
     # The op reads a floating-point tensor that has elements.
     floating: bool = False
+    # Its tensors are small and lie in the host's memory: the host runs the call, whether or not the device could.
+    small: bool = False
     # The op reads or returns a floating-point dtype that ttnn lacks.
     no_dtype: bool = False
     # CPU has no kernel of the op's own: the kernel for all devices calls other ops, under autocast where that is on.
@@ -145,10 +147,10 @@ class Plan:
         """Whether this is a floating-point fallback that a better registry could avoid.
 
         What is copied into a tensor of the host is downloaded, whatever the registry has, and so is what is sent to
-        other processes. A number that is read from the host's memory has nothing to do with the device, and a result
-        without elements is not computed.
+        other processes. Small tensors of the host stay there. A number that is read from the host's memory has nothing
+        to do with the device, and a result without elements is not computed.
         """
-        if not self.floating or self.placement != "host" or is_between_processes(self.op):
+        if not self.floating or self.placement != "host" or self.small or is_between_processes(self.op):
             return False
         if (self.plain and self.op is _READ) or (self.refusal is EMPTY and not any(m.numel for m in self.outputs)):
             return False

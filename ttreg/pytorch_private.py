@@ -17,6 +17,8 @@ from .versions import TORCH, require_torch
 
 require_torch(torch.__version__)  # before the first name that an older one lacks
 
+IS_2_14 = torch.__version__.startswith("2.14.")  # the oldest, some of whose kernels and shape functions are others
+
 
 def _find(path: str) -> Any:
     """The object at a dotted path, such as `torch._C._dispatch_keys`; raises PyTorchError if there is none."""

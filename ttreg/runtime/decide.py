@@ -71,6 +71,7 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
         plan.placement = "host" if plan.refusal in (NO_DECOMPOSITION, NO_META, DATA_DEPENDENT) else "decomposed"
     elif is_composite(op) and (entry is None or (entry.kind == "device" and not has_cpu_kernel(op))):
         plan.placement = "decomposed"
+    plan.small = plan.placement == "host" and not _worth_uploading(asked, plan)
     return plan
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -10,8 +10,16 @@ import torch
 from ..fallback import decompose
 from ..memory.tensor import metadata_of
 from ..meta import Meta, meta_of
-from ..pytorch_private import OpOverload, tree_map_only
+from ..pytorch_private import IS_2_14, OpOverload, tree_map_only
 from ..schema import functional_form, is_in_place, written_arguments
+
+
+def _grouped_mm(self: torch.Tensor, mat2: torch.Tensor, **rest: Any) -> torch.Tensor:
+    """The shape function of PyTorch 2.14 takes bfloat16 alone, though its kernel takes more."""
+    return torch.ops.aten._grouped_mm.default(self.bfloat16(), mat2.bfloat16(), **rest).to(self.dtype)
+
+
+_INSTEAD: dict[OpOverload, Callable[..., Any]] = {torch.ops.aten._grouped_mm.default: _grouped_mm} if IS_2_14 else {}
 
 
 class Outputs(NamedTuple):
@@ -38,7 +46,7 @@ def outputs_on_meta(op: OpOverload, arguments: Mapping[str, Any]) -> Outputs:
         if is_out:
             for tensor in written:  # PyTorch resizes an empty `out` tensor without a warning
                 tensor.resize_(0)
-        result = (decompose.ours(op) or op)(**on_meta)
+        result = (decompose.ours(op) or _INSTEAD.get(op) or op)(**on_meta)
     except Exception:  # the host runs the call and raises PyTorch's own error
         return Outputs(None)
     for tensor in written:

@@ -16,7 +16,8 @@ from ..schema import functional_form, is_in_place, written_arguments
 
 def _grouped_mm(self: torch.Tensor, mat2: torch.Tensor, **rest: Any) -> torch.Tensor:
     """The shape function of PyTorch 2.14 takes bfloat16 alone, though its kernel takes more."""
-    return torch.ops.aten._grouped_mm.default(self.bfloat16(), mat2.bfloat16(), **rest).to(self.dtype)
+    narrow = (torch.empty_strided(x.shape, x.stride(), dtype=torch.bfloat16, device="meta") for x in (self, mat2))
+    return torch.ops.aten._grouped_mm.default(*narrow, **rest).to(self.dtype)
 
 
 _INSTEAD: dict[OpOverload, Callable[..., Any]] = {torch.ops.aten._grouped_mm.default: _grouped_mm} if IS_2_14 else {}

@@ -68,7 +68,7 @@ def _input(said: dict[str, Any], generator: torch.Generator) -> Any:
     if kind == "bools":
         return torch.randint(2, shape, generator=generator).bool()
     if kind == "images":
-        return [torch.rand(shape, generator=generator)]
+        return [torch.rand(shape, generator=generator) for _ in range(said.get("count", 1))]
     if kind == "boxes":  # what a detector is trained on
         target = {
             "boxes": torch.tensor([[4.0, 6.0, 40.0, 44.0], [20.0, 10.0, 60.0, 50.0]]),
@@ -76,7 +76,7 @@ def _input(said: dict[str, Any], generator: torch.Generator) -> Any:
         }
         if said.get("masks"):
             target["masks"] = torch.randint(2, (2, *shape[-2:]), generator=generator, dtype=torch.uint8)
-        return [target]
+        return [target] * said.get("count", 1)
     if kind == "value":
         return said["value"]
     if kind == "number":

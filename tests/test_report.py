@@ -106,6 +106,18 @@ def test_calls_on_tensors_without_elements_count_as_nothing_to_win():
     assert totals.host_float == 0
 
 
+def test_small_tensors_of_the_host_that_change_their_dtype_count_as_nothing_to_win():
+    def length(frames):
+        return ((frames + 5) / 2).ceil().to(torch.int64) - 1
+
+    with ttreg.device_mode(device="emulated", on_fallback="raise") as session:
+        assert length(torch.tensor(1001)) == 502
+        assert session.report().totals.host_float == 0
+    with ttreg.device_mode(device="emulated") as session:
+        (torch.ones(40, 40) * 2).to(torch.int64)  # comes down
+    assert session.report().totals.host_float == 1
+
+
 def test_building_a_model_is_no_fallback_to_complain_of():
     with ttreg.device_mode(device="emulated", on_fallback="raise"):
         layer = torch.nn.Linear(40, 40)

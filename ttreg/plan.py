@@ -21,6 +21,7 @@ from .steps import Step
 
 _COPY = torch.ops.aten.copy_.default
 _READ = torch.ops.aten._local_scalar_dense.default
+_CONVERTED = torch.ops.aten._to_copy.default
 
 
 @dataclass
@@ -147,10 +148,12 @@ class Plan:
         """Whether this is a floating-point fallback that a better registry could avoid.
 
         What is copied into a tensor of the host is downloaded, whatever the registry has, and so is what is sent to
-        other processes. Small tensors of the host stay there. A number that is read from the host's memory has nothing
-        to do with the device, and a result without elements is not computed.
+        other processes. A number that is read from the host's memory has nothing to do with the device, nor has a small
+        tensor there that becomes one of another dtype, and a result without elements is not computed.
         """
-        if not self.floating or self.placement != "host" or self.small or is_between_processes(self.op):
+        if not self.floating or self.placement != "host" or is_between_processes(self.op):
+            return False
+        if self.small and self.op is _CONVERTED:
             return False
         if (self.plain and self.op is _READ) or (self.refusal is EMPTY and not any(m.numel for m in self.outputs)):
             return False

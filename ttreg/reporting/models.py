@@ -99,8 +99,8 @@ class Totals(BaseModel):
     """Calls by placement.
 
     `host_float` are those of host that read a floating-point tensor: what a better registry could still win. A call
-    that only fills one (`zero_`, `uniform_`) reads none, nor does one on tensors without elements. One that writes to
-    the host's own memory belongs there, and so does one whose tensors lie there and are too small to upload.
+    that only fills one (`zero_`, `uniform_`) reads none, nor does one on tensors without elements, and one that writes
+    to the host's own memory belongs there.
     `host_no_dtype` are those of host_float in a dtype that ttnn does not have (float64, float16).
     """
 

@@ -113,13 +113,14 @@ def _zeros(tt):
     return tt.zeros([32, 32], dtype=tt.float32, layout=tt.TILE_LAYOUT, device=tt.device)
 
 
-def test_the_host_takes_a_call_for_which_there_is_no_memory(fails):
+@pytest.mark.parametrize("shape", [(4, 4), (512, 64, 1, 1)], ids=["as it is", "as a matrix"])
+def test_the_host_takes_a_call_for_which_there_is_no_memory(fails, shape):
     with fails("exp", "out of memory from then on", on_device_error="fallback") as session:
-        a = on_device(session, 4, 4)
+        a = on_device(session, *shape)
         result = a.exp()
-        row = next(row for row in session.report().ops if row.op == "aten.exp.default")
-    assert row.placement == "host"
-    assert "Out of Memory" in row.got
+        rows = [row for row in session.report().ops if row.op == "aten.exp.default"]
+    assert [(row.placement, row.count) for row in rows] == [("host", 1)]
+    assert "Out of Memory" in rows[0].got
     torch.testing.assert_close(result, a.exp())
 
 

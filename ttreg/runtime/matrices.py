@@ -64,13 +64,9 @@ def run(plan: Plan, args: tuple, kwargs: dict[str, Any], planned: Planned, runs:
     of_matrices = planned(plan.op, tuple(changed), named)
     if of_matrices is None or of_matrices.placement != "device" or of_matrices.outputs != [plan.matrix]:
         return None
-    of_matrices.count += 1  # as the run takes it back if it fails
-    try:
-        result = runs(of_matrices, tuple(changed), named)
-    except BaseException:
-        plan.count -= 1
-        raise
-    of_matrices.count -= 1
+    plan.count -= 1  # the plan that runs counts the call
+    of_matrices.count += 1
+    result = runs(of_matrices, tuple(changed), named)
     if plan.written:
         return plan.targets(args, kwargs)[0]
     made = plan.outputs[0]

@@ -26,7 +26,7 @@ A = -0.75
 CUBIC = ([A, -2 * A, A, 0.0], [A + 2, -A - 3, 0.0, 1.0], [-A - 2, 2 * A + 3, -A, 0.0], [-A, A, 0.0, 0.0])
 
 
-class _Exact(Tensor):
+class Exact(Tensor):
     """A tensor that arrives as wide as its dtype, whatever `precision` says."""
 
     def arrival(self, call: Call, dtype: torch.dtype | None, exact: bool) -> Arrival:
@@ -105,38 +105,57 @@ def combined(tt, parts, function):
     return made
 
 
-def sampled(tt, input, grid, interpolation_mode, padding_mode, align_corners):
-    images, channels, *sizes = shape_of(input)
-    out, across = shape_of(grid)[1:-1], sizes[::-1]
-    at, total = located(tt, grid, across, align_corners), images * prod(sizes)
+def addressed(tt, grid, shape, interpolation_mode, padding_mode, align_corners):
+    """Which elements of an image of the shape each sample is made of, as rows of its `table`, and where it lies.
+
+    The rows are (images, 1, combinations of taps, samples), the weights as `taps` gives them, the places as `located`.
+    """
+    images, _, *sizes = shape
+    across, total = sizes[::-1], images * prod(sizes)
+    located_at = at = located(tt, grid, across, align_corners)
     if padding_mode != ZEROS and interpolation_mode != BICUBIC:
         at = brought_inside(tt, at, across, padding_mode, align_corners)
     places, weights = taps(tt, at, interpolation_mode)
     if padding_mode != ZEROS and interpolation_mode == BICUBIC:
         places = brought_inside(tt, places, across, padding_mode, align_corners)
-    table = as_shape(tt, input, [images, channels, prod(sizes)])
-    table = as_shape(tt, tt.transpose(table, 1, 2), [total, channels])
-    # What lies outside is the row of zeros behind all others. Of places inside, the next ones may lie outside.
-    bounded = padding_mode == ZEROS or interpolation_mode == BILINEAR
     places = widen(tt, places)
     steps = tt.multiply(places, numbers(tt, places, *(prod(across[:dim]) for dim in range(len(across)))))
-    if bounded:
-        table = tt.pad(table, [(0, 1), (0, 0)], 0.0)
+    if may_lie_outside(interpolation_mode, padding_mode):
         inside = tt.le(places, numbers(tt, places, *(length - 1 for length in across)))
         inside = inside if padding_mode != ZEROS else tt.multiply(inside, tt.gez(places))
         steps = tt.where(inside, steps, float(total))
     index = combined(tt, steps, tt.add)
     if images > 1:
         index = tt.add(index, tt.constant(starts(images, prod(sizes))))
-    if bounded:
+    if may_lie_outside(interpolation_mode, padding_mode):
         index = tt.minimum(index, float(total))
+    return tt.typecast(index, tt.uint32), weights, located_at
+
+
+def may_lie_outside(interpolation_mode, padding_mode):
+    """Whether samples read the row of zeros behind all others. Of places inside, the next ones may lie outside."""
+    return padding_mode == ZEROS or interpolation_mode == BILINEAR
+
+
+def table(tt, input, interpolation_mode, padding_mode):
+    """The elements of all images, a row of channels for each."""
+    images, channels, *sizes = shape_of(input)
+    rows = as_shape(tt, input, [images, channels, prod(sizes)])
+    rows = as_shape(tt, tt.transpose(rows, 1, 2), [images * prod(sizes), channels])
+    return tt.pad(rows, [(0, 1), (0, 0)], 0.0) if may_lie_outside(interpolation_mode, padding_mode) else rows
+
+
+def sampled(tt, input, grid, interpolation_mode, padding_mode, align_corners):
+    images, channels, *_ = shape_of(input)
+    index, weights, _ = addressed(tt, grid, shape_of(input), interpolation_mode, padding_mode, align_corners)
     _, _, count, samples = shape_of(index)
-    found = rows_among(tt, table, tt.typecast(index, tt.uint32), [images, count, samples, channels])
+    rows = table(tt, input, interpolation_mode, padding_mode)
+    found = rows_among(tt, rows, index, [images, count, samples, channels])
     if weights is not None:
         weights = as_shape(tt, combined(tt, widen(tt, weights), tt.multiply), [images, count, samples, 1])
         found = cast(tt, reduce(tt, "sum", tt.multiply(widen(tt, found), weights), 1), input.dtype)
     found = as_shape(tt, found, [images, samples, channels])
-    return as_shape(tt, tt.transpose(found, 1, 2), [images, channels, *out])
+    return as_shape(tt, tt.transpose(found, 1, 2), [images, channels, *shape_of(grid)[1:-1]])
 
 
 def samples_of(*shapes, modes):
@@ -179,19 +198,22 @@ OF_FLOAT32 = ProgramCheck(
 )
 
 
+COUNTED = at_most(
+    COUNTABLE,
+    "at most {} places in all images",
+    lambda call: call["input"].numel // max(call["input"].shape[1], 1),
+    because="they are counted in float32",
+)
+
+
 def conditions(*modes: int, when: Sequence[Condition] = ()) -> dict[str, Any]:
     return {
-        "takes": {"input": FLOATS, "grid": _Exact(FLOATS)},
+        "takes": {"input": FLOATS, "grid": Exact(FLOATS)},
         "when": [
             SameDtype(("input", "grid")),
             OneOf("interpolation_mode", modes),
             OneOf("padding_mode", (ZEROS, BORDER, REFLECTION)),
-            at_most(
-                COUNTABLE,
-                "at most {} places in all images",
-                lambda call: call["input"].numel // max(call["input"].shape[1], 1),
-                because="they are counted in float32",
-            ),
+            COUNTED,
             *when,
         ],
         "chip": NAN_IN_PARTS,

@@ -109,16 +109,15 @@ def of_places(tt, grad_output, rows, index, weights):
     """How much the loss changes with the place of each sample: (images, 1, 2, samples), by columns first."""
     images, channels, *_ = shape_of(grad_output)
     places = index.shape[3]
-    found = widen(tt, rows_among(tt, rows, index, [images, 4, places, channels]))
+    found = widen(tt, rows_among(tt, rows, index, [images, 2, 2 * places, channels]))
+    of_columns, of_rows = (as_shape(tt, cut(tt, weights, 2, n, n + 1), [images, 2, places, 1]) for n in (0, 1))
+    to_the_right = tt.subtract(cut(tt, found, 2, places, 2 * places), cut(tt, found, 2, 0, places))
+    down = as_shape(tt, tt.subtract(cut(tt, found, 1, 1, 2), cut(tt, found, 1, 0, 1)), [images, 2, places, channels])
+    slopes = [
+        reduce(tt, "sum", tt.multiply(slope, weight), 1, keepdim=True)
+        for slope, weight in ((to_the_right, of_rows), (down, of_columns))
+    ]
     given = tt.transpose(as_shape(tt, grad_output, [images, channels, places]), 1, 2)
     given = as_shape(tt, given, [images, 1, places, channels])
-    shares = as_shape(tt, reduce(tt, "sum", tt.multiply(found, given), 3), [images, 2, 2, places])
-    of_columns = as_shape(tt, cut(tt, weights, 2, 0, 1), [images, 1, 2, places])
-    of_rows = cut(tt, weights, 2, 1, 2)
-    to_the_right = tt.subtract(cut(tt, shares, 2, 1, 2), cut(tt, shares, 2, 0, 1))
-    down = tt.subtract(cut(tt, shares, 1, 1, 2), cut(tt, shares, 1, 0, 1))
-    slopes = [
-        reduce(tt, "sum", tt.multiply(to_the_right, of_rows), 1, keepdim=True),
-        reduce(tt, "sum", tt.multiply(down, of_columns), 2, keepdim=True),
-    ]
-    return tt.concat(slopes, 2)
+    shares = tt.multiply(tt.concat(slopes, 1), given)
+    return as_shape(tt, reduce(tt, "sum", shares, 3), [images, 1, 2, places])

@@ -8,8 +8,8 @@ from ..conditions import FLOATS, Check, Is
 from ..registry import lower
 from ..samples import Sample, ints, rand
 from ..specs import Ignoring
-from .scatter_reduction import matrix
-from .vocabulary import as_shape, cast, cut, folded, one_number
+from .scatter_reduction import matrix, sums
+from .vocabulary import as_shape, cast, cut, folded
 
 aten = torch.ops.aten
 
@@ -56,8 +56,5 @@ def embedding_dense_backward(tt, grad_output, indices, num_weights, padding_idx)
     # Places that are ignored go to one row more, which is cut off.
     size = num_weights + (padding_idx >= 0)
     given = matrix(tt, tt.permute(rows, [1, 0]), width, count)
-    zero = tt.constant(one_number(0.0, torch.float32, 2))
-    nothing = tt.to_layout(tt.expand(zero, (width, size)), tt.ROW_MAJOR_LAYOUT)
-    index = tt.expand(as_shape(tt, indices, [1, count]), (width, count))
-    total = tt.to_layout(tt.scatter_add(nothing, 1, index, given), tt.TILE_LAYOUT)
+    total = sums(tt, as_shape(tt, indices, [1, count]), given, size)
     return cast(tt, tt.permute(cut(tt, total, 1, 0, num_weights), [1, 0]), grad_output.dtype)

@@ -186,9 +186,12 @@ def samples_of(*shapes, modes):
     return samples
 
 
+def narrow_grid(call: Call) -> str | None:
+    return str(call["grid"]) if call["grid"].dtype is torch.bfloat16 else None
+
+
 def rounded_weights(call: Call) -> str | None:
-    cubic = call["interpolation_mode"] == BICUBIC and call["grid"].dtype is torch.bfloat16
-    return str(call["grid"]) if cubic else None
+    return narrow_grid(call) if call["interpolation_mode"] == BICUBIC else None
 
 
 OF_FLOAT32 = ProgramCheck(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from ..call import Call
 from ..conditions import FLOATS, OneOf, ProgramCheck, SameDtype
 from ..registry import lower
 from ..samples import Sample, rand
@@ -20,11 +19,12 @@ from .grid_sampler import (
     addressed,
     combined,
     may_lie_outside,
+    narrow_grid,
     numbers,
     table,
 )
-from .scatter_reduction import matrix
-from .vocabulary import as_shape, cast, cut, one_number, reduce, shape_of, widen
+from .scatter_reduction import matrix, sums
+from .vocabulary import as_shape, cast, cut, reduce, shape_of, widen
 
 aten = torch.ops.aten
 
@@ -50,17 +50,13 @@ def samples():
     yield Sample(given[:, :1], large, grid, BILINEAR, ZEROS, False, [True, True])
 
 
-def narrow(call: Call) -> str | None:
-    return str(call["grid"]) if call["grid"].dtype is torch.bfloat16 else None
-
-
 @lower(
     aten.grid_sampler_2d_backward.default,
     samples=samples,
     takes={"grad_output": FLOATS, "input": FLOATS, "grid": Exact(FLOATS)},
     when=[
         SameDtype(("grad_output", "input", "grid")),
-        ProgramCheck("in float32", narrow, because="the CPU rounds each step to a bfloat16 place or sum"),
+        ProgramCheck("in float32", narrow_grid, because="the CPU rounds each step to a bfloat16 place or sum"),
         OneOf("interpolation_mode", (BILINEAR, NEAREST)),
         OneOf("padding_mode", (ZEROS, BORDER)),
         COUNTED,
@@ -98,10 +94,7 @@ def of_image(tt, grad_output, shape, index, weights, outside):
     given = matrix(tt, tt.permute(given, [1, 0, 2, 3]), channels, images * count * places)
     index = tt.to_layout(as_shape(tt, index, [1, images * count * places]), tt.ROW_MAJOR_LAYOUT)
     size = images * rows * columns
-    nothing = tt.expand(tt.constant(one_number(0.0, torch.float32, 2)), (channels, size + outside))
-    nothing = tt.to_layout(nothing, tt.ROW_MAJOR_LAYOUT)
-    total = tt.scatter_add(nothing, 1, tt.expand(index, (channels, images * count * places)), given)
-    total = cut(tt, tt.to_layout(total, tt.TILE_LAYOUT), 1, 0, size)
+    total = cut(tt, sums(tt, index, given, size + outside), 1, 0, size)
     return tt.permute(as_shape(tt, total, [channels, images, rows, columns]), [1, 0, 2, 3])
 
 

@@ -22,6 +22,7 @@ from .vocabulary import (
     at_most,
     cast,
     moved_last,
+    one_number,
     permuted,
     permuted_back,
     widen,
@@ -64,6 +65,13 @@ SAME_SHAPE = Check("src has the shape of index", unlike_index, because="its othe
 def matrix(tt, x, rows, width):
     """`x` as so many rows in float32, row-major: ttnn.scatter refuses float32 in tiles."""
     return tt.to_layout(as_shape(tt, widen(tt, x), [rows, width]), tt.ROW_MAJOR_LAYOUT)
+
+
+def sums(tt, index, rows, size):
+    """Tiles of `size` columns: each element of the rows of a `matrix` is added up where `index`, (1, width), sends it."""
+    nothing = tt.expand(tt.constant(one_number(0.0, torch.float32, 2)), (rows.shape[0], size))
+    nothing = tt.to_layout(nothing, tt.ROW_MAJOR_LAYOUT)
+    return tt.to_layout(tt.scatter_add(nothing, 1, tt.expand(index, tuple(rows.shape)), rows), tt.TILE_LAYOUT)
 
 
 def summed(tt, self, index, src, how, include_self):

@@ -95,11 +95,14 @@ def uneven(call):
     return next((f"{name} {value}" for name, value in lists.items() if len(value) not in (1, dims)), None)
 
 
+def of_each_dim(dims, *settings):
+    """Lists of a number for each dimension, where a list of one number stands for all."""
+    return [list(numbers) * (dims // len(numbers)) for numbers in settings]
+
+
 def too_wide(call):
-    dims = call["input"].ndim - 2
-    strides, dilations, paddings = (
-        list(call[name]) * (dims // len(call[name])) for name in ("stride", "dilation", "output_padding")
-    )
+    settings = (call[name] for name in ("stride", "dilation", "output_padding"))
+    strides, dilations, paddings = of_each_dim(call["input"].ndim - 2, *settings)
     wide = any(p >= max(s, d) for p, s, d in zip(paddings, strides, dilations, strict=True))
     return f"output_padding {call['output_padding']}" if call["transposed"] and wide else None
 
@@ -145,9 +148,7 @@ USUAL = [
 )
 def convolution(tt, input, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
     dims = len(input.shape) - 2
-    stride, padding, dilation, output_padding = (
-        list(v) * (dims // len(v)) for v in (stride, padding, dilation, output_padding)
-    )
+    stride, padding, dilation, output_padding = of_each_dim(dims, stride, padding, dilation, output_padding)
     one, images = None, input
     if dims == 1:
         # A sequence is an image of one row, or of one column.

@@ -12,7 +12,7 @@ from ..on_demand import on_device
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import ChannelsLast, Weight
-from .convolution import ONLY, USUAL, conv2d, conv_transpose2d, to_kernel, with_one
+from .convolution import ONLY, USUAL, conv2d, conv_transpose2d, of_each_dim, to_kernel, with_one
 from .vocabulary import NAN_IS_A_NUMBER, accurate, as_shape, cast, cut, permuted, reduce, shape_of, widen
 
 aten = torch.ops.aten
@@ -90,10 +90,8 @@ def samples():
 def other_gradient(call):
     """The gradient's shape, if it is not that of what the convolution gives."""
     image, weight, grad = call["input"], call["weight"], call["grad_output"]
-    dims = image.ndim - 2
-    values = (list(call[name]) * (dims // len(call[name])) for name in ("stride", "padding", "dilation"))
-    added = list(call["output_padding"]) * (dims // len(call["output_padding"]))
-    sizes = zip(image.shape[2:], weight.shape[2:], *values, added, strict=True)
+    settings = (call[name] for name in ("stride", "padding", "dilation", "output_padding"))
+    sizes = zip(image.shape[2:], weight.shape[2:], *of_each_dim(image.ndim - 2, *settings), strict=True)
     if call["transposed"]:
         channels = weight.shape[1] * call["groups"]
         wanted = [(size - 1) * s - 2 * p + d * (k - 1) + more + 1 for size, k, s, p, d, more in sizes]
@@ -149,7 +147,7 @@ def convolution_backward(
     output_mask,
 ):
     dims = len(input.shape) - 2
-    stride, padding, dilation = (list(v) * (dims // len(v)) for v in (stride, padding, dilation))
+    stride, padding, dilation = of_each_dim(dims, stride, padding, dilation)
     one = 0 if dims == 1 else None
     if dims == 1:
         # A sequence is an image of one row.

@@ -68,7 +68,7 @@ def matrix(tt, x, rows, width):
 
 
 def sums(tt, index, rows, size):
-    """Tiles of `size` columns: each element of the rows of a `matrix` is added up where `index`, (1, width), sends it."""
+    """The elements of each row of a `matrix` added up where `index`, (1, width), sends them: `size` sums, in tiles."""
     nothing = tt.expand(tt.constant(one_number(0.0, torch.float32, 2)), (rows.shape[0], size))
     nothing = tt.to_layout(nothing, tt.ROW_MAJOR_LAYOUT)
     return tt.to_layout(tt.scatter_add(nothing, 1, tt.expand(index, tuple(rows.shape)), rows), tt.TILE_LAYOUT)

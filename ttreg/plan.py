@@ -21,7 +21,6 @@ from .steps import Step
 
 _COPY = torch.ops.aten.copy_.default
 _READ = torch.ops.aten._local_scalar_dense.default
-_CONVERTED = torch.ops.aten._to_copy.default
 
 
 @dataclass
@@ -117,8 +116,8 @@ class Plan:
     line: str = ""
     # The op reads a floating-point tensor that has elements.
     floating: bool = False
-    # Its tensors are small and lie in the host's memory: the host runs the call, whether or not the device could.
-    small: bool = False
+    # A small tensor of the host becomes one of another dtype there, whether or not the device could do it.
+    converts_small: bool = False
     # The op reads or returns a floating-point dtype that ttnn lacks.
     no_dtype: bool = False
     # CPU has no kernel of the op's own: the kernel for all devices calls other ops, under autocast where that is on.
@@ -151,9 +150,7 @@ class Plan:
         other processes. A number that is read from the host's memory has nothing to do with the device, nor has a small
         tensor there that becomes one of another dtype, and a result without elements is not computed.
         """
-        if not self.floating or self.placement != "host" or is_between_processes(self.op):
-            return False
-        if self.small and self.op is _CONVERTED:
+        if not self.floating or self.placement != "host" or self.converts_small or is_between_processes(self.op):
             return False
         if (self.plain and self.op is _READ) or (self.refusal is EMPTY and not any(m.numel for m in self.outputs)):
             return False

@@ -42,6 +42,7 @@ from .rehearsal import refuse_views
 from .session import Session
 from .ttnn_ops import TTNN_OPS, plan_of
 
+_CONVERTED = torch.ops.aten._to_copy.default
 LAZY = (torch.ops.aten._conj.default, torch.ops.aten._neg_view.default)
 
 
@@ -71,7 +72,7 @@ def decide(session: Session, op: OpOverload, args: tuple, kwargs: dict[str, Any]
         plan.placement = "host" if plan.refusal in (NO_DECOMPOSITION, NO_META, DATA_DEPENDENT) else "decomposed"
     elif is_composite(op) and (entry is None or (entry.kind == "device" and not has_cpu_kernel(op))):
         plan.placement = "decomposed"
-    plan.small = plan.placement == "host" and not _worth_uploading(asked, plan)
+    plan.converts_small = op is _CONVERTED and plan.placement == "host" and not _worth_uploading(asked, plan)
     return plan
 
 

@@ -8,19 +8,20 @@ import torch
 
 from ..conditions import FLOATS, Check, SameDtype
 from ..images import Image, unfolded
+from ..meta import in_rows
 from ..on_demand import on_device
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import ChannelsLast, Weight
-from .convolution import ONLY, USUAL, conv2d, conv_transpose2d, of_each_dim, to_kernel, with_one
-from .vocabulary import NAN_IS_A_NUMBER, accurate, as_shape, cast, cut, permuted, reduce, shape_of, widen
+from ._convolution_calls import conv, conv_transpose
+from ._convolution_kernels import to_kernel, with_one
+from ._convolution_products import as_image, of_kernel
+from .convolution import ONLY, USUAL, makes_contiguous, of_each_dim
+from .vocabulary import NAN_IS_A_NUMBER, accurate, as_shape, cast, cut, reduce, shape_of, widen
 
 aten = torch.ops.aten
 
 IMAGE, KERNEL, BIAS = range(3)
-
-# So many bytes of patches are held at once; of larger images they are multiplied row by row of the kernel.
-PATCHES = 2**28
 
 
 def gradients(shape, out, kernel, *, mask=(True, True, True), dtype=torch.float32, grad_dtype=None, **settings):
@@ -50,6 +51,11 @@ def accepted():
         yield gradients((2, 5, 21), 7, (4,), stride=2, padding=3, dilation=2, dtype=dtype)
         yield gradients((2, 3, 5, 7), 4, (3, 3), stride=2, padding=1, out_padding=1, dtype=dtype)
         yield gradients((2, 4, 9), 6, (4,), stride=3, padding=1, out_padding=2, groups=2, dtype=dtype)
+        yield gradients((2, 3, 5, 8, 7), 6, (3, 3, 2), stride=[1, 2, 1], padding=[1, 1, 0], dtype=dtype)
+        yield gradients((2, 4, 3, 4, 5), 6, (3, 2, 3), stride=2, padding=1, out_padding=1, groups=2, dtype=dtype)
+    yield gradients((1, 4, 7, 5, 6), 8, (3, 2, 1), padding=[2, 0, 0], dilation=[2, 1, 1], groups=2)
+    yield gradients((2, 8, 4, 5, 5), 8, (3, 3, 3), padding=1, groups=8)
+    yield gradients((1, 3, 5, 8, 9), 8, (2, 4, 4), stride=[2, 4, 4])
     for mask in ([False, True, True], [True, False, False], [False, True, False], [True, True, False]):
         yield gradients((2, 4, 8, 8), 6, (3, 3), padding=1, groups=2, mask=mask)
         yield gradients((2, 4, 5, 5), 6, (3, 3), padding=1, out_padding=0, groups=2, mask=mask)
@@ -67,7 +73,7 @@ def accepted():
 def refused():
     yield gradients((1, 2, 4, 4), 2, (3, 3), dtype=torch.float64)
     yield gradients((1, 2, 4, 4), 2, (3, 3), grad_dtype=torch.bfloat16)
-    yield gradients((1, 2, 4, 4, 4), 2, (3, 3, 3))
+    yield Sample(rand(2, 4), rand(2, 3), rand(4, 3), None, [1], [0], [1], False, [0], 1, [True, True, False])
     grad, image, weight, bias, *settings = gradients((1, 3, 6, 6), 2, (3, 3)).args
     stride, padding, dilation, transposed, output_padding, groups, mask = settings
     yield Sample(grad, image, weight, bias, stride, padding, dilation, True, [1, 1], groups, mask)
@@ -115,9 +121,16 @@ def needless(call):
     return str(list(call["output_padding"])) if padded else None
 
 
+def as_on_cpu(call, outputs):
+    if not makes_contiguous(call):
+        return outputs
+    return [None if meta is None else in_rows(meta.dtype, meta.shape) for meta in outputs]
+
+
 @lower(
     aten.convolution_backward.default,
     samples=samples,
+    outputs=as_on_cpu,
     takes={
         "grad_output": ChannelsLast(FLOATS, first=True),
         "input": ChannelsLast(FLOATS, first=True),
@@ -166,36 +179,39 @@ def convolution_backward(
         found = of_kernel(tt, moved, fixed, sizes, stride, padding, dilation, groups)
         made.append(as_image(tt, cast(tt, found, input.dtype), tuple(weight.shape)))
     if output_mask[BIAS]:
-        found = reduce(tt, "sum", as_shape(tt, widen(tt, grad), [prod(list(grad.shape)[:3]), grad.shape[3]]), 0)
+        found = reduce(tt, "sum", as_shape(tt, widen(tt, grad), [prod(shape_of(grad)[:-1]), grad.shape[-1]]), 0)
         made.append(cast(tt, found, input.dtype))
     return made
 
 
 def as_rows(tt, x, one):
-    """A sequence or an image with its channels last: (N, H, W, C)."""
+    """A sequence or an image with its channels last, (N, H, W, C), or a volume, (N, D, H, W, C)."""
     return as_shape(tt, x.value, unfolded(x.shape if one is None else tuple(with_one(x.shape, one))))
 
 
 def of_image(tt, grad, image, weight, one, stride, padding, dilation, transposed, groups):
     """The gradient of the image: the gradient goes back through the same kernel."""
-    n, rows, columns, channels = shape_of(grad)
-    grads, (height, width) = Image(grad, (n, channels, rows, columns), folded=False), shape_of(image)[1:3]
-    sizes = [1] * (1 if one is not None else 0) + list(weight.shape)[2:]
-    if not transposed and groups == 1 and stride == sizes and dilation == [1, 1] and not any(padding):
-        return of_patches(tt, grad, weight, sizes, height, width)
+    n, *places, channels = shape_of(grad)
+    grads, wanted = Image(grad, (n, channels, *places), folded=False), shape_of(image)[1:-1]
+    sizes = [1] * (1 if one is not None else 0) + shape_of(weight)[2:]
+    as_they_are = not transposed and groups == 1 and len(sizes) == 2 and dilation == [1, 1] and not any(padding)
+    if as_they_are and stride == sizes:
+        return of_patches(tt, grad, weight, sizes, *wanted)
     kernel = to_kernel(tt, weight, one, not transposed, groups)
     if transposed:
-        found = conv2d(tt, grads, kernel, None, stride, [(p, p) for p in padding], dilation, groups)
-        if found.shape[2:] == (height, width):
+        found = conv(tt, grads, kernel, None, stride, [(p, p) for p in padding], dilation, groups)
+        if list(found.shape[2:]) == wanted:
             return found
-        value = cut(tt, as_shape(tt, found.value, unfolded(found.shape)), 1, 0, height)
-        return Image(cut(tt, value, 2, 0, width), (*found.shape[:2], height, width), folded=False)
+        value = as_shape(tt, found.value, unfolded(found.shape))
+        for dim, size in enumerate(wanted, 1):
+            value = cut(tt, value, dim, 0, size)
+        return Image(value, (*found.shape[:2], *wanted), folded=False)
     reached = [
-        (n - 1) * s - 2 * p + d * (k - 1) + 1
-        for n, s, p, d, k in zip((rows, columns), stride, padding, dilation, sizes, strict=True)
+        (count - 1) * s - 2 * p + d * (k - 1) + 1
+        for count, s, p, d, k in zip(places, stride, padding, dilation, sizes, strict=True)
     ]
-    missing = [size - found for size, found in zip((height, width), reached, strict=True)]
-    return conv_transpose2d(tt, grads, kernel, None, stride, padding, dilation, missing, groups)
+    missing = [size - found for size, found in zip(wanted, reached, strict=True)]
+    return conv_transpose(tt, grads, kernel, sizes, None, stride, padding, dilation, missing, groups)
 
 
 def of_patches(tt, grad, weight, sizes, height, width):
@@ -216,71 +232,3 @@ def of_patches(tt, grad, weight, sizes, height, width):
     made = tt.pad(made, behind, 0) if any(more for _, more in behind) else made
     value = tt.to_layout(tt.reshape(made, [1, 1, n * height * width, channels]), tt.TILE_LAYOUT)
     return Image(value, (n, channels, height, width))
-
-
-def of_kernel(tt, moved, fixed, sizes, stride, padding, dilation, groups):
-    """The gradient of the kernel: what of `moved`, at each place of the kernel, goes together with `fixed`.
-
-    That is a product over all places of the image, and for a kernel of one channel each a sum of products. It comes as
-    (columns, rows, outs, channels of one group).
-    """
-    channels, outs = moved.shape[3], fixed.shape[3]
-    x = tt.to_layout(moved, tt.ROW_MAJOR_LAYOUT)
-    if any(padding):
-        x = tt.pad(x, [(0, 0), *((p, p) for p in padding), (0, 0)], 0)
-    places = prod(list(fixed.shape)[:3])
-    at_once = sizes[0] if prod(sizes) * places * -(-channels // 32) * 128 <= PATCHES else 1
-    rows = []
-    for first in range(0, sizes[0], at_once):
-        high = range(first, min(first + at_once, sizes[0]))
-        taps = seen_by(
-            tt,
-            seen_by(tt, x, 1, high, stride[0], dilation[0], fixed.shape[1]),
-            2,
-            range(sizes[1]),
-            stride[1],
-            dilation[1],
-            fixed.shape[2],
-        )
-        taps = tt.to_layout(tt.reshape(taps, [sizes[1] * len(high), places, channels]), tt.TILE_LAYOUT)
-        found = products(tt, taps, as_shape(tt, fixed, [places, outs]), groups)
-        rows.append(tt.reshape(found, [sizes[1], len(high), outs, channels // groups]))
-    return rows[0] if len(rows) == 1 else tt.concat(rows, 1)
-
-
-def as_image(tt, found, shape):
-    """A kernel (columns, rows, outs, channels of one group) with its channels last.
-
-    In tiles, the few rows and columns of (outs, channels, rows, columns) would take a hundred times their size.
-    """
-    columns, rows, outs, channels = found.shape
-    if rows * columns > 1:
-        found = permuted(tt, tt.to_layout(found, tt.ROW_MAJOR_LAYOUT), [2, 1, 0, 3])
-    value = tt.reshape(found, [1, 1, outs * rows * columns, channels])
-    return Image(tt.to_layout(value, tt.TILE_LAYOUT), shape)
-
-
-def seen_by(tt, x, dim, kernel, stride, dilation, places):
-    """What each place of the kernel along a dimension sees, one behind the other as batches."""
-    parts = [cut(tt, x, dim, k * dilation, k * dilation + (places - 1) * stride + 1, stride) for k in kernel]
-    return parts[0] if len(parts) == 1 else tt.concat(parts, 0)
-
-
-def products(tt, taps, fixed, groups):
-    """(taps, places, channels) with (places, outs): (taps, outs, channels of one group)."""
-    count, places, channels = taps.shape
-    outs = fixed.shape[1]
-    if groups == 1:
-        made = tt.matmul(taps, fixed, transpose_a=True, compute_kernel_config=accurate(tt), dtype=tt.float32)
-        return tt.permute(made, [0, 2, 1])
-    each = channels // groups
-    if each == 1 and outs == groups:
-        made = tt.multiply(widen(tt, taps), widen(tt, tt.reshape(fixed, [1, places, outs])))
-        return tt.reshape(reduce(tt, "sum", made, 1), [count, outs, 1])
-    # One product for each group, and one row of patches for each of its channels at each tap.
-    taps = tt.reshape(
-        permuted(tt, tt.reshape(taps, [count, places, groups, each]), [2, 1, 0, 3]), [groups, places, count * each]
-    )
-    fixed = tt.permute(tt.reshape(fixed, [places, groups, outs // groups]), [1, 0, 2])
-    made = tt.matmul(fixed, taps, transpose_a=True, compute_kernel_config=accurate(tt), dtype=tt.float32)
-    return tt.permute(tt.reshape(made, [outs, count, each]), [1, 0, 2])

@@ -7,7 +7,7 @@ import torch
 from ..conditions import FLOATS, Check
 from ..registry import lower
 from ..samples import Sample, rand
-from .convolution import spaced
+from ._convolution_calls import spaced
 from .pad import PADDED_ROW, constant_pad_nd
 from .vocabulary import as_shape, at_most
 

@@ -52,7 +52,7 @@ class ImageLayout:
 @lru_cache(maxsize=1 << 14)
 def image_layout(meta: Meta) -> ImageLayout | None:
     """The layout of a tensor (N, C, ...); None if it is none, or has no elements."""
-    if meta.ndim not in (3, 4) or not meta.numel:
+    if meta.ndim not in (3, 4, 5) or not meta.numel:
         return None
     return ImageLayout(meta, channels_last(meta), rows(meta.shape))
 

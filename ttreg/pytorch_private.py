@@ -142,6 +142,8 @@ tensor_data: Any = _find("torch._C.TensorBase.data")
 throw_on_mutable_data_ptr = _find("torch._C._set_throw_on_mutable_data_ptr")
 add_suffixes = _find("torch._tensor_str._add_suffixes")
 neg_view = _find("torch._neg_view")
+# Which of PyTorch's kernels a convolution takes, from its arguments; only the metadata of the tensors counts.
+select_conv_backend = _find("torch._C._select_conv_backend")
 suggest_memory_format = _find("torch._prims_common.suggest_memory_format")
 storage_use_count = _find("torch._C._storage_Use_Count")
 

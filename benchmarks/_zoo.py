@@ -91,11 +91,9 @@ def _torchvision(row: Row) -> torch.nn.Module:
 
     home: Any = torchvision.models
     *folder, name = row.constructor.split(".")
-    if folder:
-        home, config = getattr(home, folder[0]), {"weights": None, "weights_backbone": None, **row.config}
-    else:
-        config = {"weights": None, **row.config}
-    return getattr(home, name)(**config)
+    home = getattr(home, folder[0]) if folder else home
+    backbone = {"weights_backbone": None} if folder in (["detection"], ["segmentation"]) else {}
+    return getattr(home, name)(**{"weights": None, **backbone, **row.config})
 
 
 def _timm(row: Row) -> torch.nn.Module:

@@ -388,7 +388,14 @@ def test_recurrent_layers_give_autocasts_dtypes(layer, packed, device):
         states = states if isinstance(states, tuple) else (states,)
         return [output.detach(), *(state.detach() for state in states), next(module.parameters()).grad.clone()]
 
-    expected = run(X)
+    of_onednn = layer is LAYERS["lstm"] and not packed
+    if of_onednn and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        # PyTorch cannot run it on this CPU: oneDNN has no such layer without AVX-512. PyTorch's own kernel has values.
+        with torch.backends.mkldnn.flags(enabled=False):
+            *outputs, gradient = run(X)
+        expected = [*(output.bfloat16() for output in outputs), gradient]
+    else:
+        expected = run(X)
     with device as session:
         given = run(session.to_device(X))
     for one, other in zip(given, expected, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -143,6 +144,11 @@ def one_by_one(entry, sample):
     return list(result) if isinstance(result, tuple) else [result]
 
 
+def in_float32(function, x):
+    """What CPU gives in float32, rounded. It depends on its instructions which zero its kernel for bfloat16 gives."""
+    return function(x.float()).to(x.dtype)
+
+
 @pytest.mark.parametrize("entry", entries())
 def test_special_values_as_on_cpu(entry):
     tried = set()
@@ -159,6 +165,8 @@ def test_special_values_as_on_cpu(entry):
         excepted, _ = EXCEPTIONS.get(short(entry), (lambda *inputs: ONE > 1, ""))
         for output, whole, single in zip(made.outputs, made.expected, one_by_one(entry, special), strict=True):
             agreeing = agree(output.values, whole.values) | agree(output.values, single) | excepted(*inputs)
+            if entry.op is aten.gelu.default:
+                agreeing |= agree(output.values, in_float32(partial(entry.op, **special.kwargs), *inputs))
             columns = (*inputs, output.values, whole.values)
             rows = [tuple(t[i].item() for t in columns) for i in (~agreeing).nonzero().flatten().tolist()]
             assert not rows, f"{signature(special)}: {len(rows)} differ, such as (*inputs, given, on CPU) {rows[:5]}"
@@ -188,10 +196,10 @@ def test_nan_to_num_by_special_values(dtype, device):
 @pytest.mark.parametrize("dtype", TOLERANCES)
 def test_odd_functions_and_roundings_keep_the_sign_of_zero(function, dtype):
     x = torch.tensor([0.0, -0.0, 0.3, -0.3, 1.0, -1.0, 0.5, -0.5] * 8).to(dtype)
-    expected = function(x)
+    expected, rounded = function(x), in_float32(function, x)
     with ttreg.device_mode(device="emulated", min_upload_numel=0) as session:
-        result = function(session.to_device(x))
-    assert agree(session.read(result), expected).all()
+        result = session.read(function(session.to_device(x)))
+    assert (agree(result, expected) | agree(result, rounded)).all()
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)

@@ -48,7 +48,7 @@ recordings: setup ## call 2,000 random functions again and again, recorded and o
 	ALIASING_SEED=$(SEED) $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) -m "long or not long" tests/recording tests/aliasing/test_recorded.py $(ARGS)
 
 wrong-calls: setup ## change each argument of each entry's calls, and hold what comes to what it is on CPU (half an hour)
-	EVERY_WRONG_CALL=1 $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) tests/wrong_calls $(ARGS)
+	EVERY_WRONG_CALL=1 $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) tests/wrong_calls tests/test_limits_kept.py $(ARGS)
 
 distributed: setup ## train on 2 and 4 ranks in four ways, and hold the losses to those of one process
 	mkdir -p $(dir $(DISTRIBUTED))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,7 +19,8 @@ NEVER_CALLED = (
     *("erfc", "erfinv", "lgamma"),
 )
 CONV_ELEMENTS = 2**20
-MOST_KINDS = 16  # of calls, by dtypes, dimensions and numbers, for each entry
+# Of calls, by dtypes, dimensions and numbers, for each entry; `make wrong-calls` takes more.
+MOST_KINDS = 16 if os.environ.get("EVERY_WRONG_CALL") else 6
 
 
 def dtype_of(value):

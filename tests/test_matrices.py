@@ -76,6 +76,23 @@ def test_elementwise_calls_give_what_they_give_on_cpu(function, place):
         torch.testing.assert_close(torch.tensor(found.tolist(), dtype=found.dtype), expected)
 
 
+def test_elements_in_another_order_are_taken_without_their_dimensions_of_1(device):
+    """As `einsum` takes them for the positions of attention in SAM and MViT: 2 GB in tiles, 2 MB as they are."""
+    x = torch.randn(4, 64, 64, 32)
+    for turn in (
+        lambda x: x.permute(1, 0, 2, 3)[..., None, None].contiguous(),
+        lambda x: x.permute(1, 0, 2, 3)[:, 1:, :, :, None].clone(memory_format=torch.contiguous_format),
+        lambda x: x.permute(2, 1, 0, 3)[..., None, None].clone() * 2,
+        lambda x: torch.einsum("bhwc,hkc->bhwk", x, x[0]),
+    ):
+        expected = turn(x)
+        with device as session:
+            found = turn(session.to_device(x))
+            assert session.report().totals.host == 0
+        assert found.stride() == expected.stride()
+        torch.testing.assert_close(found.cpu(), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_the_device_holds_matrices():
     with ttreg.device_mode(device="emulated", min_upload_numel=0) as session, torch.no_grad():
         kept = [X * 2 + 1]

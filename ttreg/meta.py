@@ -138,6 +138,12 @@ def in_rows(dtype: torch.dtype, shape: tuple[int, ...]) -> Meta:
     return intern(dtype, shape, _default_strides(shape))
 
 
+def without_ones(meta: Meta) -> Meta:
+    """The metadata of `tensor.squeeze()`."""
+    dims = [dim for dim, size in enumerate(meta.shape) if size != 1]
+    return intern(meta.dtype, tuple(meta.shape[d] for d in dims), tuple(meta.stride[d] for d in dims), meta.offset)
+
+
 def meta_of(tensor: torch.Tensor) -> Meta:
     """The metadata of a strided tensor."""
     return intern(tensor.dtype, tensor.shape, tensor.stride(), tensor.storage_offset())

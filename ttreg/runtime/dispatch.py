@@ -20,7 +20,6 @@ from ..exact.cost import TooDear
 from ..fallback import decompose, host
 from ..memory.chains import view_by
 from ..memory.numbers import Numbers
-from ..memory.parts import apart
 from ..memory.tensor import DeviceTensor
 from ..plan import Plan
 from ..pytorch_private import OpOverload
@@ -33,6 +32,7 @@ from .int64 import TooLarge
 from .later import Later, raise_as_pytorch_would
 from .leading import shown, with_leading
 from .lowering import ONE_TENSOR
+from .overlaps import copies_itself, overlapping
 from .refused import raise_error, reason
 from .session import Session
 from .signature import signature
@@ -136,8 +136,10 @@ class Dispatcher:
         if plan.written:
             if plan.number is not None and self._filled(plan, args, kwargs):
                 return plan.targets(args, kwargs)[0]
+            if copies_itself(plan, args, kwargs):
+                return plan.targets(args, kwargs)[0]
             takes_part = not plan.writes_part or _takes_part(*plan.targets(args, kwargs))
-            if shares_memory(plan, args, kwargs) if plan.comes_down else _overlapping(plan, args, kwargs):
+            if shares_memory(plan, args, kwargs) if plan.comes_down else overlapping(plan, args, kwargs):
                 return self._run_on_host_instead(plan, OVERLAPPING, args, kwargs)
             if not takes_part:
                 return self._run_on_host_instead(plan, PART_WRITTEN, args, kwargs)
@@ -189,7 +191,7 @@ class Dispatcher:
         """Run a call whose arguments may be held longer than they are, or are to be; or as matrices."""
         if plan.matrix is not None:
             return self._run_on_matrices(plan, args, kwargs)
-        if plan.apart is not None and not (plan.written and _overlapping(plan, args, kwargs)):
+        if plan.apart is not None and not (plan.written and overlapping(plan, args, kwargs)):
             result = self._varying.run(plan, args, kwargs)
             if result is not None:
                 return result
@@ -280,20 +282,3 @@ def _all_at_hand(argument: Any) -> list[Value] | None:
 
 def _takes_part(target: Any) -> bool:
     return target._cell.takes_part(target._meta)
-
-
-def _overlapping(plan: Plan, args: tuple, kwargs: dict[str, Any]) -> bool:
-    """Whether another argument shares elements with the op's target. PyTorch may refuse such a call."""
-    targets: list[Any] = plan.targets(args, kwargs)
-    for slot in plan.slots:
-        may_be_the_same = plan.elementwise or slot in plan.written
-        for tensor in slot.tensors(args, kwargs):
-            for target in targets:
-                if not isinstance(tensor, DeviceTensor) or tensor._cell is not target._cell:
-                    continue
-                if tensor._meta == target._meta:
-                    if not may_be_the_same:
-                        return True
-                elif not apart(tensor._meta, target._meta, target._cell.root):
-                    return True
-    return False

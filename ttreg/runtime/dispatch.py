@@ -134,9 +134,7 @@ class Dispatcher:
         if plan.may_be_longer and with_room:
             return self._run_with_room(plan, args, kwargs)
         if plan.written:
-            if plan.number is not None and self._filled(plan, args, kwargs):
-                return plan.targets(args, kwargs)[0]
-            if copies_itself(plan, args, kwargs):
+            if copies_itself(plan, args, kwargs) or (plan.number is not None and self._filled(plan, args, kwargs)):
                 return plan.targets(args, kwargs)[0]
             takes_part = not plan.writes_part or _takes_part(*plan.targets(args, kwargs))
             if shares_memory(plan, args, kwargs) if plan.comes_down else overlapping(plan, args, kwargs):

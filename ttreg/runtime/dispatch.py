@@ -155,7 +155,7 @@ class Dispatcher:
                     if of_images is not None:
                         instead = of_images.plan(session, args, kwargs)
                         if instead is not None:
-                            return self._run_on_device(instead, args, kwargs)
+                            return self._run_on_device(instead, args, kwargs, with_room)
                         of_images = None  # asked once
                     if slot.leading and session.checker is None:
                         value, lowered = with_leading(plan, argument)
@@ -198,6 +198,8 @@ class Dispatcher:
         return rooms.run(self.session, plan, args, kwargs, self._run_as_held)
 
     def _run_on_matrices(self, plan: Plan, args: tuple, kwargs: dict[str, Any]) -> Any:
+        if plan.of_images is not None and plan.of_images.plan(self.session, args, kwargs) is not None:
+            return self._run_as_held(plan, args, kwargs)  # images fill their tiles
         result = matrices.run(plan, args, kwargs, self._planned, self._run_as_held)
         if result is not None:
             return result

@@ -85,6 +85,20 @@ def test_a_residual_block_turns_nothing(calls):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(("conv", "size"), [(nn.Conv2d, (1, 3, 7, 7)), (nn.Conv3d, (1, 3, 2, 7, 7))])
+def test_small_images_of_many_channels_are_not_turned_into_matrices(calls, conv, size):
+    """In tiles, rows of 7 and columns of 7 take 20 times their size; as images they fill them."""
+    first, second = conv(3, 2048, 1), conv(2048, 8, 1)
+    x = torch.rand(size)
+    with calls.device:
+        second((first(x) * 2).relu_().add_(1))
+        calls.clear()
+        second((first(x) * 2).relu_().add_(1))
+    made = {name: count for name, count in calls.items() if name not in ("reshape", "from_torch")}
+    assert made == {"conv2d": 2, "multiply": 1, "relu": 1, "add": 1}
+
+
+@torch.no_grad()
 def test_sequences_stay_as_they_are_too(calls):
     net = nn.Sequential(nn.Conv1d(5, 40, 3), nn.GELU(), nn.Conv1d(40, 7, 1))
     x = torch.rand(2, 5, 50)

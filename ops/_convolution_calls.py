@@ -84,12 +84,17 @@ def planes(tt, x, deep, stride, padding, dilation, groups):
     value = as_shape(tt, tt.to_layout(x.value, tt.ROW_MAJOR_LAYOUT), [n, depth, rows * columns, channels])
     if any(padding):
         value = tt.pad(value, [(0, 0), padding, (0, 0), (0, 0)], 0)
-    seen = [cut(tt, value, 1, k * dilation, k * dilation + (places - 1) * stride + 1, stride) for k in range(deep)]
-    value = seen[0] if deep == 1 else tt.concat(seen, 3)
+    value = seen_by(tt, value, 1, range(deep), stride, dilation, places, along=3)
     if groups > 1 and deep > 1:  # the channels of a group stay together
         value = tt.reshape(value, [n * places * rows * columns, deep, groups, channels // groups])
         value = tt.permute(value, [0, 2, 1, 3])
     return Image(tt.reshape(value, list(unfolded(shape))), shape, folded=False)
+
+
+def seen_by(tt, x, dim, kernel, stride, dilation, places, along=0):
+    """What each place of the kernel along a dimension sees, one behind the other: as batches, or along another one."""
+    parts = [cut(tt, x, dim, k * dilation, k * dilation + (places - 1) * stride + 1, stride) for k in kernel]
+    return parts[0] if len(parts) == 1 else tt.concat(parts, along)
 
 
 def conv_transpose(tt, x, kernel, sizes, bias, stride, padding, dilation, output_padding, groups):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import prod
 
 from ..images import Image
-from .vocabulary import accurate, as_shape, cut, permuted, reduce, shape_of, widen
+from ._convolution_calls import seen_by
+from .vocabulary import accurate, as_shape, permuted, reduce, shape_of, widen
 
 # So many bytes of patches are held at once; of larger images they are multiplied row by row of the kernel.
 PATCHES = 2**28
@@ -48,12 +49,6 @@ def as_image(tt, found, shape):
         found = permuted(tt, tt.to_layout(found, tt.ROW_MAJOR_LAYOUT), order)
     value = tt.reshape(found, [1, 1, outs * prod(taps), channels])
     return Image(tt.to_layout(value, tt.TILE_LAYOUT), shape)
-
-
-def seen_by(tt, x, dim, kernel, stride, dilation, places):
-    """What each place of the kernel along a dimension sees, one behind the other as batches."""
-    parts = [cut(tt, x, dim, k * dilation, k * dilation + (places - 1) * stride + 1, stride) for k in kernel]
-    return parts[0] if len(parts) == 1 else tt.concat(parts, 0)
 
 
 def products(tt, taps, fixed, groups):

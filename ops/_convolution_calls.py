@@ -71,7 +71,12 @@ def conv(tt, x, kernel, bias, stride, padding, dilation, groups):
     out = conv2d(tt, images, kernel, bias, stride[1:], padding[1:], dilation[1:], groups)
     count, outs, *sizes = out.shape
     shape = (x.shape[0], outs, count // x.shape[0], *sizes)
-    return Image(out.value if out.folded else tt.reshape(out.value, list(unfolded(shape))), shape, out.folded)
+    return reshaped(tt, out, shape)
+
+
+def reshaped(tt, x, shape):
+    """An image as one of another shape, with as many places and the same channels: a folded value is the same."""
+    return Image(x.value if x.folded else tt.reshape(x.value, list(unfolded(shape))), shape, x.folded)
 
 
 def planes(tt, x, deep, stride, padding, dilation, groups):
@@ -80,7 +85,7 @@ def planes(tt, x, deep, stride, padding, dilation, groups):
     places = (depth + sum(padding) - dilation * (deep - 1) - 1) // stride + 1
     shape = (n * places, deep * channels, rows, columns)
     if (deep, stride, padding) == (1, 1, (0, 0)):
-        return Image(x.value if x.folded else tt.reshape(x.value, list(unfolded(shape))), shape, x.folded)
+        return reshaped(tt, x, shape)
     value = as_shape(tt, tt.to_layout(x.value, tt.ROW_MAJOR_LAYOUT), [n, depth, rows * columns, channels])
     if any(padding):
         value = tt.pad(value, [(0, 0), padding, (0, 0), (0, 0)], 0)

@@ -6,13 +6,12 @@ import torch
 
 from ..apart import batch
 from ..conditions import FLOATS, AtLeast, Check, Rank, SameDtype
-from ..images import Image, unfolded
 from ..meta import intern
 from ..pytorch_private import select_conv_backend, suggest_memory_format
 from ..registry import lower
 from ..samples import Sample, rand
 from ..specs import ChannelsLast, Tensor, Weight
-from ._convolution_calls import conv, conv_transpose
+from ._convolution_calls import conv, conv_transpose, reshaped
 from ._convolution_kernels import to_kernel, with_one
 from .vocabulary import NAN_IS_A_NUMBER, shape_of
 
@@ -173,9 +172,7 @@ def convolution(tt, input, weight, bias, stride, padding, dilation, transposed, 
         # A sequence is an image of one row, or of one column.
         one = 1 if weight.shape[2] > LONG_KERNEL else 0
         shape = tuple(with_one(input.shape, one))
-        images = Image(
-            input.value if input.folded else tt.reshape(input.value, list(unfolded(shape))), shape, input.folded
-        )
+        images = reshaped(tt, input, shape)
         for values, of_one in ((stride, 1), (padding, 0), (dilation, 1), (output_padding, 0)):
             values.insert(one, of_one)
     kernel = to_kernel(tt, weight, one, transposed, groups)
@@ -188,4 +185,4 @@ def convolution(tt, input, weight, bias, stride, padding, dilation, transposed, 
     if one is None:
         return out
     shape = tuple(size for dim, size in enumerate(out.shape) if dim != one + 2)
-    return Image(out.value if out.folded else tt.reshape(out.value, list(unfolded(shape))), shape, out.folded)
+    return reshaped(tt, out, shape)
